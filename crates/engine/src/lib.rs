@@ -1,0 +1,1 @@
+//! Runs the loop: observe, decide, act, tell.

@@ -1,0 +1,30 @@
+//! The words every other crate shares: what the user asked for, what was seen, what to do, what happened.
+
+pub mod clock;
+pub mod definition;
+pub mod event;
+pub mod fault;
+pub mod health;
+pub mod image;
+pub mod name;
+pub mod plan;
+pub mod release;
+pub mod role;
+pub mod route;
+pub mod secret;
+pub mod service;
+pub mod world;
+
+pub use clock::{Clock, Moment, Timestamp};
+pub use definition::{Definition, EnvValue, Fingerprint, Size};
+pub use event::{Event, EventKind, Level};
+pub use fault::{Fault, FaultKind};
+pub use health::{Health, Probe, ProbePicture};
+pub use image::{Digest, ImageRef, PinnedImage};
+pub use name::{ProviderName, ServiceName, StackName};
+pub use plan::{Action, Change, Plan, Stage, Step};
+pub use release::{Release, ReleaseId, ReleaseState};
+pub use route::{HostRoute, Routes, ServiceRoute, Target};
+pub use secret::Secret;
+pub use service::{Policy, ServiceKind, ServiceSpec};
+pub use world::{Lifecycle, PlacementView, ServiceView, World};

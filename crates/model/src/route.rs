@@ -1,0 +1,49 @@
+//! Where requests go: the one value that the loop gives to the edge.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ProviderName, ServiceKind, ServiceName};
+
+/// A public name that leads to a service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct HostRoute {
+    /// The host, lower case, without port. `*` matches any host.
+    pub host: String,
+    /// The path prefix, starting with `/`. The longest match wins; `/` matches everything.
+    pub path: String,
+}
+
+/// Everything the edge needs to know. Published whole; a later generation replaces an earlier one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Routes {
+    /// Grows by one with each change.
+    pub generation: u64,
+    /// A row for each service that can be spoken to.
+    pub services: Vec<ServiceRoute>,
+}
+
+/// How one service is reached.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceRoute {
+    /// The service.
+    pub service: ServiceName,
+    /// [`ServiceKind::Grpc`] is spoken to over HTTP/2 with prior knowledge, [`ServiceKind::Web`] over HTTP/1.1.
+    pub kind: ServiceKind,
+    /// The public names that lead to it.
+    pub hosts: Vec<HostRoute>,
+    /// The health path probed on each target (web), or none (gRPC health protocol).
+    pub health: Option<String>,
+    /// Where it runs, the one to use first in front. All of these may be used when the ones before fail.
+    pub targets: Vec<Target>,
+}
+
+/// One placement that can take requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Its provider.
+    pub provider: ProviderName,
+    /// Its base address: `https://linkflow-api.fly.dev` or `http://127.0.0.1:4001`. No path.
+    pub address: String,
+    /// The rank of its provider in the cascade, 0 first.
+    pub rank: usize,
+}

@@ -1,0 +1,246 @@
+//! Where each service should run: away from what failed, and back when it has recovered for long enough.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use linkflow_model::plan::Held;
+use linkflow_model::{
+    Action, Lifecycle, Moment, Plan, Policy, ProviderName, ServiceName, ServiceSpec, ServiceView,
+    World,
+};
+
+use crate::judge::{Verdict, is_cut_off, judge};
+
+/// What failover decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// The moves to make, one service each; they do not depend on one another.
+    pub moves: Vec<Move>,
+    /// What ought to be done and waits.
+    pub held: Vec<Held>,
+}
+
+/// One service's way from one provider to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// The service.
+    pub service: ServiceName,
+    /// Why it moves, in one word.
+    pub kind: MoveKind,
+    /// Where it will run.
+    pub to: ProviderName,
+    /// The steps.
+    pub plan: Plan,
+}
+
+/// Why a service moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MoveKind {
+    /// It had no place yet.
+    Settle,
+    /// Its place failed.
+    Failover,
+    /// A more preferred place has recovered.
+    Failback,
+    /// It runs where it should, and somewhere else too, or its own place was stopped.
+    Tidy,
+}
+
+/// Decides for every service. `world` is what is known at `now`.
+pub fn failover(services: &[ServiceSpec], policy: &Policy, world: &World, now: Moment) -> Decision {
+    let mut decision = Decision::default();
+    if is_cut_off(world) {
+        let why = "every probe of every provider fails: it is our own network, so nothing is moved";
+        decision.held.push(Held { service: None, why: why.into() });
+        return decision;
+    }
+    for spec in services {
+        if let Some(view) = world.services.get(&spec.name) {
+            let scene = Scene { spec, view, policy, world, now };
+            scene.decide(&mut decision);
+        }
+    }
+    decision
+}
+
+/// One service with everything that its decision looks at.
+struct Scene<'a> {
+    spec: &'a ServiceSpec,
+    view: &'a ServiceView,
+    policy: &'a Policy,
+    world: &'a World,
+    now: Moment,
+}
+
+impl Scene<'_> {
+    fn decide(&self, decision: &mut Decision) {
+        let Some(active) = &self.view.active else { return self.settle(decision) };
+        match self.judge(active) {
+            Verdict::Down { since, why } if self.now.since(since) >= self.policy.confirm_ms => {
+                self.leave(active, &why, self.now.since(since), decision);
+            }
+            Verdict::Up { .. } => {
+                if !self.go_back(active, decision) {
+                    self.tidy(active, decision);
+                }
+            }
+            Verdict::Down { .. } | Verdict::Unknown => {}
+        }
+    }
+
+    /// Gives a service without a place its most preferred one that works.
+    fn settle(&self, decision: &mut Decision) {
+        let Some(to) = self.spec.runs_on.iter().find(|p| self.is_ready(p)) else { return };
+        let running: Vec<_> = self.running_elsewhere(to).collect();
+        if self.spec.exclusive
+            && let Some(at) = running.first()
+        {
+            // It already runs: that is its place.
+            let mut plan = Plan::default();
+            plan.then("switch", self.activate(at), format!("it runs on {at}"));
+            return self.push(decision, MoveKind::Settle, at, plan);
+        }
+        let mut plan = Plan::default();
+        self.start(&mut plan, to);
+        plan.then("switch", self.activate(to), format!("{to} is the most preferred that works"));
+        self.push(decision, MoveKind::Settle, to, plan);
+    }
+
+    /// Leaves a place that failed.
+    fn leave(&self, from: &ProviderName, why: &str, down_ms: u64, decision: &mut Decision) {
+        let best = self.spec.runs_on.iter().find(|p| *p != from && self.is_ready(p));
+        let reason = format!("{from} has been down for {}: {why}", seconds(down_ms));
+        let Some(to) = best else {
+            return self.hold(decision, format!("{reason}; no other provider can take it"));
+        };
+        let mut plan = Plan::default();
+        if self.spec.exclusive {
+            if !self.can_prove(from) {
+                let why = format!(
+                    "{reason}; its stop cannot be proven while {from} does not answer, and it must never run twice"
+                );
+                return self.hold(decision, why);
+            }
+            self.stop_and_prove(&mut plan, from, &reason);
+        }
+        self.start(&mut plan, to);
+        plan.then("switch", self.activate(to), reason);
+        self.push(decision, MoveKind::Failover, to, plan);
+    }
+
+    /// Goes back to a more preferred place that has been up for long enough. Says whether it does.
+    fn go_back(&self, active: &ProviderName, decision: &mut Decision) -> bool {
+        if self.now.since(self.view.active_since) < self.policy.min_stay_ms {
+            return false;
+        }
+        let before = self.spec.runs_on.iter().take_while(|p| *p != active);
+        let recovered = |p: &&ProviderName| {
+            let verdict = self.judge(p);
+            let up_ms = verdict.up_since().map(|since| self.now.since(since));
+            up_ms.is_some_and(|ms| ms >= self.policy.failback_after_ms) && self.is_ready(p)
+        };
+        let Some(to) = before.clone().find(recovered) else { return false };
+        let reason = format!("{to} is preferred and has recovered");
+        let mut plan = Plan::default();
+        if self.spec.exclusive {
+            if !self.can_prove(active) {
+                return false;
+            }
+            self.stop_and_prove(&mut plan, active, &reason);
+        }
+        self.start(&mut plan, to);
+        plan.then("switch", self.activate(to), reason);
+        self.push(decision, MoveKind::Failback, to, plan);
+        true
+    }
+
+    /// Stops workers that run where they are not due.
+    fn tidy(&self, active: &ProviderName, decision: &mut Decision) {
+        if self.spec.keeps_standby_warm() {
+            return;
+        }
+        let mut plan = Plan::default();
+        for provider in self.running_elsewhere(active) {
+            let action = Action::Scale {
+                service: self.spec.name.clone(),
+                provider: provider.clone(),
+                replicas: 0,
+            };
+            plan.then("tidy", action, format!("it runs on {active}"));
+        }
+        if !plan.is_empty() {
+            self.push(decision, MoveKind::Tidy, active, plan);
+        }
+    }
+
+    /// Providers, other than `but`, on which a worker is known to run now.
+    fn running_elsewhere(&self, but: &ProviderName) -> impl Iterator<Item = &ProviderName> {
+        let fresh = |looked: Option<Moment>| {
+            looked.is_some_and(|at| self.now.since(at) <= self.policy.stale_after_ms)
+        };
+        self.view
+            .placements
+            .iter()
+            .filter(move |p| {
+                p.provider != *but && p.lifecycle == Lifecycle::Running && fresh(p.looked)
+            })
+            .map(|p| &p.provider)
+    }
+
+    fn judge(&self, provider: &ProviderName) -> Verdict {
+        let Some(placement) = self.view.on(provider) else { return Verdict::Unknown };
+        let is_active = self.view.active.as_ref() == Some(provider);
+        judge(self.spec, placement, is_active, self.world, self.policy, self.now)
+    }
+
+    /// Whether the service could run on `provider` now.
+    fn is_ready(&self, provider: &ProviderName) -> bool {
+        let deployed = self.view.on(provider).is_some_and(|p| p.lifecycle != Lifecycle::Absent);
+        deployed && self.judge(provider).up_since().is_some()
+    }
+
+    /// Whether `provider` answers, so that it could say that an instance has stopped.
+    fn can_prove(&self, provider: &ProviderName) -> bool {
+        let looked = self.view.on(provider).and_then(|p| p.looked);
+        let patience = self.policy.look_every_ms.saturating_mul(2).saturating_add(1_000);
+        looked.is_some_and(|at| self.now.since(at) <= patience.min(self.policy.stale_after_ms))
+    }
+
+    fn stop_and_prove(&self, plan: &mut Plan, from: &ProviderName, why: &str) {
+        let service = &self.spec.name;
+        let stop = Action::Scale { service: service.clone(), provider: from.clone(), replicas: 0 };
+        plan.then("fence", stop, why);
+        let prove = Action::ProveStopped { service: service.clone(), provider: from.clone() };
+        plan.then("prove", prove, format!("{service} must never run twice"));
+    }
+
+    /// Starts the service on `to` unless its standby is kept running anyway.
+    fn start(&self, plan: &mut Plan, to: &ProviderName) {
+        if self.spec.keeps_standby_warm() {
+            return;
+        }
+        let action = Action::Scale {
+            service: self.spec.name.clone(),
+            provider: to.clone(),
+            replicas: self.spec.replicas.max(1),
+        };
+        plan.then("start", action, "its standby is kept stopped");
+    }
+
+    fn activate(&self, to: &ProviderName) -> Action {
+        Action::Activate { service: self.spec.name.clone(), provider: to.clone() }
+    }
+
+    fn hold(&self, decision: &mut Decision, why: alloc::string::String) {
+        decision.held.push(Held { service: Some(self.spec.name.clone()), why });
+    }
+
+    fn push(&self, decision: &mut Decision, kind: MoveKind, to: &ProviderName, plan: Plan) {
+        let service = self.spec.name.clone();
+        decision.moves.push(Move { service, kind, to: to.clone(), plan });
+    }
+}
+
+fn seconds(ms: u64) -> alloc::string::String {
+    format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+}

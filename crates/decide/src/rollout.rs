@@ -1,0 +1,205 @@
+//! How a release gets out: what differs, and in which order, so that a bad one meets no visitor.
+
+use alloc::borrow::ToOwned as _;
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
+use linkflow_model::{
+    Action, Change, Digest, Fingerprint, Health, Lifecycle, Plan, ProviderName, ReleaseId,
+    ServiceName, ServiceSpec, ServiceView, Stage, Step, World,
+};
+
+/// What one placement ought to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted<'a> {
+    /// The service.
+    pub spec: &'a ServiceSpec,
+    /// Where.
+    pub provider: &'a ProviderName,
+    /// The release it belongs to.
+    pub release: ReleaseId,
+    /// The image by digest.
+    pub digest: &'a Digest,
+    /// What it should be, in one hash.
+    pub fingerprint: &'a Fingerprint,
+    /// Fields that differ from what the last release asked for there, secrets as `(changed)`.
+    pub changes: Vec<Change>,
+}
+
+/// Plans the way from `world` to `wanted`. Placements that already are as wanted need nothing, so that a second plan
+/// right after is empty.
+///
+/// For a service whose spares run: a spare first (the canary), then the other spares, then visitors are led to the
+/// canary, the serving one is updated, and they are led back. A bad release stops at the canary, where nobody sees it.
+/// A worker's spares are updated stopped; where it must never run twice, it is stopped and proven so before its update.
+pub fn rollout(wanted: &[Wanted<'_>], world: &World) -> Plan {
+    let mut stages = Stages::default();
+    let names: BTreeSet<&ServiceName> = wanted.iter().map(|w| &w.spec.name).collect();
+    let none = ServiceView::default();
+    for name in names {
+        let rows: Vec<&Wanted<'_>> = wanted.iter().filter(|w| w.spec.name == *name).collect();
+        let view = world.services.get(name).unwrap_or(&none);
+        one_service(&rows, view, &mut stages);
+    }
+    stages.into_plan()
+}
+
+fn one_service(rows: &[&Wanted<'_>], view: &ServiceView, stages: &mut Stages) {
+    let Some(spec) = rows.first().map(|row| row.spec) else { return };
+    // Where it serves now, or will: the most preferred one.
+    let home = view.active.as_ref().or(spec.runs_on.first());
+    let due: Vec<(&Wanted<'_>, Step)> =
+        rows.iter().filter_map(|row| Some((*row, difference(row, home, view)?))).collect();
+    let (mut at_home, spares): (Vec<_>, Vec<_>) =
+        due.into_iter().partition(|(row, _)| Some(row.provider) == home);
+    let home_step = at_home.pop();
+    let serves = view.active.is_some();
+    if !spec.keeps_standby_warm() {
+        stages.rollout.extend(spares.into_iter().map(|(_, step)| step));
+        if let Some((row, step)) = home_step {
+            let runs = view.on(row.provider).is_some_and(|p| p.lifecycle != Lifecycle::Absent);
+            if spec.exclusive && runs {
+                let (service, provider) = (spec.name.clone(), row.provider.clone());
+                let stop = Action::Scale {
+                    service: service.clone(),
+                    provider: provider.clone(),
+                    replicas: 0,
+                };
+                stages
+                    .fence
+                    .push(plain(stop, "it must never run twice, not even while it is updated"));
+                let prove = Action::ProveStopped { service, provider };
+                stages.prove.push(plain(prove, "it must never run twice"));
+            }
+            stages.home.push(step);
+        }
+        return;
+    }
+    let mut spares = spares.into_iter();
+    let ready = rows.iter().find(|row| Some(row.provider) != home && is_ready(row, view));
+    let canary = match spares.next() {
+        Some((row, step)) => {
+            stages.canary.push(step);
+            Some(row.provider.clone())
+        }
+        None => ready.map(|row| row.provider.clone()),
+    };
+    stages.rollout.extend(spares.map(|(_, step)| step));
+    if let Some((row, step)) = home_step {
+        if let (Some(canary), true) = (canary, serves) {
+            let service = spec.name.clone();
+            let lead = Action::Activate { service: service.clone(), provider: canary };
+            stages
+                .shift
+                .push(plain(lead, "visitors go to the canary while their place is updated"));
+            let back = Action::Activate { service, provider: row.provider.clone() };
+            stages.back.push(plain(back, "it is updated"));
+        }
+        stages.home.push(step);
+    }
+}
+
+/// Whether a spare already runs what is wanted, and answers.
+fn is_ready(row: &Wanted<'_>, view: &ServiceView) -> bool {
+    view.on(row.provider)
+        .is_some_and(|p| p.health == Health::Up && p.fingerprint.as_ref() == Some(row.fingerprint))
+}
+
+/// The step that makes one placement as wanted; `None` when it is.
+fn difference(row: &Wanted<'_>, home: Option<&ProviderName>, view: &ServiceView) -> Option<Step> {
+    let spec = row.spec;
+    let runs_here = spec.keeps_standby_warm() || home == Some(row.provider);
+    let replicas = if runs_here { spec.replicas.max(1) } else { 0 };
+    let (service, provider) = (spec.name.clone(), row.provider.clone());
+    let release = row.release;
+    let deploy = |why: String| {
+        let action = Action::Deploy {
+            service: service.clone(),
+            provider: provider.clone(),
+            release,
+            replicas,
+        };
+        Some(Step { action, why, changes: row.changes.clone() })
+    };
+    let seen = view.on(row.provider).filter(|p| p.lifecycle != Lifecycle::Absent);
+    let Some(seen) = seen else {
+        let mut step = deploy(format!("{provider} does not have it"))?;
+        let image = row.digest.to_string();
+        step.changes.insert(0, Change { field: "image".into(), from: None, to: Some(image) });
+        return Some(step);
+    };
+    if seen.digest.as_ref().is_some_and(|held| held != row.digest) {
+        let mut step = deploy("its image differs".into())?;
+        if !step.changes.iter().any(|c| c.field == "image") {
+            let from = seen.digest.as_ref().map(Digest::to_string);
+            let to = Some(row.digest.to_string());
+            step.changes.insert(0, Change { field: "image".into(), from, to });
+        }
+        return Some(step);
+    }
+    if seen.fingerprint.as_ref() != Some(row.fingerprint) {
+        return deploy("its settings differ".into());
+    }
+    if seen.lifecycle == Lifecycle::Failed {
+        return deploy("its provider gave up starting it".into());
+    }
+    let runs = matches!(seen.lifecycle, Lifecycle::Running | Lifecycle::Starting);
+    if seen.lifecycle == Lifecycle::Unknown || runs == (replicas > 0) {
+        return None;
+    }
+    let why = if replicas > 0 { "it is stopped and should run" } else { "it runs and should not" };
+    Some(plain(Action::Scale { service, provider, replicas }, why))
+}
+
+/// Puts `back` in place again wherever a failed rollout has touched something. The serving places come first.
+pub fn rollback(touched: &[(ServiceName, ProviderName, u32)], back: ReleaseId) -> Plan {
+    let steps = touched.iter().map(|(service, provider, replicas)| {
+        let action = Action::Deploy {
+            service: service.clone(),
+            provider: provider.clone(),
+            release: back,
+            replicas: *replicas,
+        };
+        plain(action, &format!("the new release did not pass its gate; {back} did"))
+    });
+    let stage = Stage { name: "rollback".to_owned(), steps: steps.collect() };
+    Plan {
+        stages: if stage.steps.is_empty() { Vec::new() } else { Vec::from([stage]) },
+        held: Vec::new(),
+    }
+}
+
+fn plain(action: Action, why: &str) -> Step {
+    Step { action, why: why.to_owned(), changes: Vec::new() }
+}
+
+/// The stages of a rollout, in their order.
+#[derive(Default)]
+struct Stages {
+    canary: Vec<Step>,
+    rollout: Vec<Step>,
+    fence: Vec<Step>,
+    prove: Vec<Step>,
+    shift: Vec<Step>,
+    home: Vec<Step>,
+    back: Vec<Step>,
+}
+
+impl Stages {
+    fn into_plan(self) -> Plan {
+        let named = [
+            ("canary", self.canary),
+            ("rollout", self.rollout),
+            ("fence", self.fence),
+            ("prove", self.prove),
+            ("shift", self.shift),
+            ("serving", self.home),
+            ("return", self.back),
+        ];
+        let stages = named.into_iter().filter(|(_, steps)| !steps.is_empty());
+        let stages = stages.map(|(name, steps)| Stage { name: name.to_owned(), steps });
+        Plan { stages: stages.collect(), held: Vec::new() }
+    }
+}

@@ -1,0 +1,31 @@
+//! Where the edge may send requests, in which order.
+
+use alloc::vec::Vec;
+
+use linkflow_model::{Health, Routes, ServiceRoute, ServiceSpec, Target, World};
+
+/// The route table for `world`: the active placement in front, then those that are up, then the rest, by rank.
+///
+/// Placements that are down stay in the table: the edge probes them, and uses them when nothing better is left.
+pub fn routes(services: &[ServiceSpec], world: &World, generation: u64) -> Routes {
+    let services = services.iter().filter(|spec| spec.is_probed()).map(|spec| {
+        let view = world.services.get(&spec.name);
+        let mut targets: Vec<(bool, bool, Target)> = Vec::new();
+        for (rank, provider) in spec.runs_on.iter().enumerate() {
+            let Some(placement) = view.and_then(|v| v.on(provider)) else { continue };
+            let Some(address) = &placement.address else { continue };
+            let is_active = view.and_then(|v| v.active.as_ref()) == Some(provider);
+            let target = Target { provider: provider.clone(), address: address.clone(), rank };
+            targets.push((!is_active, placement.health == Health::Down, target));
+        }
+        targets.sort_by_key(|(spare, down, target)| (*spare, *down, target.rank));
+        ServiceRoute {
+            service: spec.name.clone(),
+            kind: spec.kind,
+            hosts: spec.routes.clone(),
+            health: spec.health.clone(),
+            targets: targets.into_iter().map(|(_, _, target)| target).collect(),
+        }
+    });
+    Routes { generation, services: services.collect() }
+}

@@ -1,0 +1,347 @@
+//! Carries one request to a target, and to the next one when the first fails, hangs or is slow.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::Poll;
+use std::time::Duration;
+
+use http::StatusCode;
+use linkflow_model::Moment;
+use tokio::time::{Instant, timeout};
+
+use crate::body::{Outgoing, Source};
+use crate::pool::{Head, Reply, Trouble};
+use crate::steer::{Do, End, Failure, Going, Happened, Id, Next, Repeat, Trip};
+use crate::table::{Lane, Line};
+use crate::tell::Teller;
+
+/// How an errand came out.
+pub(crate) enum Outcome {
+    /// A target answered: an answer to pass on.
+    Answered { busy: Busy, reply: Reply },
+    /// None did.
+    Failed { status: StatusCode, why: String },
+}
+
+/// What an errand is about.
+pub(crate) struct Order {
+    pub(crate) line: Arc<Line>,
+    pub(crate) head: Head,
+    pub(crate) source: Option<Source>,
+    pub(crate) repeat: Repeat,
+    /// How long to wait for an answer when no other target can be asked, in milliseconds.
+    pub(crate) limit: Option<u64>,
+    /// After this long without another target's answer, a slow one is a failed one.
+    pub(crate) first_byte: u64,
+}
+
+/// One request on its way.
+pub(crate) struct Errand {
+    order: Order,
+    teller: Arc<Teller>,
+    trip: Trip,
+    running: Vec<Running>,
+    /// An answer of 502, 503 or 504, for want of a better one.
+    held: Option<(Busy, Reply)>,
+}
+
+type Sending = Pin<Box<dyn Future<Output = Result<Reply, Trouble>> + Send>>;
+
+/// A try under way.
+struct Running {
+    busy: Busy,
+    began: Moment,
+    started: Instant,
+    waiting: Option<Waiting>,
+    sending: Sending,
+}
+
+/// Counts a request as in flight at its target.
+pub(crate) struct Busy(Arc<Lane>);
+
+impl Busy {
+    fn at(lane: &Arc<Lane>) -> Self {
+        lane.counts.in_flight.fetch_add(1, Relaxed);
+        Self(Arc::clone(lane))
+    }
+
+    pub(crate) fn lane(&self) -> &Arc<Lane> {
+        &self.0
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.counts.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A request that waits for its answer. Dropped, it says that nobody waits any more.
+struct Waiting {
+    lane: Arc<Lane>,
+    number: Option<u64>,
+}
+
+impl Waiting {
+    fn at(lane: &Arc<Lane>) -> Self {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBERS.fetch_add(1, Relaxed);
+        lane.on(Happened::Waits { target: lane.id, wait: number });
+        Self { lane: Arc::clone(lane), number: Some(number) }
+    }
+
+    fn over(mut self) -> Option<u64> {
+        self.number.take()
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(wait) = self.number.take() {
+            self.lane.on(Happened::Left { target: self.lane.id, wait });
+        }
+    }
+}
+
+impl Running {
+    fn lane(&self) -> &Arc<Lane> {
+        self.busy.lane()
+    }
+
+    fn failed(self, failure: Failure) {
+        let lane = Arc::clone(self.lane());
+        lane.failed(self.waiting.and_then(Waiting::over), failure);
+    }
+}
+
+impl Errand {
+    /// Carries `order` out.
+    pub(crate) async fn run(order: Order, teller: Arc<Teller>) -> Outcome {
+        let Order { repeat, limit, .. } = order;
+        let now = teller.now();
+        let started =
+            Trip::start(&mut order.line.group.steer(), &order.line.ids, repeat, limit, now);
+        let (trip, Some(first)) = started else {
+            return nothing_left("it has no target".to_owned());
+        };
+        let mut errand = Self { order, teller, trip, running: Vec::new(), held: None };
+        errand.begin(first, false);
+        loop {
+            let look = errand.look_after();
+            let outcome = match timeout(look, first_ended(&mut errand.running)).await {
+                Ok((at, Ok(reply))) => errand.answered(at, reply),
+                Ok((at, Err(trouble))) => errand.troubled(at, trouble),
+                Err(_) => errand.look(),
+            };
+            if let Some(outcome) = outcome {
+                return outcome;
+            }
+        }
+    }
+
+    fn look_after(&self) -> Duration {
+        let steer = self.order.line.group.steer();
+        Duration::from_millis(self.trip.look_after(&steer, self.teller.now()))
+    }
+
+    fn is_whole(&self) -> bool {
+        self.order.source.as_ref().is_none_or(Source::is_whole)
+    }
+
+    fn begin(&mut self, target: Id, fresh: bool) {
+        let Some(lane) = self.order.line.lane(target).cloned() else { return };
+        lane.counts.requests.fetch_add(1, Relaxed);
+        let body = match &self.order.source {
+            None => Outgoing::Empty,
+            Some(source) => Outgoing::Passed(source.read()),
+        };
+        let waiting = self.order.source.is_none().then(|| Waiting::at(&lane));
+        let (pool, head) = (Arc::clone(&lane.pool), self.order.head.clone());
+        self.running.push(Running {
+            busy: Busy::at(&lane),
+            began: self.teller.now(),
+            started: Instant::now(),
+            waiting,
+            sending: Box::pin(async move { pool.send(head, body, fresh).await }),
+        });
+    }
+
+    fn retry(&mut self, target: Id, fresh: bool) {
+        if let Some(lane) = self.order.line.lane(target) {
+            lane.counts.retries.fetch_add(1, Relaxed);
+        }
+        self.begin(target, fresh);
+    }
+
+    fn answered(&mut self, at: usize, reply: Reply) -> Option<Outcome> {
+        let run = self.running.remove(at);
+        let lane = Arc::clone(run.lane());
+        let status = reply.response.status();
+        let refusal = matches!(status.as_u16(), 502..=504);
+        let took = u64::try_from(run.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        lane.counts.answered_in(took);
+        if status.is_server_error() {
+            lane.counts.failures.fetch_add(1, Relaxed);
+        }
+        lane.on(Happened::Answered {
+            target: lane.id,
+            wait: run.waiting.and_then(Waiting::over),
+            began: run.began,
+            status: status.as_u16(),
+            sample: self.order.repeat == Repeat::Safe,
+        });
+        if !refusal {
+            self.outrun(at);
+            return Some(Outcome::Answered { busy: run.busy, reply });
+        }
+        match self.next(lane.id, End::Refusal) {
+            Next::Try(next) | Next::Again(next) => self.retry(next, false),
+            Next::Wait => {}
+            Next::Stop => return Some(Outcome::Answered { busy: run.busy, reply }),
+        }
+        self.held = Some((run.busy, reply));
+        None
+    }
+
+    /// The try that was at `at` has won: those begun before it were slower.
+    fn outrun(&mut self, at: usize) {
+        let now = self.teller.now();
+        let losers = self.running.drain(..).take(at).collect::<Vec<_>>();
+        for loser in losers {
+            if now.since(loser.began) >= self.order.first_byte {
+                loser.failed(Failure::Silent);
+            } else {
+                let lane = Arc::clone(loser.lane());
+                drop(loser);
+                lane.on(Happened::Late { target: lane.id });
+            }
+        }
+    }
+
+    fn next(&mut self, target: Id, end: End) -> Next {
+        let (running, whole) = (self.running.len(), self.is_whole());
+        let mut steer = self.order.line.group.steer();
+        self.trip.ended(&mut steer, target, end, running, whole)
+    }
+
+    fn troubled(&mut self, at: usize, trouble: Trouble) -> Option<Outcome> {
+        let run = self.running.remove(at);
+        if self.order.source.as_ref().is_some_and(Source::has_failed) {
+            let why = "the request broke off".to_owned();
+            return Some(Outcome::Failed { status: StatusCode::BAD_REQUEST, why });
+        }
+        let Trouble { failure, sent, reused } = trouble;
+        let lane = Arc::clone(run.lane());
+        let end = if sent { End::Cut { reused } } else { End::NeverSent };
+        let next = self.next(lane.id, end);
+        if let Next::Again(same) = next {
+            // An idle connection that its target had just closed: no fault of the target.
+            drop(run);
+            self.retry(same, true);
+            return None;
+        }
+        let why = describe(&lane, &failure, sent);
+        run.failed(failure);
+        match next {
+            Next::Try(next) => self.retry(next, false),
+            Next::Again(_) | Next::Wait => {}
+            Next::Stop if sent => return Some(self.or_held(StatusCode::BAD_GATEWAY, why)),
+            Next::Stop => return Some(self.or_held(StatusCode::SERVICE_UNAVAILABLE, why)),
+        }
+        None
+    }
+
+    fn or_held(&mut self, status: StatusCode, why: String) -> Outcome {
+        match self.held.take() {
+            Some((busy, reply)) => Outcome::Answered { busy, reply },
+            None => Outcome::Failed { status, why },
+        }
+    }
+
+    /// Looks at a request that waits.
+    fn look(&mut self) -> Option<Outcome> {
+        self.order.line.group.on(Happened::Ticked);
+        let now = self.teller.now();
+        let read = self.order.source.as_ref().is_none_or(Source::is_read);
+        for run in &mut self.running {
+            if read && run.waiting.is_none() {
+                run.waiting = Some(Waiting::at(run.busy.lane()));
+                run.began = now;
+            }
+        }
+        let going: Vec<Going> = self.running.iter().map(Running::going).collect();
+        let whole = self.is_whole();
+        let decided = {
+            let mut steer = self.order.line.group.steer();
+            self.trip.look(&mut steer, &going, whole, now)
+        };
+        match decided {
+            Do::Nothing => {}
+            Do::Beside(next) => {
+                if let Some(lane) = self.order.line.lane(next) {
+                    lane.counts.hedges.fetch_add(1, Relaxed);
+                }
+                self.begin(next, false);
+            }
+            Do::Instead(next) => {
+                self.abandon(now);
+                self.retry(next, false);
+            }
+            Do::GiveUp => {
+                let waited = self.order.limit.unwrap_or_default();
+                self.abandon(now);
+                let why = format!("no answer in {waited} ms");
+                return Some(self.or_held(StatusCode::GATEWAY_TIMEOUT, why));
+            }
+        }
+        None
+    }
+
+    /// Leaves all tries under way. Those that waited too long have failed.
+    fn abandon(&mut self, now: Moment) {
+        for run in std::mem::take(&mut self.running) {
+            let waited = run.waiting.as_ref().map_or(0, |_| now.since(run.began));
+            if waited >= self.order.first_byte {
+                run.failed(Failure::Silent);
+            }
+        }
+    }
+}
+
+impl Running {
+    fn going(&self) -> Going {
+        let since = self.waiting.as_ref().map(|_| self.began);
+        Going { target: self.lane().id, since }
+    }
+}
+
+fn describe(lane: &Lane, failure: &Failure, sent: bool) -> String {
+    let provider = &lane.provider;
+    match (failure, sent) {
+        (Failure::Refused, _) => format!("{provider} refuses connections"),
+        (Failure::Unreachable(why), _) => format!("{provider} cannot be reached: {why}"),
+        (_, false) => format!("{provider} closed the connection"),
+        (_, true) => {
+            format!("{provider} broke off; the request may have been carried out")
+        }
+    }
+}
+
+fn nothing_left(why: String) -> Outcome {
+    Outcome::Failed { status: StatusCode::SERVICE_UNAVAILABLE, why }
+}
+
+/// Waits until one of them ends.
+async fn first_ended(running: &mut [Running]) -> (usize, Result<Reply, Trouble>) {
+    poll_fn(|cx| {
+        for (at, run) in running.iter_mut().enumerate() {
+            if let Poll::Ready(result) = run.sending.as_mut().poll(cx) {
+                return Poll::Ready((at, result));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}

@@ -1,0 +1,278 @@
+//! What the edge changes in the heads of requests and answers.
+
+use std::net::IpAddr;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Request, StatusCode, Version};
+
+use crate::address::Place;
+
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Headers that speak of one connection, not of the message (RFC 9110, 7.6.1).
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// The one host that a request names, lower case and without port. The error says what is wrong with the request.
+pub(crate) fn host_of<B>(request: &Request<B>) -> Result<String, &'static str> {
+    let mut named = request.headers().get_all(header::HOST).iter();
+    let header = named.next();
+    if named.next().is_some() {
+        return Err("more than one Host header");
+    }
+    // A host in the request line wins over the header (RFC 9112, 3.2.2).
+    let text = match (request.uri().authority(), header) {
+        (Some(authority), _) => authority.as_str(),
+        (None, Some(value)) => value.to_str().map_err(|_| "a Host header that is no text")?,
+        (None, None) if request.version() <= Version::HTTP_10 => "",
+        (None, None) => return Err("no Host header"),
+    };
+    let text = text.rsplit_once('@').map_or(text, |(_, host)| host);
+    let port = text.rfind(':').filter(|at| text.get(at + 1..).is_some_and(is_port));
+    let host = port.and_then(|at| text.get(..at)).unwrap_or(text);
+    Ok(host.trim_end_matches('.').to_ascii_lowercase())
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// The protocol the client asks to change to, when it asks in due form. `h2c` is not passed on.
+pub(crate) fn wants_upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
+    if request.version() != Version::HTTP_11 || !names(request.headers(), "upgrade") {
+        return None;
+    }
+    let wanted = request.headers().get(header::UPGRADE)?;
+    (!wanted.as_bytes().eq_ignore_ascii_case(b"h2c")).then(|| wanted.clone())
+}
+
+/// Whether `Connection` lists `option`.
+fn names(headers: &HeaderMap, option: &str) -> bool {
+    let lines = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|part| part.trim().eq_ignore_ascii_case(option))
+}
+
+/// Removes what speaks of one connection only.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let listed: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .filter_map(|part| HeaderName::from_bytes(part.trim().as_bytes()).ok())
+        .collect();
+    for name in listed.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+/// Who sent a request, and by which name.
+pub(crate) struct Sender<'a> {
+    pub(crate) ip: IpAddr,
+    pub(crate) host: &'a HeaderValue,
+}
+
+/// Makes a client's headers into those for a target. `upgrade`: the protocol to change to.
+pub(crate) fn prepare_request(
+    headers: &mut HeaderMap,
+    sender: &Sender<'_>,
+    upgrade: Option<HeaderValue>,
+    empty: bool,
+    request_id: impl FnOnce() -> String,
+) {
+    let trailers = headers.get_all(header::TE).iter().any(|te| {
+        te.to_str().is_ok_and(|t| t.split(',').any(|p| p.trim().eq_ignore_ascii_case("trailers")))
+    });
+    remove_hop_by_hop(headers);
+    // Answered by the edge itself, when the target asks for the body.
+    headers.remove(header::EXPECT);
+    // The length is told anew from the body; only "nothing" has to be said where a body is usual.
+    if !(empty && headers.get(header::CONTENT_LENGTH).is_some_and(|v| v.as_bytes() == b"0")) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(protocol) = upgrade {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, protocol);
+    }
+    append(headers, FORWARDED_FOR, &sender.ip.to_canonical().to_string());
+    headers.insert(FORWARDED_HOST, sender.host.clone());
+    let proto = headers.get(&FORWARDED_PROTO).map(HeaderValue::as_bytes);
+    if !matches!(proto, Some(b"http" | b"https")) {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    let id = headers.get(&REQUEST_ID).map(HeaderValue::as_bytes);
+    let kept =
+        id.is_some_and(|id| (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic));
+    if !kept && let Ok(id) = HeaderValue::from_str(&request_id()) {
+        headers.insert(REQUEST_ID, id);
+    }
+}
+
+/// Adds `text` to the list that the header holds.
+fn append(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+    let before: Vec<&str> = headers.get_all(&name).iter().filter_map(|v| v.to_str().ok()).collect();
+    let joined =
+        if before.is_empty() { text.to_owned() } else { format!("{}, {text}", before.join(", ")) };
+    if let Ok(value) = HeaderValue::from_str(&joined) {
+        headers.insert(name, value);
+    }
+}
+
+/// Makes a target's headers into those for the client. `host`: the name the client used.
+pub(crate) fn prepare_answer(
+    status: StatusCode,
+    headers: &mut HeaderMap,
+    place: &Place,
+    host: &HeaderValue,
+    proto: &str,
+) {
+    let protocol = headers.get(header::UPGRADE).cloned();
+    remove_hop_by_hop(headers);
+    if status == StatusCode::SWITCHING_PROTOCOLS
+        && let Some(protocol) = protocol
+    {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, protocol);
+    }
+    // It names other ways to reach the provider, round the edge.
+    headers.remove(header::ALT_SVC);
+    if let Some(home) = headers.get(header::LOCATION).and_then(|to| rehome(to, place, host, proto))
+    {
+        headers.insert(header::LOCATION, home);
+    }
+}
+
+/// A redirect to the target's own name leads past the edge: it is made to lead to the name that was asked for.
+fn rehome(to: &HeaderValue, place: &Place, host: &HeaderValue, proto: &str) -> Option<HeaderValue> {
+    let to = to.to_str().ok()?;
+    let rest = to.strip_prefix("https://").or_else(|| to.strip_prefix("http://"))?;
+    let rest = rest.strip_prefix(place.authority.as_str())?;
+    if !(rest.is_empty() || rest.starts_with(['/', '?', '#'])) {
+        return None;
+    }
+    HeaderValue::from_str(&format!("{proto}://{}{rest}", host.to_str().ok()?)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use linkflow_model::ServiceKind;
+
+    use super::*;
+    use crate::address::Resolve;
+
+    fn headers(lines: &str) -> HeaderMap {
+        let lines = lines.lines().filter_map(|line| line.trim().split_once(": "));
+        lines
+            .map(|(name, value)| {
+                (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap())
+            })
+            .collect()
+    }
+
+    fn text(headers: &HeaderMap) -> String {
+        let mut lines: Vec<String> =
+            headers.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
+        lines.sort();
+        lines.join("\n")
+    }
+
+    #[track_caller]
+    fn check_request(before: &str, upgrade: Option<&'static str>, after: &str) {
+        let mut map = headers(before);
+        let host = HeaderValue::from_static("shop.example");
+        let sender = Sender { ip: IpAddr::from([10, 0, 0, 7]), host: &host };
+        let upgrade = upgrade.map(HeaderValue::from_static);
+        prepare_request(&mut map, &sender, upgrade, true, || "made".to_owned());
+        let after: Vec<&str> = after.lines().map(str::trim).collect();
+        assert_eq!(text(&map), after.join("\n"));
+    }
+
+    #[test]
+    fn what_the_connection_header_lists_stays_behind() {
+        check_request(
+            "connection: close, x-mine\nx-mine: 1\nkeep-alive: 5\nte: gzip\naccept: */*\nexpect: 100-continue",
+            None,
+            "accept: */*
+            x-forwarded-for: 10.0.0.7
+            x-forwarded-host: shop.example
+            x-forwarded-proto: http
+            x-request-id: made",
+        );
+    }
+
+    #[test]
+    fn the_client_is_appended_and_what_it_may_say_is_kept() {
+        check_request(
+            "x-forwarded-for: 1.1.1.1\nx-forwarded-proto: https\nx-forwarded-host: evil\nx-request-id: abc\nte: trailers",
+            None,
+            "te: trailers
+            x-forwarded-for: 1.1.1.1, 10.0.0.7
+            x-forwarded-host: shop.example
+            x-forwarded-proto: https
+            x-request-id: abc",
+        );
+    }
+
+    #[test]
+    fn an_upgrade_is_asked_for_anew() {
+        check_request(
+            "connection: Upgrade, keep-alive\nupgrade: websocket\nx-request-id: a b",
+            Some("websocket"),
+            "connection: upgrade
+            upgrade: websocket
+            x-forwarded-for: 10.0.0.7
+            x-forwarded-host: shop.example
+            x-forwarded-proto: http
+            x-request-id: made",
+        );
+    }
+
+    #[track_caller]
+    fn check_host(uri: &str, lines: &str, expected: Result<&str, &str>) {
+        let mut request = Request::new(());
+        *request.uri_mut() = uri.parse().unwrap();
+        *request.headers_mut() = headers(lines);
+        assert_eq!(host_of(&request), expected.map(str::to_owned));
+    }
+
+    #[test]
+    fn the_host_is_read_from_the_request_line_or_the_one_header() {
+        check_host("/", "host: Shop.Example:8080", Ok("shop.example"));
+        check_host("/", "host: [::1]:80", Ok("[::1]"));
+        check_host("/", "host: shop.example.", Ok("shop.example"));
+        check_host("http://a.example/x", "host: b.example", Ok("a.example"));
+        check_host("/", "", Err("no Host header"));
+        check_host("/", "host: a\nhost: b", Err("more than one Host header"));
+    }
+
+    #[track_caller]
+    fn check_redirect(to: &str, expected: &str) {
+        let place =
+            Place::parse("https://x.fly.dev", ServiceKind::Web, &Resolve::default()).unwrap();
+        let mut map = headers(&format!("location: {to}\nalt-svc: h3"));
+        let host = HeaderValue::from_static("shop.example");
+        prepare_answer(StatusCode::FOUND, &mut map, &place, &host, "https");
+        assert_eq!(text(&map), format!("location: {expected}"));
+    }
+
+    #[test]
+    fn a_redirect_does_not_lead_past_the_edge() {
+        check_redirect("http://x.fly.dev/login?a=1", "https://shop.example/login?a=1");
+        check_redirect("https://x.fly.dev", "https://shop.example");
+        check_redirect("https://x.fly.dev.evil/", "https://x.fly.dev.evil/");
+        check_redirect("/login", "/login");
+    }
+}

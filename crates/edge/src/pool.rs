@@ -1,0 +1,287 @@
+//! The connections to one target, kept for the next request.
+//!
+//! Our own rather than a client library's, for two things failover lives on: to know exactly whether a request was ever
+//! sent, and to drop a target's connections when it is ejected.
+
+use std::error::Error;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, Response, Uri, Version, header};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use tokio::time::Instant;
+
+use crate::address::Place;
+use crate::body::Outgoing;
+use crate::dial::Dialer;
+use crate::steer::Failure;
+
+/// Connections kept idle for one target.
+const IDLE_MOST: usize = 128;
+/// Connections that turn out closed before a request is written, one after the other, until that counts as a failure.
+const STALE_MOST: u32 = 8;
+
+/// A request's head, which every try sends anew.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    pub(crate) method: Method,
+    pub(crate) path: PathAndQuery,
+    pub(crate) headers: HeaderMap,
+}
+
+/// A request that got no answer.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    pub(crate) failure: Failure,
+    /// It may have reached the target. `false`: provably not.
+    pub(crate) sent: bool,
+    /// It went over a connection that had been idle before.
+    pub(crate) reused: bool,
+}
+
+/// An answer that has begun, and the connection it comes over.
+pub(crate) struct Reply {
+    pub(crate) response: Response<Incoming>,
+    pub(crate) lent: Option<Lent>,
+}
+
+/// The connections to one target.
+pub(crate) struct Pool {
+    pub(crate) place: Place,
+    dialer: Arc<Dialer>,
+    keep: Duration,
+    idle: Mutex<Idle>,
+    /// Taken while an HTTP/2 connection is being made. Holds the last attempt that failed.
+    making: tokio::sync::Mutex<Option<(Instant, Failure)>>,
+}
+
+#[derive(Default)]
+struct Idle {
+    /// Grows when all connections so far are forgotten.
+    age: u64,
+    parked: Vec<(Instant, http1::SendRequest<Outgoing>)>,
+    shared: Option<http2::SendRequest<Outgoing>>,
+}
+
+/// A connection that is busy; it goes back to its pool when dropped.
+pub(crate) struct Lent {
+    sender: Option<http1::SendRequest<Outgoing>>,
+    age: u64,
+    pool: Arc<Pool>,
+}
+
+impl Lent {
+    /// Takes the connection out for good, because it no longer speaks HTTP.
+    pub(crate) fn spend(mut self) {
+        self.sender = None;
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let Some(sender) = self.sender.take().filter(|s| !s.is_closed()) else { return };
+        let mut idle = self.pool.idle();
+        if idle.age == self.age && idle.parked.len() < IDLE_MOST {
+            idle.parked.push((Instant::now(), sender));
+        }
+    }
+}
+
+impl Pool {
+    /// `keep`: how long a connection may be idle and still be used.
+    pub(crate) fn new(place: Place, dialer: Arc<Dialer>, keep: Duration) -> Arc<Self> {
+        let making = tokio::sync::Mutex::new(None);
+        Arc::new(Self { place, dialer, keep, idle: Mutex::default(), making })
+    }
+
+    /// A pool of its own to the same target, with no connection yet.
+    pub(crate) fn apart(&self) -> Arc<Self> {
+        Self::new(self.place.clone(), Arc::clone(&self.dialer), Duration::ZERO)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets no later request use the connections there are.
+    pub(crate) fn forget(&self) {
+        let mut idle = self.idle();
+        idle.age += 1;
+        idle.parked = Vec::new();
+        idle.shared = None;
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub(crate) fn expire(&self) {
+        let keep = self.keep;
+        self.idle().parked.retain(|(since, sender)| since.elapsed() < keep && !sender.is_closed());
+    }
+
+    /// Sends a request and waits until its answer begins. `fresh`: over a connection of its own.
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        head: Head,
+        body: Outgoing,
+        fresh: bool,
+    ) -> Result<Reply, Trouble> {
+        if self.place.http2 {
+            self.send_http2(request_http2(&self.place, head, body)).await
+        } else {
+            self.send_http1(request_http1(&self.place, head, body), fresh).await
+        }
+    }
+
+    async fn send_http1(
+        self: &Arc<Self>,
+        mut request: Request<Outgoing>,
+        fresh: bool,
+    ) -> Result<Reply, Trouble> {
+        let mut stale = 0;
+        loop {
+            let (mut lent, reused) = self.borrow(fresh || stale >= STALE_MOST).await?;
+            let Some(sender) = lent.sender.as_mut() else {
+                return Err(unsent(Failure::Cut));
+            };
+            let mut error = match sender.try_send_request(request).await {
+                Ok(response) => return Ok(Reply { response, lent: Some(lent) }),
+                Err(error) => error,
+            };
+            lent.sender = None;
+            // The message comes back exactly when none of it was written.
+            match error.take_message() {
+                Some(message) if reused && stale < STALE_MOST => request = message,
+                Some(_) => return Err(unsent(Failure::Cut)),
+                None => return Err(Trouble { failure: Failure::Cut, sent: true, reused }),
+            }
+            stale += 1;
+        }
+    }
+
+    /// An idle connection, or else a new one. Says whether it had been idle.
+    async fn borrow(self: &Arc<Self>, fresh: bool) -> Result<(Lent, bool), Trouble> {
+        let (age, parked) = {
+            let mut idle = self.idle();
+            (idle.age, if fresh { None } else { idle.take(self.keep) })
+        };
+        let reused = parked.is_some();
+        let sender = match parked {
+            Some(sender) => sender,
+            None => self.dialer.http1(&self.place).await.map_err(unsent)?,
+        };
+        Ok((Lent { sender: Some(sender), age, pool: Arc::clone(self) }, reused))
+    }
+
+    async fn send_http2(&self, mut request: Request<Outgoing>) -> Result<Reply, Trouble> {
+        let mut stale = 0;
+        loop {
+            let (mut sender, reused) = self.share().await.map_err(unsent)?;
+            let mut error = match sender.try_send_request(request).await {
+                Ok(response) => return Ok(Reply { response, lent: None }),
+                Err(error) => error,
+            };
+            match error.take_message() {
+                Some(message) if stale < STALE_MOST => request = message,
+                Some(_) => return Err(unsent(Failure::Cut)),
+                None if was_refused(error.error()) => return Err(unsent(Failure::Cut)),
+                None => return Err(Trouble { failure: Failure::Cut, sent: true, reused }),
+            }
+            stale += 1;
+            self.drop_closed();
+        }
+    }
+
+    fn drop_closed(&self) {
+        let mut idle = self.idle();
+        if idle.shared.as_ref().is_some_and(http2::SendRequest::is_closed) {
+            idle.shared = None;
+        }
+    }
+
+    fn shared(&self) -> Option<http2::SendRequest<Outgoing>> {
+        self.idle().shared.clone().filter(|s| !s.is_closed())
+    }
+
+    /// The one HTTP/2 connection, made by whoever comes first. Says whether it was there before.
+    async fn share(&self) -> Result<(http2::SendRequest<Outgoing>, bool), Failure> {
+        if let Some(sender) = self.shared() {
+            return Ok((sender, true));
+        }
+        let asked = Instant::now();
+        let mut making = self.making.lock().await;
+        if let Some(sender) = self.shared() {
+            return Ok((sender, true));
+        }
+        // Whoever waited for an attempt that failed shares its outcome, instead of trying in turn.
+        if let Some((_, failure)) = making.as_ref().filter(|(at, _)| *at >= asked) {
+            return Err(failure.clone());
+        }
+        let age = self.idle().age;
+        match self.dialer.http2(&self.place).await {
+            Ok(sender) => {
+                *making = None;
+                let mut idle = self.idle();
+                if idle.age == age {
+                    idle.shared = Some(sender.clone());
+                }
+                Ok((sender, false))
+            }
+            Err(failure) => {
+                *making = Some((Instant::now(), failure.clone()));
+                Err(failure)
+            }
+        }
+    }
+}
+
+impl Idle {
+    /// The connection used last of those that are ready. Closed and old ones go.
+    fn take(&mut self, keep: Duration) -> Option<http1::SendRequest<Outgoing>> {
+        let mut at = self.parked.len();
+        while at > 0 {
+            at -= 1;
+            let (since, sender) = &self.parked[at];
+            if sender.is_closed() || since.elapsed() >= keep {
+                self.parked.remove(at);
+            } else if sender.is_ready() {
+                return Some(self.parked.remove(at).1);
+            }
+        }
+        None
+    }
+}
+
+fn unsent(failure: Failure) -> Trouble {
+    Trouble { failure, sent: false, reused: false }
+}
+
+/// Whether the target said that it did not even look at the request (RFC 9113, 8.7).
+fn was_refused(error: &hyper::Error) -> bool {
+    let h2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    h2.is_some_and(|e| e.is_remote() && e.reason() == Some(h2::Reason::REFUSED_STREAM))
+}
+
+fn request_http1(place: &Place, head: Head, body: Outgoing) -> Request<Outgoing> {
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method;
+    *request.uri_mut() = Uri::from(head.path);
+    *request.headers_mut() = head.headers;
+    request.headers_mut().insert(header::HOST, place.host.clone());
+    request
+}
+
+fn request_http2(place: &Place, head: Head, body: Outgoing) -> Request<Outgoing> {
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(place.scheme.clone());
+    parts.authority = Some(place.authority.clone());
+    parts.path_and_query = Some(head.path);
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method;
+    // Scheme, authority and path are all there, so this is a URI.
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    *request.version_mut() = Version::HTTP_2;
+    *request.headers_mut() = head.headers;
+    request.headers_mut().remove(header::HOST);
+    request
+}

@@ -1,0 +1,333 @@
+//! Takes a request from a client, sees it to a target, and passes the answer on.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use linkflow_model::{ServiceKind, ServiceName};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use crate::Limits;
+use crate::body::{Answer, Passing, Source};
+use crate::errand::{Busy, Errand, Order, Outcome};
+use crate::framing::Framing;
+use crate::head::{self, Sender};
+use crate::pool::{Head, Reply};
+use crate::steer::{Failure, Repeat};
+use crate::table::{Book, Line};
+use crate::tell::Teller;
+use crate::voice::Voice;
+
+/// Everything requests share.
+pub(crate) struct Proxy {
+    pub(crate) book: Book,
+    pub(crate) teller: Arc<Teller>,
+    pub(crate) limits: Limits,
+    /// What clients wait for: their connections, and what became of them.
+    pub(crate) clients: TaskTracker,
+    /// What ends by itself: checkers and connections to targets.
+    pub(crate) tasks: TaskTracker,
+    /// Cancelled when whatever is still under way is to be cut.
+    pub(crate) cut: CancellationToken,
+    pub(crate) in_flight: AtomicUsize,
+    pub(crate) ids: Numbers,
+}
+
+/// The listener that a request came to.
+#[derive(Clone, Debug)]
+pub(crate) enum Entrance {
+    Public,
+    Internal(ServiceName),
+}
+
+/// The connection that a request came over.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(crate) ip: IpAddr,
+    pub(crate) entrance: Entrance,
+    pub(crate) framing: Framing,
+}
+
+/// A place among the requests under way.
+struct Seat(Arc<Proxy>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+/// What the answer needs to know of the request.
+struct Asked {
+    host: HeaderValue,
+    proto: String,
+    upgrade: Option<OnUpgrade>,
+    framing: Framing,
+}
+
+impl Proxy {
+    /// Answers one request.
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        client: Client,
+    ) -> Response<Answer> {
+        let voice = Voice::of(request.headers());
+        if request.version() <= Version::HTTP_11 {
+            let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+            if client.framing.begins(chunked, !request.body().is_end_stream()) {
+                let why = "both Content-Length and Transfer-Encoding";
+                return closing(voice.say(StatusCode::BAD_REQUEST, None, why));
+            }
+        }
+        if request.method() == Method::CONNECT {
+            let why = "the edge is no forward proxy";
+            return closing(voice.say(StatusCode::METHOD_NOT_ALLOWED, None, why));
+        }
+        let Some(seat) = self.seat() else {
+            return voice.say(StatusCode::SERVICE_UNAVAILABLE, None, "too many requests at once");
+        };
+        let host = match head::host_of(&request) {
+            Ok(host) => host,
+            Err(why) => return closing(voice.say(StatusCode::BAD_REQUEST, None, why)),
+        };
+        let line = match self.line(&client.entrance, &host, request.uri().path()) {
+            Ok(line) => line,
+            Err((status, service, why)) => return voice.say(status, service, why),
+        };
+        let (order, asked) = self.order(line, request, &client);
+        let line = Arc::clone(&order.line);
+        match Errand::run(order, Arc::clone(&self.teller)).await {
+            Outcome::Failed { status, why } => voice.say(status, Some(&line.route.service), &why),
+            Outcome::Answered { busy, reply } => self.pass_on(busy, reply, asked, seat),
+        }
+    }
+
+    fn seat(self: &Arc<Self>) -> Option<Seat> {
+        let before = self.in_flight.fetch_add(1, Relaxed);
+        let seat = Seat(Arc::clone(self));
+        (before < self.limits.requests).then_some(seat)
+    }
+
+    fn line<'a>(
+        &self,
+        entrance: &'a Entrance,
+        host: &str,
+        path: &str,
+    ) -> Result<Arc<Line>, (StatusCode, Option<&'a ServiceName>, &'static str)> {
+        let table = self.book.table();
+        match entrance {
+            Entrance::Public => {
+                // `OPTIONS *` is about the host as a whole.
+                let path = if path.starts_with('/') { path } else { "/" };
+                let line = table.find(host, path).cloned();
+                line.ok_or((StatusCode::NOT_FOUND, None, "no such host or path here"))
+            }
+            Entrance::Internal(service) => {
+                let why = "it is not deployed";
+                let line = table.service(service).cloned();
+                line.ok_or((StatusCode::SERVICE_UNAVAILABLE, Some(service), why))
+            }
+        }
+    }
+
+    /// Makes a client's request into one for a target.
+    fn order(
+        &self,
+        line: Arc<Line>,
+        mut request: Request<Incoming>,
+        client: &Client,
+    ) -> (Order, Asked) {
+        let web = line.route.kind != ServiceKind::Grpc;
+        let protocol = head::wants_upgrade(&request).filter(|_| web);
+        let upgrade = protocol.as_ref().map(|_| hyper::upgrade::on(&mut request));
+        let (mut parts, body) = request.into_parts();
+        let host = named_host(&parts);
+        let repeat = repeat_of(&parts.method, !body.is_end_stream() || upgrade.is_some());
+        let limit = self.limit(repeat, web, &parts.headers);
+        let sender = Sender { ip: client.ip, host: &host };
+        let empty = body.is_end_stream();
+        head::prepare_request(&mut parts.headers, &sender, protocol, empty, || self.ids.text());
+        let most = if repeat == Repeat::Once { 0 } else { self.limits.replay_bytes };
+        let source = (!empty).then(|| Source::new(body, most, client.framing.clone()));
+        let root = || PathAndQuery::from_static("/");
+        let path = parts.uri.path_and_query().cloned().unwrap_or_else(root);
+        let proto = parts.headers.get("x-forwarded-proto").and_then(|v| v.to_str().ok());
+        let proto = proto.unwrap_or("http").to_owned();
+        let head = Head { method: parts.method, path, headers: parts.headers };
+        let first_byte = self.limits.first_byte_ms;
+        let order = Order { line, head, source, repeat, limit, first_byte };
+        (order, Asked { host, proto, upgrade, framing: client.framing.clone() })
+    }
+
+    /// How long to wait for an answer when no other target can be asked. A call waits as long as its caller says.
+    fn limit(&self, repeat: Repeat, web: bool, headers: &HeaderMap) -> Option<u64> {
+        if web {
+            return Some(match repeat {
+                Repeat::Once => self.limits.first_byte_once_ms,
+                Repeat::Safe | Repeat::Idempotent => self.limits.first_byte_alone_ms,
+            });
+        }
+        let text = headers.get("grpc-timeout").and_then(|v| v.to_str().ok())?;
+        grpc_timeout(text).map(|ms| ms.saturating_add(1_000))
+    }
+
+    fn pass_on(
+        self: Arc<Self>,
+        busy: Busy,
+        reply: Reply,
+        asked: Asked,
+        seat: Seat,
+    ) -> Response<Answer> {
+        let lane = Arc::clone(busy.lane());
+        let Reply { mut response, lent } = reply;
+        let status = response.status();
+        let upgraded =
+            (status == StatusCode::SWITCHING_PROTOCOLS).then(|| hyper::upgrade::on(&mut response));
+        let (mut parts, body) = response.into_parts();
+        head::prepare_answer(
+            status,
+            &mut parts.headers,
+            &lane.pool.place,
+            &asked.host,
+            &asked.proto,
+        );
+        if self.limits.name_target
+            && let Ok(name) = HeaderValue::from_str(lane.provider.as_str())
+        {
+            parts.headers.insert("x-linkflow-target", name);
+        }
+        let mut answer = match (upgraded, asked.upgrade) {
+            (Some(target), Some(client)) => {
+                if let Some(lent) = lent {
+                    lent.spend();
+                }
+                asked.framing.ends();
+                let tunnel = tunnel(client, target, self.cut.clone(), (busy, seat));
+                self.clients.spawn(tunnel);
+                Response::new(Answer::own(""))
+            }
+            _ => {
+                let idle = Duration::from_millis(self.limits.body_idle_ms);
+                let on_break = Box::new(move || lane.failed(None, Failure::Broken));
+                let passing = Passing::new(body, idle, on_break);
+                Response::new(Answer::passing(passing, Box::new((lent, busy, seat))))
+            }
+        };
+        *answer.status_mut() = status;
+        *answer.headers_mut() = parts.headers;
+        answer
+    }
+}
+
+/// The host as the client wrote it.
+fn named_host(parts: &Parts) -> HeaderValue {
+    let in_line = parts.uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok());
+    let in_header = || parts.headers.get(header::HOST).cloned();
+    in_line.or_else(in_header).unwrap_or_else(|| HeaderValue::from_static(""))
+}
+
+fn repeat_of(method: &Method, has_body: bool) -> Repeat {
+    match (method.is_safe(), method.is_idempotent()) {
+        (true, _) if !has_body => Repeat::Safe,
+        (_, true) => Repeat::Idempotent,
+        _ => Repeat::Once,
+    }
+}
+
+/// `grpc-timeout` in milliseconds: a number of up to eight digits and a unit.
+fn grpc_timeout(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = number.parse().ok().filter(|_| number.len() <= 8)?;
+    match unit {
+        "H" => Some(number * 3_600_000),
+        "M" => Some(number * 60_000),
+        "S" => Some(number * 1_000),
+        "m" => Some(number),
+        "u" => Some(number / 1_000),
+        "n" => Some(number / 1_000_000),
+        _ => None,
+    }
+}
+
+fn closing(mut response: Response<Answer>) -> Response<Answer> {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// Carries bytes both ways between a client and a target that have changed to another protocol.
+async fn tunnel(client: OnUpgrade, target: OnUpgrade, cut: CancellationToken, _held: (Busy, Seat)) {
+    let carried = cut.run_until_cancelled(async {
+        let (client, target) = tokio::try_join!(client, target)?;
+        let (mut client, mut target) = (TokioIo::new(client), TokioIo::new(target));
+        let copied = tokio::io::copy_bidirectional(&mut client, &mut target).await;
+        Ok::<_, hyper::Error>(copied)
+    });
+    match carried.await {
+        Some(Ok(Err(error))) => debug!(%error, "an upgraded connection ended"),
+        Some(Err(error)) => debug!(%error, "a connection could not be upgraded"),
+        Some(Ok(Ok(_))) | None => {}
+    }
+}
+
+/// Numbers that are not guessed and do not come twice: for request ids, and dice.
+pub(crate) struct Numbers {
+    seed: u64,
+    next: AtomicU64,
+}
+
+impl Numbers {
+    pub(crate) fn new() -> Self {
+        use std::hash::{BuildHasher, RandomState};
+        // The standard library's own source of chance; it needs no further crate.
+        let (seed, next) = (RandomState::new().hash_one(0_u8), RandomState::new().hash_one(1_u8));
+        Self { seed, next: AtomicU64::new(next) }
+    }
+
+    /// One number, evenly spread.
+    pub(crate) fn one(&self) -> u64 {
+        mixed(self.next.fetch_add(0x9E37_79B9_7F4A_7C15, Relaxed))
+    }
+
+    fn text(&self) -> String {
+        let one = self.one();
+        format!("{:016x}{:016x}", mixed(one ^ self.seed), one)
+    }
+}
+
+/// The finishing step of `SplitMix64`.
+fn mixed(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grpc_timeout;
+
+    #[test]
+    fn a_call_says_how_long_it_waits() {
+        let rows = [
+            ("5S", Some(5_000)),
+            ("250m", Some(250)),
+            ("1H", Some(3_600_000)),
+            ("", None),
+            ("5", None),
+            ("123456789S", None),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(grpc_timeout(text), expected, "{text}");
+        }
+    }
+}

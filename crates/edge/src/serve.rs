@@ -1,0 +1,159 @@
+//! Listens, and serves each connection until it ends or the edge stops.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use http::{HeaderMap, Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::Limits;
+use crate::dial::Exec;
+use crate::framing::{Framed, Framing};
+use crate::proxy::{Client, Entrance, Proxy};
+use crate::voice::Voice;
+
+/// Streams that one HTTP/2 client may have open.
+const STREAMS: u32 = 256;
+/// How often an HTTP/2 client is asked whether it is there, and how long it may take to say so.
+const PING: Duration = Duration::from_secs(20);
+
+/// What all listeners share.
+pub(crate) struct Server {
+    proxy: Arc<Proxy>,
+    http: auto::Builder<Exec>,
+    /// Cancelled when no new connection is wanted and the ones there are to finish.
+    stop: CancellationToken,
+    connections: AtomicUsize,
+}
+
+/// A place among the connections.
+struct Seat(Arc<Server>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Server {
+    pub(crate) fn new(proxy: Arc<Proxy>, stop: CancellationToken) -> Arc<Self> {
+        let http = builder(&proxy);
+        Arc::new(Self { proxy, http, stop, connections: AtomicUsize::new(0) })
+    }
+
+    /// Accepts connections until the edge stops; then those that had already come in.
+    pub(crate) async fn listen(self: Arc<Self>, listener: TcpListener, entrance: Entrance) {
+        while let Some(accepted) = self.stop.run_until_cancelled(listener.accept()).await {
+            match accepted {
+                Ok((stream, from)) => self.welcome(stream, from, &entrance),
+                Err(error) => {
+                    // Out of file descriptors, most likely: some are given back soon.
+                    warn!(%error, "a connection could not be accepted");
+                    sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        while let Some(Ok((stream, from))) = listener.accept().now_or_never() {
+            self.welcome(stream, from, &entrance);
+        }
+    }
+
+    fn welcome(self: &Arc<Self>, stream: TcpStream, from: SocketAddr, entrance: &Entrance) {
+        let before = self.connections.fetch_add(1, Relaxed);
+        let seat = Seat(Arc::clone(self));
+        let most = self.proxy.limits.connections;
+        // Some more are told so; beyond those, not even that.
+        if before >= most + most / 8 + 16 {
+            return;
+        }
+        let framing = Framing::default();
+        let client = Client { ip: from.ip(), entrance: entrance.clone(), framing };
+        let serving = Arc::clone(self).serve(stream, client, before >= most, seat);
+        self.proxy.clients.spawn(serving);
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream, client: Client, full: bool, _seat: Seat) {
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%error, "a connection stays with Nagle's algorithm");
+        }
+        let spoke = Arc::new(AtomicBool::new(false));
+        let io = TokioIo::new(Framed { io: stream, framing: client.framing.clone() });
+        let (proxy, spoken) = (Arc::clone(&self.proxy), Arc::clone(&spoke));
+        let service = service_fn(move |request: Request<Incoming>| {
+            spoken.store(true, Relaxed);
+            let (proxy, client) = (Arc::clone(&proxy), client.clone());
+            async move {
+                if full {
+                    let voice = Voice::of(request.headers());
+                    let why = "too many connections at once";
+                    let mut sorry = voice.say(StatusCode::SERVICE_UNAVAILABLE, None, why);
+                    close(sorry.headers_mut());
+                    return Ok::<_, Infallible>(sorry);
+                }
+                Ok(Box::pin(proxy.serve(request, client)).await)
+            }
+        });
+        let connection = self.http.serve_connection_with_upgrades(io, service);
+        let mut connection = std::pin::pin!(connection);
+        let first = if full { 1_000 } else { self.proxy.limits.client_idle_ms };
+        let mut silent = std::pin::pin!(sleep(Duration::from_millis(first)));
+        let (mut stopping, mut waiting) = (false, true);
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        debug!(%error, "a client's connection ended");
+                    }
+                    return;
+                }
+                () = self.stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = self.proxy.cut.cancelled() => return,
+                // Whoever connects and says nothing holds the connection no longer.
+                () = silent.as_mut(), if waiting => {
+                    waiting = false;
+                    if !spoke.load(Relaxed) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn close(headers: &mut HeaderMap) {
+    headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+}
+
+fn builder(proxy: &Proxy) -> auto::Builder<Exec> {
+    let Limits { header_bytes, headers, client_idle_ms, .. } = proxy.limits;
+    let mut builder = auto::Builder::new(Exec(proxy.clients.clone()));
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(client_idle_ms))
+        .max_buf_size(header_bytes.max(8 << 10))
+        .max_headers(headers)
+        .pipeline_flush(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(STREAMS)
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING);
+    builder
+}

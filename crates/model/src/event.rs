@@ -69,6 +69,9 @@ pub enum EventKind {
     Fault,
     /// LinkFlow itself started, stopped, took or lost its lease.
     Control,
+    /// A sort that this version does not know: a newer LinkFlow shares the store.
+    #[serde(other)]
+    Unknown,
 }
 
 /// How much an event matters.

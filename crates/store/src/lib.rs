@@ -1,7 +1,16 @@
 //! Remembers: events, documents with compare-and-set, jobs, series and leases.
 //!
 //! One contract ([`Store`]), kept by every backend and held by one suite ([`contract`]). Nothing above this crate
-//! writes SQL for bookkeeping.
+//! writes SQL for bookkeeping. [`Sqlite`] keeps it in a file that several processes share, [`Memory`] for tests and
+//! simulations.
+
+mod codec;
+pub mod contract;
+mod memory;
+mod sqlite;
+
+pub use memory::Memory;
+pub use sqlite::Sqlite;
 
 use async_trait::async_trait;
 use linkflow_model::{Event, Timestamp};
@@ -87,6 +96,8 @@ pub struct Job {
 }
 
 /// Samples of one span of time, added up.
+///
+/// Spans of `step_ms` count from the `from` of the question; a bucket's `at` is `from` plus whole steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bucket {
     /// The start of the span.
@@ -105,25 +116,34 @@ pub struct Bucket {
 ///
 /// What a call that returns `Ok` has written is on disk and survives kill -9 and a power cut. A call that returns an
 /// error has written nothing. Any number of processes may share one store.
+///
+/// A future that is dropped before it ends leaves open whether its write was made, as a lost answer does.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Appends an event; gives its sequence number, which grows from 1 without gaps.
     async fn append(&self, event: &Event) -> Result<u64, StoreError>;
 
     /// Up to `limit` events after sequence number `after`, oldest first.
+    ///
+    /// Fewer than `limit` come only at the end. An event that this version cannot read (a newer one wrote it) comes as
+    /// [`EventKind::Unknown`](linkflow_model::EventKind::Unknown), so that nobody stops at it.
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<(u64, Event)>, StoreError>;
 
-    /// The sequence number of the newest event; 0 when there is none.
+    /// The sequence number of the newest event ever appended, forgotten or not; 0 when there never was one.
     async fn newest_event(&self) -> Result<u64, StoreError>;
 
     /// The document under `key`.
     async fn read(&self, key: &str) -> Result<Option<Document>, StoreError>;
 
-    /// Every document whose key starts with `prefix`, by key.
+    /// Every document whose key starts with `prefix`, in the order of their keys' bytes. No character of `prefix` is
+    /// special.
     async fn list(&self, prefix: &str) -> Result<Vec<Document>, StoreError>;
 
     /// Writes `body` under `key` if it is at version `expected` (`None`: if there is none), and, with a `fence`, if
     /// that lease is still held with that token. Gives the new version.
+    ///
+    /// [`StoreError::Fenced`] comes before [`StoreError::Conflict`]: who lost the lease has no say on versions. A
+    /// document that was removed begins at version 1 again.
     async fn write(
         &self,
         key: &str,
@@ -153,7 +173,8 @@ pub trait Store: Send + Sync {
         until: Timestamp,
     ) -> Result<Option<Job>, StoreError>;
 
-    /// Ends a claimed job. [`StoreError::Fenced`] when the claim ran out and another has it.
+    /// Ends a claimed job. [`StoreError::Fenced`] when it was given back, or when the claim ran out and another has it;
+    /// a claim that ran out and that nobody took since is still good. Doing it twice is fine.
     async fn finish_job(&self, job: &Job) -> Result<(), StoreError>;
 
     /// Gives a claimed job back, to be due again at `due`. [`StoreError::Fenced`] as above.
@@ -162,7 +183,7 @@ pub trait Store: Send + Sync {
     /// How many jobs of `queue` are not finished.
     async fn open_jobs(&self, queue: &str) -> Result<u64, StoreError>;
 
-    /// Adds a sample to the series `name`.
+    /// Adds a sample to the series `name`. Refused when `value` is not a finite number.
     async fn record(&self, name: &str, at: Timestamp, value: f64) -> Result<(), StoreError>;
 
     /// The samples of `name` from `from` (included) to `to` (excluded) in spans of `step_ms`; empty spans are left out.
@@ -174,7 +195,8 @@ pub trait Store: Send + Sync {
         step_ms: u64,
     ) -> Result<Vec<Bucket>, StoreError>;
 
-    /// Drops the samples of all series before `before` and the events before it; gives how many rows went.
+    /// Drops the samples of all series before `before` and the events that happened before it; gives how many rows went
+    /// (samples of one series in the same millisecond are one). Sequence numbers are never given again.
     async fn forget(&self, before: Timestamp) -> Result<u64, StoreError>;
 
     /// The lease `name` as it stands; `None` when it was never taken.

@@ -8,9 +8,11 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 /// The bytes read since the last request began.
 #[derive(Clone, Default)]
@@ -25,6 +27,9 @@ struct Kept {
     /// Not HTTP/1.1, now or for good.
     other: bool,
 }
+
+/// How long what a client still sends is read and thrown away after the last answer.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// More than any head may have.
 const MOST: usize = 256 << 10;
@@ -62,6 +67,12 @@ impl Framing {
         twice
     }
 
+    /// Whether something came that no answer was about: a head that is no head, or the rest of a body.
+    fn is_unread(&self) -> bool {
+        let kept = self.kept();
+        !kept.other && (kept.off || !kept.bytes.is_empty())
+    }
+
     /// The connection no longer speaks HTTP.
     pub(crate) fn ends(&self) {
         let mut kept = self.kept();
@@ -96,8 +107,32 @@ fn tells_length(head: &[u8]) -> bool {
 
 /// A connection whose heads are kept for [`Framing`].
 pub(crate) struct Framed<S> {
-    pub(crate) io: S,
-    pub(crate) framing: Framing,
+    io: S,
+    framing: Framing,
+    linger: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S: AsyncRead + Unpin> Framed<S> {
+    pub(crate) fn new(io: S, framing: Framing) -> Self {
+        Self { io, framing, linger: None }
+    }
+
+    /// Reads and throws away until the client has closed, too, or took too long. Closing a connection on which
+    /// something is unread would take the last answer away from the client.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(linger) = self.linger.as_mut() else { return Poll::Ready(()) };
+        let mut waste = [0; 4 << 10];
+        loop {
+            if linger.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let mut buf = ReadBuf::new(&mut waste);
+            match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => {}
+                _ => return Poll::Ready(()),
+            }
+        }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Framed<S> {
@@ -116,7 +151,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framed<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Framed<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framed<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -130,7 +165,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Framed<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        if self.linger.is_none() {
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+            if !self.framing.is_unread() {
+                return Poll::Ready(Ok(()));
+            }
+            self.linger = Some(Box::pin(tokio::time::sleep(LINGER)));
+        }
+        self.poll_linger(cx).map(Ok)
     }
 
     fn poll_write_vectored(

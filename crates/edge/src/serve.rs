@@ -88,7 +88,7 @@ impl Server {
             debug!(%error, "a connection stays with Nagle's algorithm");
         }
         let spoke = Arc::new(AtomicBool::new(false));
-        let io = TokioIo::new(Framed { io: stream, framing: client.framing.clone() });
+        let io = TokioIo::new(Framed::new(stream, client.framing.clone()));
         let (proxy, spoken) = (Arc::clone(&self.proxy), Arc::clone(&spoke));
         let service = service_fn(move |request: Request<Incoming>| {
             spoken.store(true, Relaxed);
@@ -141,13 +141,13 @@ fn close(headers: &mut HeaderMap) {
 fn builder(proxy: &Proxy) -> auto::Builder<Exec> {
     let Limits { header_bytes, headers, client_idle_ms, .. } = proxy.limits;
     let mut builder = auto::Builder::new(Exec(proxy.clients.clone()));
+    // Not `pipeline_flush`: with it, an answer that closes the connection is lost when more requests have come behind.
     builder
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(client_idle_ms))
         .max_buf_size(header_bytes.max(8 << 10))
-        .max_headers(headers)
-        .pipeline_flush(true);
+        .max_headers(headers);
     builder
         .http2()
         .timer(TokioTimer::new())

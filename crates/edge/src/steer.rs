@@ -57,6 +57,11 @@ const LATE: u32 = 5;
 /// See [`LATE`]. A pause (a garbage collection, say) is shorter.
 const LATE_FOR: u64 = 1_000;
 
+/// An answer that breaks off counts this much; each good one takes one away.
+const BREAK: u32 = 10;
+/// So much ejects: more than one in ten answers breaks off.
+const BREAKS: u32 = 25;
+
 /// How a try failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -78,7 +83,7 @@ impl Failure {
             Self::Refused => "connection refused".to_owned(),
             Self::Unreachable(why) => why.clone(),
             Self::Cut => "connection cut before the answer".to_owned(),
-            Self::Broken => "answer cut off".to_owned(),
+            Self::Broken => "its answers break off".to_owned(),
             Self::Silent => "no answer within the limit".to_owned(),
         }
     }
@@ -145,6 +150,8 @@ struct Standing {
     streak: u32,
     /// Answers of 500 and the like in a row: the app's own failures.
     app_streak: u32,
+    /// How often answers break off of late: see [`BREAK`].
+    breaks: u32,
     late_since: Option<Moment>,
     late: u32,
     ejection: Option<Ejection>,
@@ -275,6 +282,11 @@ impl Steer {
         self.targets.get(&id).is_some_and(|t| t.suspect)
     }
 
+    /// Whether it lost its last race, and has not been in time since.
+    fn is_losing(&self, id: Id) -> bool {
+        self.targets.get(&id).is_some_and(|t| t.late > 0)
+    }
+
     /// What the checks say, and since when.
     pub(crate) fn verdict(&self, id: Id) -> (Health, Moment) {
         self.targets.get(&id).map_or((Health::Unknown, Moment(0)), |t| (t.verdict, t.verdict_since))
@@ -367,6 +379,7 @@ impl Steer {
             _ => {
                 t.streak = 0;
                 t.app_streak = 0;
+                t.breaks = t.breaks.saturating_sub(1);
                 let took = now.since(began);
                 if took <= t.hedge_after() {
                     t.late = 0;
@@ -395,7 +408,20 @@ impl Steer {
                 return effects;
             }
         }
+        if *failure == Failure::Broken {
+            return self.broke(id, now);
+        }
         self.strike(id, &failure.words(), now)
+    }
+
+    /// An answer that begins well and breaks off is good first: failures in a row would never be found.
+    fn broke(&mut self, id: Id, now: Moment) -> Vec<Effect> {
+        let Some(t) = self.targets.get_mut(&id) else { return Vec::new() };
+        t.breaks += BREAK;
+        if t.breaks < BREAKS {
+            return Vec::new();
+        }
+        self.eject(id, Failure::Broken.words(), now)
     }
 
     /// Counts a failure in a row, and ejects at the third.
@@ -515,7 +541,8 @@ impl Steer {
         t.readmitted = None;
         t.good_checks = 0;
         t.doubt = true;
-        (t.streak, t.app_streak, t.late, t.late_since) = (0, 0, 0, None);
+        (t.streak, t.app_streak, t.breaks) = (0, 0, 0);
+        (t.late, t.late_since) = (0, None);
         vec![Effect::Ejected { target: id, for_ms, why }]
     }
 }

@@ -156,6 +156,34 @@ fn three_failures_in_a_row_eject_two_do_not() {
 }
 
 #[test]
+fn answers_that_break_off_eject_when_they_are_more_than_one_in_ten() {
+    let mut steer = steer(&[A, B]);
+    let mut broken_at_one_in = |every: u64| {
+        (1..200_u64).any(|n| {
+            let now = Moment(n);
+            let mut effects = steer.on(read("a 200", now), now);
+            if n % every == 0 {
+                effects.extend(steer.on(read("a broken", now), now));
+            }
+            !effects.is_empty()
+        })
+    };
+    assert!(!broken_at_one_in(12));
+    assert!(broken_at_one_in(8));
+    story(
+        &[A, B],
+        &[
+            (0, "a 200", ""),
+            (1, "a broken", ""),
+            (2, "a 200", ""),
+            (3, "a broken", ""),
+            (4, "a 200", ""),
+            (5, "a broken", "a ejected for 2000: its answers break off"),
+        ],
+    );
+}
+
+#[test]
 fn ejections_in_a_row_last_twice_as_long_each_up_to_half_a_minute() {
     let mut steer = steer(&[A, B]);
     let mut now = 0;

@@ -189,7 +189,12 @@ impl Trip {
 
     fn hedge(&mut self, steer: &mut Steer, next: Id, now: Moment) -> Do {
         let due = self.hedge_after.is_some_and(|after| now.since(self.began) >= after);
-        if !due || self.hedged || self.tried.len() > 1 || !steer.hedges.spend() {
+        if !due || self.hedged || self.tried.len() > 1 {
+            return Do::Nothing;
+        }
+        // Against a target that loses its races, a second try is no extra load but the move to another target.
+        let losing = self.tried.iter().all(|id| steer.is_losing(*id));
+        if !(steer.hedges.spend() || losing && steer.retries.spend()) {
             return Do::Nothing;
         }
         self.hedged = true;

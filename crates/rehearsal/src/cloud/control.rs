@@ -1,0 +1,102 @@
+//! The control API of a cloud: where everything is, how it stands, and what is to go wrong.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use linkflow_model::ProviderName;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answer::{Answer, Call};
+use super::registry::Image;
+use super::trouble::Standing;
+use super::{Hub, Place};
+
+/// A fault as `PUT /v1/faults` takes it.
+#[derive(Deserialize)]
+struct Order {
+    provider: ProviderName,
+    #[serde(flatten)]
+    standing: Standing,
+}
+
+/// Answers one call.
+pub(crate) fn answer(hub: &Hub, call: &Call) -> Answer {
+    match (call.method.as_str(), call.path.as_str()) {
+        ("GET", "/v1/endpoints") => shown(serde_json::to_value(hub.endpoints())),
+        ("GET", "/v1/state") => {
+            let providers = hub.places.iter().map(|(name, place)| (name.to_string(), state(place)));
+            Answer::json(200, &json!({ "providers": providers.collect::<serde_json::Map<_, _>>() }))
+        }
+        ("PUT", "/v1/faults") => set(hub, call),
+        ("DELETE", "/v1/faults") => lift(hub, call),
+        ("GET", "/v1/images") => shown(serde_json::to_value(hub.images.all())),
+        ("PUT", "/v1/images") => match serde_json::from_slice::<Image>(&call.body) {
+            Ok(image) if matches!(image.behaviour.as_str(), "good" | "crash" | "sick") => {
+                shown(serde_json::to_value(hub.images.add(
+                    &image.repository,
+                    &image.tag,
+                    &image.behaviour,
+                )))
+            }
+            Ok(image) => refusal(
+                400,
+                &format!("behaviour `{}`: good, crash or sick is due", image.behaviour),
+            ),
+            Err(error) => refusal(400, &error.to_string()),
+        },
+        (_, path) => {
+            refusal(404, &format!("{} {path} is not part of the control API", call.method))
+        }
+    }
+}
+
+fn set(hub: &Hub, call: &Call) -> Answer {
+    match serde_json::from_slice::<Order>(&call.body) {
+        Ok(Order { provider, standing: Standing { service, trouble } }) => {
+            if hub.set_fault(&provider, service.as_ref(), Some(trouble)) {
+                return Answer::empty(204);
+            }
+            refusal(404, &format!("no provider `{provider}`"))
+        }
+        Err(error) => refusal(400, &error.to_string()),
+    }
+}
+
+fn lift(hub: &Hub, call: &Call) -> Answer {
+    let Some(name) = call.parameter("provider") else {
+        hub.places.keys().for_each(|provider| hub.clear(provider));
+        return Answer::empty(204);
+    };
+    match name.parse::<ProviderName>() {
+        Ok(provider) if hub.places.contains_key(&provider) => {
+            hub.clear(&provider);
+            Answer::empty(204)
+        }
+        _ => refusal(404, &format!("no provider `{name}`")),
+    }
+}
+
+fn state(place: &Place) -> Value {
+    let counts = &place.site.counts;
+    let services = counts.services.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    json!({
+        "kind": place.kind,
+        "faults": place.site.faults.standing(),
+        "api_requests": counts.api.load(Ordering::Relaxed),
+        "ingress_requests": counts.ingress.load(Ordering::Relaxed),
+        "requests_by_service": services,
+        "instances": place.vendor.instances(),
+    })
+}
+
+fn shown(value: serde_json::Result<Value>) -> Answer {
+    match value {
+        Ok(value) => Answer::json(200, &value),
+        Err(error) => refusal(500, &error.to_string()),
+    }
+}
+
+fn refusal(status: u16, why: &str) -> Answer {
+    Answer::json(status, &json!({ "error": why }))
+}

@@ -1,0 +1,41 @@
+//! Where a rehearsal cloud answers: all that a client, also in another process, needs to know of it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use linkflow_model::ProviderName;
+use serde::{Deserialize, Serialize};
+
+/// Every address of a running cloud. Also answered by `GET {control}/v1/endpoints`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Endpoints {
+    /// The control API, `http://127.0.0.1:PORT`.
+    pub control: String,
+    /// Stands for every registry host, `http://127.0.0.1:PORT`.
+    pub registry: String,
+    /// The `SQLite` file that the sample app's processes share when they have no database.
+    pub ledger: PathBuf,
+    /// Each provider.
+    pub providers: BTreeMap<ProviderName, ProviderEndpoint>,
+}
+
+/// Where one simulated provider answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProviderEndpoint {
+    /// `fly`, `railway`, or any other kind, which is then a generic one.
+    pub kind: String,
+    /// Replaces the scheme and host of the vendor's production address; the vendor's paths follow it
+    /// (`/v1/apps` and `/api/v1/apps/…/logs` for Fly, `/graphql/v2` for Railway, `/v1/services` for generic ones).
+    pub api: String,
+    /// The only credential that it takes.
+    pub token: String,
+    /// Fly: the organisation's slug. Railway: the project's id. Otherwise `None`.
+    pub project: Option<String>,
+    /// Railway: the environment's id. Otherwise `None`.
+    pub environment: Option<String>,
+    /// What public host names end in: `fly.dev`, `up.railway.app`, `NAME.rehearsal`.
+    pub host_suffix: String,
+    /// Where hosts with that suffix really answer: HTTP/1.1 and HTTP/2 with prior knowledge, without TLS.
+    pub ingress: SocketAddr,
+}

@@ -1,0 +1,324 @@
+//! The rehearsal cloud: simulated providers that speak their vendors' APIs and really run the sample app.
+//!
+//! Each provider is a [`site::Site`] (processes, faults, chance) with a [`site::Vendor`] (its API and its state) behind
+//! two doors: the management API and the ingress. Nothing here is shared with the adapters that talk to it.
+
+mod answer;
+mod control;
+mod dice;
+mod door;
+mod endpoints;
+mod fly;
+pub mod generic;
+mod ingress;
+mod limit;
+mod log;
+mod process;
+mod railway;
+mod registry;
+mod site;
+mod tasks;
+mod trouble;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use linkflow_model::clock::SystemClock;
+use linkflow_model::{Clock, ProviderName, ServiceName, StackName};
+use tokio::sync::broadcast;
+
+use answer::{Answer, Call};
+use dice::Dice;
+use door::Door;
+use ingress::Ingress;
+use process::Runner;
+use registry::Images;
+use site::{Counts, Site, Vendor};
+use tasks::Tasks;
+use trouble::{Faults, Teller};
+
+pub use endpoints::{Endpoints, ProviderEndpoint};
+pub use registry::Image;
+pub use site::InstanceView;
+pub use trouble::{FaultChange, Standing, Trouble};
+
+/// What a cloud is made of.
+#[derive(Clone, Debug)]
+pub struct CloudOptions {
+    /// Run as `program app SERVICE` for each instance.
+    pub program: PathBuf,
+    /// Where logs and the ledger go. Made when it is not there.
+    pub folder: PathBuf,
+    /// The stack that is rehearsed.
+    pub stack: StackName,
+    /// Each provider and its kind. `fly` and `railway` speak those vendors' APIs; all others the generic one.
+    pub providers: Vec<(ProviderName, String)>,
+    /// Ids and delays follow from it.
+    pub seed: u64,
+}
+
+/// A running cloud. Dropping it kills its processes; [`Cloud::stop`] also waits until they are gone.
+pub struct Cloud {
+    hub: Arc<Hub>,
+    tasks: Tasks,
+}
+
+/// What the control API and the cloud itself share.
+struct Hub {
+    places: BTreeMap<ProviderName, Place>,
+    images: Arc<Images>,
+    clock: Arc<dyn Clock>,
+    teller: Teller,
+    endpoints: OnceLock<Endpoints>,
+}
+
+/// One provider.
+struct Place {
+    kind: String,
+    site: Arc<Site>,
+    vendor: Arc<dyn Vendor>,
+    api: Arc<Door>,
+    ingress: Arc<Door>,
+}
+
+impl Cloud {
+    /// Starts the cloud, with nothing deployed.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or no port can be had.
+    pub async fn start(options: CloudOptions) -> io::Result<Self> {
+        let logs = options.folder.join("logs");
+        tokio::fs::create_dir_all(&logs).await?;
+        let ledger = options.folder.join("ledger.db");
+        let (tasks, images) = (Tasks::default(), Arc::new(Images::of_the_example()));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let runner = Runner::start(
+            options.program.clone(),
+            ledger.clone(),
+            Arc::clone(&clock),
+            tasks.clone(),
+        )?;
+        let parts = Parts {
+            tasks: tasks.clone(),
+            images: Arc::clone(&images),
+            clock,
+            runner: Arc::new(runner),
+            logs,
+        };
+
+        let mut places = BTreeMap::new();
+        let mut providers = BTreeMap::new();
+        for (name, kind) in &options.providers {
+            let (place, endpoint) = build(&parts, &options, name, kind)?;
+            places.insert(name.clone(), place);
+            providers.insert(name.clone(), endpoint);
+        }
+        let hub = Arc::new(Hub {
+            places,
+            images: Arc::clone(&images),
+            clock: parts.clock,
+            teller: Teller::new(),
+            endpoints: OnceLock::new(),
+        });
+        let registry = api(&tasks, move |call: Call| std::future::ready(images.answer(&call)))?;
+        let of_control = Arc::clone(&hub);
+        let control =
+            api(&tasks, move |call: Call| std::future::ready(control::answer(&of_control, &call)))?;
+        let (control, registry) = (control.url(), registry.url());
+        let endpoints = Endpoints { control, registry, ledger, providers };
+        hub.endpoints.set(endpoints).map_err(|_| io::Error::other("a cloud starts once"))?;
+        Ok(Self { hub, tasks })
+    }
+
+    /// Where everything answers.
+    pub fn endpoints(&self) -> Endpoints {
+        self.hub.endpoints()
+    }
+
+    /// Sets a fault of a provider, or of one service there, in place of the one it has; `None` lifts it.
+    /// It holds at once, also for requests under way. `false`: there is no such provider.
+    pub fn set_fault(
+        &self,
+        provider: &ProviderName,
+        service: Option<&ServiceName>,
+        trouble: Option<Trouble>,
+    ) -> bool {
+        self.hub.set_fault(provider, service, trouble)
+    }
+
+    /// Lifts every fault.
+    pub fn clear_faults(&self) {
+        self.hub.places.keys().for_each(|provider| self.hub.clear(provider));
+    }
+
+    /// The faults that hold.
+    pub fn faults(&self) -> BTreeMap<ProviderName, Vec<Standing>> {
+        self.hub
+            .places
+            .iter()
+            .map(|(name, place)| (name.clone(), place.site.faults.standing()))
+            .collect()
+    }
+
+    /// Each fault set or lifted from now on, by whomever.
+    pub fn fault_changes(&self) -> broadcast::Receiver<FaultChange> {
+        self.hub.teller.listen()
+    }
+
+    /// Adds an image to the registry, or moves its tag.
+    pub fn add_image(&self, repository: &str, tag: &str, behaviour: &str) -> Image {
+        self.hub.images.add(repository, tag, behaviour)
+    }
+
+    /// Every instance of every provider, with its process.
+    pub fn instances(&self) -> BTreeMap<ProviderName, Vec<InstanceView>> {
+        self.hub
+            .places
+            .iter()
+            .map(|(name, place)| (name.clone(), place.vendor.instances()))
+            .collect()
+    }
+
+    /// Kills every process, closes every port, and waits until all are gone.
+    pub async fn stop(self) {
+        self.tasks.stop();
+        if !self.tasks.ended(Duration::from_secs(5)).await {
+            tracing::warn!("the rehearsal cloud did not end in 5 s");
+        }
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        self.tasks.stop();
+    }
+}
+
+impl Hub {
+    fn endpoints(&self) -> Endpoints {
+        let none = || Endpoints {
+            control: String::new(),
+            registry: String::new(),
+            ledger: PathBuf::new(),
+            providers: BTreeMap::new(),
+        };
+        self.endpoints.get().cloned().unwrap_or_else(none)
+    }
+
+    fn set_fault(
+        &self,
+        provider: &ProviderName,
+        service: Option<&ServiceName>,
+        trouble: Option<Trouble>,
+    ) -> bool {
+        let Some(place) = self.places.get(provider) else { return false };
+        if place.site.faults.set(service, trouble) {
+            place.apply();
+            let (provider, service) = (provider.clone(), service.cloned());
+            self.teller.tell(FaultChange { at: self.clock.wall(), provider, service, trouble });
+        }
+        true
+    }
+
+    fn clear(&self, provider: &ProviderName) {
+        let Some(place) = self.places.get(provider) else { return };
+        for standing in place.site.faults.standing() {
+            self.set_fault(provider, standing.service.as_ref(), None);
+        }
+    }
+}
+
+impl Place {
+    /// Makes doors and processes what the faults of now say.
+    fn apply(&self) {
+        let faults = &self.site.faults;
+        self.ingress.set_open(!faults.any(None, Trouble::shuts_ingress));
+        self.api.set_open(!faults.any(None, Trouble::shuts_api));
+        self.site.strike_all();
+    }
+}
+
+/// What every provider of a cloud shares.
+struct Parts {
+    tasks: Tasks,
+    images: Arc<Images>,
+    clock: Arc<dyn Clock>,
+    runner: Arc<Runner>,
+    logs: PathBuf,
+}
+
+fn build(
+    parts: &Parts,
+    options: &CloudOptions,
+    name: &ProviderName,
+    kind: &str,
+) -> io::Result<(Place, ProviderEndpoint)> {
+    let dice = Dice::new(options.seed, name.as_str());
+    let host_suffix = match kind {
+        "fly" => "fly.dev".to_owned(),
+        "railway" => "up.railway.app".to_owned(),
+        _ => format!("{name}.rehearsal"),
+    };
+    let site = Arc::new(Site {
+        name: name.clone(),
+        token: format!("rehearsal-{}", dice.hex(24)),
+        host_suffix: host_suffix.clone(),
+        faults: Faults::none(),
+        images: Arc::clone(&parts.images),
+        dice,
+        clock: Arc::clone(&parts.clock),
+        tasks: parts.tasks.clone(),
+        runner: Arc::clone(&parts.runner),
+        logs: parts.logs.clone(),
+        counts: Counts::default(),
+        processes: std::sync::Mutex::default(),
+    });
+    let (vendor, project, environment): (Arc<dyn Vendor>, _, _) = match kind {
+        "fly" => {
+            (Arc::new(fly::Fly::new(Arc::clone(&site))), Some(fly::ORGANISATION.to_owned()), None)
+        }
+        "railway" => {
+            let railway = railway::Railway::new(Arc::clone(&site), options.stack.as_str());
+            let (project, environment) = railway.home();
+            (Arc::new(railway), Some(project), Some(environment))
+        }
+        _ => (Arc::new(generic::Generic::new(Arc::clone(&site))), None, None),
+    };
+    let (of_site, of_vendor) = (Arc::clone(&site), Arc::clone(&vendor));
+    let api = api(&parts.tasks, move |call| {
+        let (site, vendor) = (Arc::clone(&of_site), Arc::clone(&of_vendor));
+        async move {
+            site.counts.api.fetch_add(1, Ordering::Relaxed);
+            if site.faults.any(None, |t| matches!(t, Trouble::RateLimited)) {
+                return vendor.limited();
+            }
+            vendor.answer(call).await
+        }
+    })?;
+    let front = Arc::new(Ingress::new(Arc::clone(&site), Arc::clone(&vendor)));
+    let ingress = Door::open(&parts.tasks, move |wire| Arc::clone(&front).serve(wire))?;
+    let endpoint = ProviderEndpoint {
+        kind: kind.to_owned(),
+        api: api.url(),
+        token: site.token.clone(),
+        project,
+        environment,
+        host_suffix,
+        ingress: ingress.address(),
+    };
+    Ok((Place { kind: kind.to_owned(), site, vendor, api, ingress }, endpoint))
+}
+
+/// Opens a door to an API.
+fn api<A, F>(tasks: &Tasks, answer: A) -> io::Result<Arc<Door>>
+where
+    A: Fn(Call) -> F + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let answer = Arc::new(answer);
+    Door::open(tasks, move |wire| answer::serve(wire, Arc::clone(&answer)))
+}

@@ -1,0 +1,573 @@
+//! The part of Railway's public schema that the rehearsal answers: names and types of fields, as published on 2026-08-08.
+//!
+//! Written in a short form of its own: `Type` lines open a type, the lines below it are `field(argument Type, …) Type`.
+//! `connection Name of Type` stands for a connection with its edges; `input`, `enum` and `scalar` say what they are.
+
+use std::collections::BTreeMap;
+
+use super::document::Kind;
+
+/// One field, argument or input field.
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    pub(super) kind: Kind,
+    pub(super) arguments: BTreeMap<String, Slot>,
+    /// What holds when it is not given.
+    pub(super) default: Option<bool>,
+}
+
+/// One type.
+#[derive(Clone, Debug)]
+pub(super) enum Type {
+    Object(BTreeMap<String, Slot>),
+    Input(BTreeMap<String, Slot>),
+    Enum(Vec<String>),
+    Scalar,
+}
+
+/// All types by name.
+pub(super) struct Schema(BTreeMap<String, Type>);
+
+impl Schema {
+    /// The schema that the rehearsal answers.
+    pub(super) fn railway() -> Self {
+        let mut types: BTreeMap<String, Type> = ["String", "ID", "Int", "Float", "Boolean"]
+            .map(|name| (name.to_owned(), Type::Scalar))
+            .into();
+        let mut open = String::new();
+        for line in TABLE.lines().filter(|line| !line.trim().is_empty()) {
+            if let Some(field) = line.strip_prefix("  ") {
+                if let Some(Type::Object(fields) | Type::Input(fields)) = types.get_mut(&open)
+                    && let Some((name, slot)) = slot(field)
+                {
+                    fields.insert(name, slot);
+                }
+                continue;
+            }
+            let words: Vec<&str> = line.split_whitespace().collect();
+            open = words.last().copied().unwrap_or_default().to_owned();
+            match words.as_slice() {
+                ["scalar", names @ ..] => {
+                    types.extend(names.iter().map(|n| ((*n).to_owned(), Type::Scalar)));
+                }
+                ["enum", name, values @ ..] => {
+                    let values = values.iter().map(|v| (*v).to_owned()).collect();
+                    types.insert((*name).to_owned(), Type::Enum(values));
+                }
+                ["input", name] => {
+                    drop(types.insert((*name).to_owned(), Type::Input(BTreeMap::new())));
+                }
+                ["connection", name, "of", node] => connection(&mut types, name, node),
+                _ => drop(types.insert(open.clone(), Type::Object(BTreeMap::new()))),
+            }
+        }
+        Self(types)
+    }
+
+    /// The type called `name`.
+    pub(super) fn get(&self, name: &str) -> Option<&Type> {
+        self.0.get(name)
+    }
+
+    /// A field of an object type.
+    pub(super) fn field(&self, object: &str, name: &str) -> Option<&Slot> {
+        match self.0.get(object) {
+            Some(Type::Object(fields)) => fields.get(name),
+            _ => None,
+        }
+    }
+
+    /// Whether fields of this type are asked for one by one.
+    pub(super) fn is_object(&self, name: &str) -> bool {
+        matches!(self.0.get(name), Some(Type::Object(_)))
+    }
+}
+
+/// Reads `name(argument Type, …) Type`; `=` after an argument's type is a default.
+fn slot(line: &str) -> Option<(String, Slot)> {
+    let (head, kind) = line.rsplit_once(' ')?;
+    let (name, arguments) = match head.split_once('(') {
+        Some((name, rest)) => (name, rest.trim_end_matches(')')),
+        None => (head, ""),
+    };
+    let arguments =
+        arguments.split(',').map(str::trim).filter(|a| !a.is_empty()).filter_map(slot).collect();
+    let (kind, default) = match kind.split_once('=') {
+        Some((kind, default)) => (kind, Some(default == "true")),
+        None => (kind, None),
+    };
+    Some((name.trim().to_owned(), Slot { kind: Kind::read(kind)?, arguments, default }))
+}
+
+fn connection(types: &mut BTreeMap<String, Type>, name: &str, node: &str) {
+    let fields = |rows: &[&str]| Type::Object(rows.iter().filter_map(|row| slot(row)).collect());
+    let edge = format!("{name}Edge");
+    types.insert(name.to_owned(), fields(&[&format!("edges [{edge}!]!"), "pageInfo PageInfo!"]));
+    types.insert(edge, fields(&["cursor String!", &format!("node {node}!")]));
+}
+
+const TABLE: &str = "
+Query
+  buildLogs(deploymentId String!, endDate DateTime, filter String, limit Int, startDate DateTime) [Log!]!
+  customDomain(id String!, projectId String!) CustomDomain!
+  customDomainAvailable(domain String!) DomainAvailable!
+  deployment(id String!) Deployment!
+  deploymentEvents(after String, before String, first Int, id String!, last Int) QueryDeploymentEventsConnection!
+  deploymentLogs(deploymentId String!, endDate DateTime, filter String, limit Int, startDate DateTime) [Log!]!
+  deployments(after String, before String, first Int, input DeploymentListInput!, last Int) QueryDeploymentsConnection!
+  domains(environmentId String!, projectId String!, serviceId String!) AllDomains!
+  environment(id String!, projectId String) Environment!
+  environments(after String, before String, first Int, isEphemeral Boolean, last Int, projectId String!) QueryEnvironmentsConnection!
+  environmentLogs(afterDate String, afterLimit Int, anchorDate String, beforeDate String, beforeLimit Int, environmentId String!, filter String) [Log!]!
+  me User!
+  platformStatus PlatformStatus!
+  project(id String!) Project!
+  projectToken ProjectToken!
+  projects(after String, before String, first Int, includeDeleted Boolean, last Int, orderBy ProjectsOrderBy, userId String, workspaceId String) QueryProjectsConnection!
+  regions(projectId String) [Region!]!
+  service(id String!) Service!
+  serviceDomainAvailable(domain String!) DomainAvailable!
+  serviceInstance(environmentId String!, serviceId String!) ServiceInstance!
+  serviceInstanceLimitOverride(environmentId String!, serviceId String!) ServiceInstanceLimit
+  serviceInstanceLimits(environmentId String!, serviceId String!) ServiceInstanceLimit!
+  tcpProxies(environmentId String!, serviceId String!) [TCPProxy!]!
+  variables(environmentId String!, projectId String!, serviceId String, unrendered Boolean) EnvironmentVariables!
+  variablesForServiceDeployment(environmentId String!, projectId String!, serviceId String!) EnvironmentVariables!
+  workspace(workspaceId String!) Workspace!
+Mutation
+  customDomainCreate(input CustomDomainCreateInput!) CustomDomain!
+  customDomainDelete(id String!) Boolean!
+  customDomainUpdate(environmentId String!, id String!, targetPort Int) Boolean!
+  deploymentCancel(id String!) Boolean!
+  deploymentRedeploy(id String!, usePreviousImageTag Boolean) Deployment!
+  deploymentRemove(id String!) Boolean!
+  deploymentRestart(id String!) Boolean!
+  deploymentRollback(id String!) Boolean!
+  deploymentStop(id String!) Boolean!
+  serviceConnect(id String!, input ServiceConnectInput!) Service!
+  serviceCreate(input ServiceCreateInput!) Service!
+  serviceDelete(environmentId String, id String!) Boolean!
+  serviceDisconnect(id String!) Service!
+  serviceDomainCreate(input ServiceDomainCreateInput!) ServiceDomain!
+  serviceDomainDelete(id String!) Boolean!
+  serviceDomainUpdate(input ServiceDomainUpdateInput!) Boolean!
+  serviceInstanceDeploy(commitSha String, environmentId String!, latestCommit Boolean, serviceId String!) Boolean!
+  serviceInstanceDeployV2(commitSha String, environmentId String!, serviceId String!) String!
+  serviceInstanceLimitsUpdate(input ServiceInstanceLimitsUpdateInput!) Boolean!
+  serviceInstanceRedeploy(environmentId String!, serviceId String!) Boolean!
+  serviceInstanceUpdate(environmentId String, input ServiceInstanceUpdateInput!, serviceId String!) Boolean!
+  serviceUpdate(id String!, input ServiceUpdateInput!) Service!
+  tcpProxyCreate(input TCPProxyCreateInput!) TCPProxy!
+  tcpProxyDelete(id String!) Boolean!
+  variableCollectionUpsert(input VariableCollectionUpsertInput!) Boolean!
+  variableDelete(input VariableDeleteInput!) Boolean!
+  variableUpsert(input VariableUpsertInput!) Boolean!
+scalar DateTime DeploymentDiagnosis DeploymentMeta EnvironmentVariables JSON RailpackInfo ServiceInstanceLimit SubscriptionPlanLimit
+enum Builder HEROKU NIXPACKS PAKETO RAILPACK
+enum CDNProvider DETECTED_CDN_PROVIDER_CLOUDFLARE DETECTED_CDN_PROVIDER_UNSPECIFIED UNRECOGNIZED
+enum CertificateStatus CERTIFICATE_STATUS_TYPE_ISSUE_FAILED CERTIFICATE_STATUS_TYPE_ISSUING CERTIFICATE_STATUS_TYPE_UNSPECIFIED CERTIFICATE_STATUS_TYPE_VALID CERTIFICATE_STATUS_TYPE_VALIDATING_OWNERSHIP UNRECOGNIZED
+enum CustomDomainSyncStatus ACTIVE CREATING DELETED DELETING UNSPECIFIED UPDATING
+enum DNSRecordPurpose DNS_RECORD_PURPOSE_ACME_DNS01_CHALLENGE DNS_RECORD_PURPOSE_TRAFFIC_ROUTE DNS_RECORD_PURPOSE_UNSPECIFIED UNRECOGNIZED
+enum DNSRecordStatus DNS_RECORD_STATUS_PROPAGATED DNS_RECORD_STATUS_REQUIRES_UPDATE DNS_RECORD_STATUS_UNSPECIFIED UNRECOGNIZED
+enum DNSRecordType DNS_RECORD_TYPE_A DNS_RECORD_TYPE_CNAME DNS_RECORD_TYPE_NS DNS_RECORD_TYPE_TXT DNS_RECORD_TYPE_UNSPECIFIED UNRECOGNIZED
+enum DeploymentEventStep BUILD_IMAGE CONFIGURE_NETWORK CREATE_CONTAINER DRAIN_INSTANCES HEALTHCHECK MIGRATE_VOLUMES PRE_DEPLOY_COMMAND PUBLISH_IMAGE SNAPSHOT_CODE WAIT_FOR_DEPENDENCIES
+enum DeploymentInstanceStatus CRASHED CREATED EXITED INITIALIZING REMOVED REMOVING RESTARTING RUNNING SKIPPED STOPPED
+enum DeploymentStatus BUILDING CRASHED DEPLOYING FAILED INITIALIZING NEEDS_APPROVAL QUEUED REMOVED REMOVING SKIPPED SLEEPING SUCCESS WAITING
+enum Plan FREE HOBBY PRO
+enum ProjectsOrderBy CREATED_AT_DESC NAME_ASC UPDATED_AT_DESC
+enum RestartPolicyType ALWAYS NEVER ON_FAILURE
+enum ServiceDomainSyncStatus ACTIVE CREATING DELETED DELETING UNSPECIFIED UPDATING
+enum SortOrder asc desc
+enum SubscriptionModel FREE TEAM USER
+enum SubscriptionPlanType free hobby pro trial
+enum TCPProxySyncStatus ACTIVE CREATING DELETED DELETING UNSPECIFIED UPDATING
+input CustomDomainCreateInput
+  domain String!
+  environmentId String!
+  projectId String!
+  serviceId String!
+  targetPort Int
+input DeploymentListInput
+  environmentId String
+  includeDeleted Boolean
+  projectId String
+  serviceId String
+  status DeploymentStatusInput
+input DeploymentStatusInput
+  in [DeploymentStatus!]
+  notIn [DeploymentStatus!]
+input RegistryCredentialsInput
+  password String!
+  username String!
+input ServiceConnectInput
+  branch String
+  image String
+  repo String
+input ServiceCreateInput
+  branch String
+  environmentId String
+  icon String
+  name String
+  projectId String!
+  registryCredentials RegistryCredentialsInput
+  source ServiceSourceInput
+  templateId String
+  templateServiceId String
+  variables EnvironmentVariables
+input ServiceDomainCreateInput
+  environmentId String!
+  serviceId String!
+  targetPort Int
+input ServiceDomainUpdateInput
+  domain String!
+  environmentId String!
+  serviceDomainId String!
+  serviceId String!
+  targetPort Int
+input ServiceInstanceLimitsUpdateInput
+  environmentId String!
+  memoryGB Float
+  serviceId String!
+  vCPUs Float
+input ServiceInstanceUpdateInput
+  buildCommand String
+  builder Builder
+  cronSchedule String
+  dockerfilePath String
+  drainingSeconds Int
+  healthcheckPath String
+  healthcheckTimeout Int
+  ipv6EgressEnabled Boolean
+  multiRegionConfig JSON
+  nixpacksPlan JSON
+  numReplicas Int
+  overlapSeconds Int
+  preDeployCommand [String!]
+  railwayConfigFile String
+  region String
+  registryCredentials RegistryCredentialsInput
+  restartPolicyMaxRetries Int
+  restartPolicyType RestartPolicyType
+  rootDirectory String
+  sleepApplication Boolean
+  source ServiceSourceInput
+  startCommand String
+  watchPatterns [String!]
+input ServiceSourceInput
+  image String
+  repo String
+input ServiceUpdateInput
+  icon String
+  name String
+input TCPProxyCreateInput
+  applicationPort Int!
+  environmentId String!
+  serviceId String!
+input VariableCollectionUpsertInput
+  environmentId String!
+  projectId String!
+  replace Boolean=false
+  serviceId String
+  skipDeploys Boolean=false
+  variables EnvironmentVariables!
+input VariableDeleteInput
+  environmentId String!
+  name String!
+  projectId String!
+  serviceId String
+input VariableUpsertInput
+  environmentId String!
+  name String!
+  projectId String!
+  serviceId String
+  skipDeploys Boolean=false
+  value String!
+connection EnvironmentDeploymentsConnection of Deployment
+connection EnvironmentServiceInstancesConnection of ServiceInstance
+connection ProjectDeploymentsConnection of Deployment
+connection ProjectEnvironmentsConnection of Environment
+connection ProjectServicesConnection of Service
+connection QueryDeploymentEventsConnection of DeploymentEvent
+connection QueryDeploymentsConnection of Deployment
+connection QueryEnvironmentsConnection of Environment
+connection QueryProjectsConnection of Project
+connection ServiceDeploymentsConnection of Deployment
+connection ServiceServiceInstancesConnection of ServiceInstance
+connection UserProjectsConnection of Project
+connection WorkspaceProjectsConnection of Project
+PageInfo
+  endCursor String
+  hasNextPage Boolean!
+  hasPreviousPage Boolean!
+  startCursor String
+AllDomains
+  customDomains [CustomDomain!]!
+  serviceDomains [ServiceDomain!]!
+CustomDomain
+  createdAt DateTime
+  deletedAt DateTime
+  domain String!
+  edgeId String
+  environmentId String!
+  id ID!
+  isRailwayDomain Boolean!
+  projectId String
+  serviceId String!
+  status CustomDomainStatus!
+  syncStatus CustomDomainSyncStatus!
+  targetPort Int
+  updatedAt DateTime
+CustomDomainStatus
+  cdnProvider CDNProvider
+  certificateErrorMessage String
+  certificateRetryable Boolean
+  certificateStatus CertificateStatus!
+  dnsRecords [DNSRecords!]!
+  verificationDnsHost String
+  verificationToken String
+  verified Boolean!
+DNSRecords
+  currentValue String!
+  fqdn String!
+  hostlabel String!
+  purpose DNSRecordPurpose!
+  recordType DNSRecordType!
+  requiredValue String!
+  status DNSRecordStatus!
+  zone String!
+DomainAvailable
+  available Boolean!
+  message String!
+Deployment
+  canRedeploy Boolean!
+  canRollback Boolean!
+  createdAt DateTime!
+  deploymentStopped Boolean!
+  diagnosis DeploymentDiagnosis
+  environment Environment!
+  environmentId String!
+  id ID!
+  instances [DeploymentDeploymentInstance!]!
+  meta DeploymentMeta
+  projectId String!
+  service Service!
+  serviceId String
+  snapshotId String
+  staticUrl String
+  status DeploymentStatus!
+  statusUpdatedAt DateTime
+  suggestAddServiceDomain Boolean!
+  updatedAt DateTime!
+  url String
+DeploymentDeploymentInstance
+  id String!
+  status DeploymentInstanceStatus!
+DeploymentEvent
+  completedAt DateTime
+  createdAt DateTime!
+  id ID!
+  payload DeploymentEventPayload
+  step DeploymentEventStep!
+DeploymentEventPayload
+  attempt Int
+  detail String
+  durationMs Int
+  error String
+  maxAttempts Int
+  reason String
+  skipped Boolean
+Environment
+  canAccess Boolean!
+  createdAt DateTime!
+  deletedAt DateTime
+  deployments(after String, before String, first Int, last Int) EnvironmentDeploymentsConnection!
+  id ID!
+  isEphemeral Boolean!
+  name String!
+  projectId String!
+  serviceInstances(after String, before String, first Int, last Int) EnvironmentServiceInstancesConnection!
+  updatedAt DateTime!
+Log
+  attributes [LogAttribute!]!
+  message String!
+  severity String
+  tags LogTags
+  timestamp String!
+LogAttribute
+  key String!
+  value String!
+LogTags
+  deploymentId String
+  deploymentInstanceId String
+  environmentId String
+  projectId String
+  serviceId String
+  snapshotId String
+PlatformStatus
+  isStable Boolean!
+Project
+  baseEnvironmentId String
+  createdAt DateTime!
+  deletedAt DateTime
+  deployments(after String, before String, first Int, last Int) ProjectDeploymentsConnection!
+  description String
+  environments(after String, before String, first Int, isEphemeral Boolean, last Int, sort SortOrder) ProjectEnvironmentsConnection!
+  expiredAt DateTime
+  id ID!
+  isPublic Boolean!
+  isTempProject Boolean!
+  name String!
+  prDeploys Boolean!
+  primaryEnvironmentId String
+  services(after String, before String, first Int, last Int) ProjectServicesConnection!
+  subscriptionType SubscriptionPlanType!
+  teamId String
+  updatedAt DateTime!
+  workspace Workspace
+  workspaceId String
+ProjectToken
+  createdAt DateTime!
+  displayToken String!
+  environment Environment!
+  environmentId String!
+  id ID!
+  name String!
+  project Project!
+  projectId String!
+Region
+  country String!
+  id String
+  location String!
+  name String!
+  region String
+  workspaceId String
+Service
+  createdAt DateTime!
+  deletedAt DateTime
+  deployments(after String, before String, first Int, last Int) ServiceDeploymentsConnection!
+  icon String
+  id ID!
+  isRestricted Boolean!
+  name String!
+  project Project!
+  projectId String!
+  serviceInstances(after String, before String, first Int, last Int) ServiceServiceInstancesConnection!
+  templateId String
+  updatedAt DateTime!
+ServiceDomain
+  createdAt DateTime
+  deletedAt DateTime
+  domain String!
+  edgeId String
+  environmentId String!
+  id ID!
+  newDomainName String
+  newHostLabel String
+  projectId String
+  serviceId String!
+  suffix String
+  syncStatus ServiceDomainSyncStatus!
+  targetPort Int
+  updatedAt DateTime
+ServiceInstance
+  activeDeployments [Deployment!]!
+  buildCommand String
+  builder Builder!
+  createdAt DateTime!
+  cronSchedule String
+  deletedAt DateTime
+  dockerfilePath String
+  domains AllDomains!
+  drainingSeconds Int
+  environmentId String!
+  healthcheckPath String
+  healthcheckTimeout Int
+  id ID!
+  ipv6EgressEnabled Boolean
+  isUpdatable Boolean!
+  latestDeployment Deployment
+  nextCronRunAt DateTime
+  nixpacksPlan JSON
+  numReplicas Int
+  overlapSeconds Int
+  preDeployCommand JSON
+  railpackInfo RailpackInfo
+  railwayConfigFile String
+  region String
+  restartPolicyMaxRetries Int!
+  restartPolicyType RestartPolicyType!
+  rootDirectory String
+  service Service!
+  serviceId String!
+  serviceName String!
+  sleepApplication Boolean
+  source ServiceSource
+  startCommand String
+  updatedAt DateTime!
+  upstreamUrl String
+  watchPatterns [String!]!
+ServiceSource
+  image String
+  repo String
+TCPProxy
+  applicationPort Int!
+  createdAt DateTime
+  deletedAt DateTime
+  domain String!
+  environmentId String!
+  id ID!
+  proxyPort Int!
+  serviceId String!
+  syncStatus TCPProxySyncStatus!
+  updatedAt DateTime
+User
+  avatar String
+  createdAt DateTime!
+  email String!
+  has2FA Boolean!
+  id ID!
+  isAdmin Boolean!
+  isVerified Boolean!
+  name String
+  projects(after String, before String, first Int, last Int) UserProjectsConnection!
+  username String
+  workspace Workspace
+  workspaces [Workspace!]!
+Workspace
+  avatar String
+  createdAt DateTime!
+  id ID!
+  name String!
+  plan Plan!
+  preferredRegion String
+  projectCount(includeDeleted Boolean) Int!
+  projects(after String, before String, first Int, last Int) WorkspaceProjectsConnection!
+  subscriptionModel SubscriptionModel!
+  updatedAt DateTime!
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_that_is_named_is_there() {
+        let schema = Schema::railway();
+        for (name, kind) in &schema.0 {
+            let (Type::Object(slots) | Type::Input(slots)) = kind else { continue };
+            assert!(!slots.is_empty(), "{name} has no fields");
+            for (field, slot) in slots {
+                let named =
+                    [&slot.kind].into_iter().chain(slot.arguments.values().map(|a| &a.kind));
+                named.for_each(|k| {
+                    assert!(schema.get(k.name()).is_some(), "{name}.{field}: no type {}", k.name());
+                });
+            }
+        }
+        let upsert = match schema.get("VariableCollectionUpsertInput") {
+            Some(Type::Input(fields)) => fields["replace"].default,
+            _ => None,
+        };
+        assert_eq!(upsert, Some(false));
+    }
+}

@@ -1,0 +1,357 @@
+//! The one HTTP client of all adapters: time limits, rate limits, masking, recording, and what went wrong in our words.
+
+mod call;
+mod judge;
+mod limit;
+mod record;
+mod veil;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use linkflow_model::{Clock, Fault, FaultKind, ProviderName, Secret};
+use serde::de::DeserializeOwned;
+
+pub use call::{Answer, Call, encode};
+pub use judge::Judge;
+pub(crate) use judge::is_spent;
+pub use limit::{Limiter, Rule, Scope};
+pub use record::Hide;
+pub use veil::{mask_values, mask_values_but};
+
+use record::{Place, Recorder};
+use veil::Veil;
+
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// A read is tried this often in all.
+const TRIES: u32 = 3;
+
+/// A read waits this long at most before it is tried again.
+const SHORT_WAIT: Duration = Duration::from_secs(2);
+
+/// Largest answer that is taken in, in bytes.
+const LARGEST: usize = 16 << 20;
+
+/// How a [`Kit`] is made.
+pub struct KitOptions {
+    /// Where to append each exchange, one JSON line each, secrets masked.
+    pub record: Option<PathBuf>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// What requests say of who asks: `linkflow/0.1.0`.
+    pub user_agent: String,
+}
+
+/// Why a [`Kit`] could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum KitError {
+    /// The recording cannot be written.
+    #[error("the recording {path} cannot be written: {source}")]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The HTTP client could not be set up; most often the machine has no CA certificates.
+    #[error("HTTPS cannot be set up: {0}")]
+    Http(#[from] reqwest::Error),
+}
+
+/// The HTTP client that all adapters share. A clone is the same client.
+#[derive(Clone)]
+pub struct Kit {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    http: reqwest::Client,
+    clock: Arc<dyn Clock>,
+    recorder: Option<Recorder>,
+    veil: Veil,
+}
+
+impl Kit {
+    /// A client. Makes ring the process's TLS provider when there is none yet.
+    ///
+    /// # Errors
+    /// When the recording cannot be opened, or TLS cannot be set up.
+    pub fn new(options: KitOptions) -> Result<Self, KitError> {
+        let installed = rustls::crypto::ring::default_provider().install_default();
+        if installed.is_err() {
+            tracing::debug!("the process already has a TLS provider");
+        }
+        let http = reqwest::Client::builder()
+            .user_agent(options.user_agent)
+            .connect_timeout(CONNECT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        let recorder = options
+            .record
+            .map(|path| Recorder::open(&path).map_err(|source| KitError::Record { path, source }))
+            .transpose()?;
+        let veil = Veil::default();
+        Ok(Self { shared: Arc::new(Shared { http, clock: options.clock, recorder, veil }) })
+    }
+
+    /// A client for one account at one vendor.
+    pub fn vendor(&self, account: Account) -> Vendor {
+        if let Some(auth) = &account.auth {
+            self.learn(&auth.value);
+        }
+        Vendor { kit: self.clone(), account: Arc::new(account) }
+    }
+
+    /// The clock of all adapters.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.shared.clock)
+    }
+
+    /// `text` without any secret that this process has handed to a provider.
+    pub fn mask(&self, text: &str) -> String {
+        self.shared.veil.mask(text)
+    }
+
+    /// Masks `secret` from now on, wherever it turns up in a recording or a message.
+    pub fn learn(&self, secret: &Secret) {
+        self.shared.veil.learn(secret);
+    }
+}
+
+/// How a vendor knows who asks.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// The header, in lower case.
+    pub header: &'static str,
+    /// What goes before the credential: `Bearer `.
+    pub scheme: &'static str,
+    /// The credential.
+    pub value: Secret,
+}
+
+impl Auth {
+    /// `Authorization: Bearer …`.
+    pub fn bearer(value: Secret) -> Self {
+        Self { header: "authorization", scheme: "Bearer ", value }
+    }
+}
+
+/// One account at one vendor, as its adapter knows it.
+pub struct Account {
+    /// Its name in the config.
+    pub provider: ProviderName,
+    /// The name of the vendor's published description, for recordings.
+    pub spec: &'static str,
+    /// The vendor's own base address, for recordings.
+    pub production: String,
+    /// The base address that is really used. No slash at its end.
+    pub base: String,
+    /// The credential, if one is needed.
+    pub auth: Option<Auth>,
+    /// The vendor's limits.
+    pub limiter: Limiter,
+    /// The vendor's own reading of statuses and messages.
+    pub judge: Judge,
+    /// Masks what holds secrets by its nature.
+    pub hide: Hide,
+}
+
+/// A client for one account at one vendor. A clone is the same client.
+#[derive(Clone)]
+pub struct Vendor {
+    kit: Kit,
+    account: Arc<Account>,
+}
+
+impl Vendor {
+    /// Sends `call` and gives its answer when that is a success.
+    ///
+    /// A read is tried up to three times on connection errors, 5xx and 429, when the wait is short. A write is sent once.
+    ///
+    /// # Errors
+    /// A [`Fault`] that says what the caller may do; its text is free of secrets.
+    pub async fn send(&self, call: Call) -> Result<Answer, Fault> {
+        let answer = self.exchange(&call).await?;
+        self.judge(&call, answer)
+    }
+
+    /// `answer` when it is a success.
+    ///
+    /// # Errors
+    /// The [`Fault`] that its status means.
+    pub fn judge(&self, call: &Call, answer: Answer) -> Result<Answer, Fault> {
+        match self.judged(call, &answer) {
+            None => Ok(answer),
+            Some(kind) => Err(self.fault(kind, call.attempt(), &judge::said(&answer))),
+        }
+    }
+
+    /// Sends `call` and reads the answer's JSON.
+    ///
+    /// # Errors
+    /// As [`Vendor::send`]; [`FaultKind::Unclear`] when the answer is not what the vendor promises.
+    pub async fn send_for<T: DeserializeOwned>(&self, call: Call) -> Result<T, Fault> {
+        let attempt = call.attempt();
+        let answer = self.send(call).await?;
+        self.read(attempt, &answer)
+    }
+
+    /// The JSON in `answer`.
+    ///
+    /// # Errors
+    /// [`FaultKind::Unclear`] when it is not what the vendor promises.
+    pub fn read<T: DeserializeOwned>(&self, attempt: String, answer: &Answer) -> Result<T, Fault> {
+        serde_json::from_slice(&answer.body).map_err(|error| {
+            let said = format!("the answer cannot be read: {error}");
+            self.fault(FaultKind::Unclear, attempt, &said)
+        })
+    }
+
+    /// Sends `call` and gives its answer whatever its status. Reads are tried again as in [`Vendor::send`].
+    ///
+    /// # Errors
+    /// A [`Fault`] when there is no answer, or the limiter holds the request back.
+    pub async fn exchange(&self, call: &Call) -> Result<Answer, Fault> {
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            let outcome = self.once(call).await;
+            let wait = if call.reads && tried < TRIES {
+                self.wait_before_retry(tried, &outcome)
+            } else {
+                None
+            };
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return outcome,
+            }
+        }
+    }
+
+    /// A fault of this provider. Secrets are masked in `said`.
+    pub fn fault(&self, kind: FaultKind, attempt: impl Into<String>, said: &str) -> Fault {
+        let masked = self.kit.shared.veil.mask(said);
+        Fault {
+            kind,
+            provider: self.account.provider.clone(),
+            attempt: attempt.into(),
+            said: judge::one_line(&masked),
+        }
+    }
+
+    fn judged(&self, call: &Call, answer: &Answer) -> Option<FaultKind> {
+        if answer.status.is_success() {
+            return None;
+        }
+        let said = judge::said(answer);
+        let wait = judge::wait(answer, self.kit.shared.clock.wall());
+        (self.account.judge)(answer.status, &said)
+            .or_else(|| judge::kind(answer.status, &said, call.reads, wait))
+    }
+
+    /// How long to wait before a read is tried again, `None` when that would not help.
+    fn wait_before_retry(&self, tried: u32, outcome: &Result<Answer, Fault>) -> Option<Duration> {
+        let pause = Duration::from_millis(100 << tried);
+        match outcome {
+            Err(fault) if fault.kind == FaultKind::Unreachable => Some(pause),
+            Err(_) => None,
+            Ok(answer) if answer.status.is_server_error() => Some(pause),
+            Ok(answer) if answer.status == http::StatusCode::TOO_MANY_REQUESTS => {
+                let wait = judge::wait(answer, self.kit.shared.clock.wall());
+                (wait <= SHORT_WAIT).then_some(wait)
+            }
+            Ok(_) => None,
+        }
+    }
+
+    async fn once(&self, call: &Call) -> Result<Answer, Fault> {
+        let shared = &self.kit.shared;
+        let started = shared.clock.now();
+        match self.account.limiter.admit(started, call.action, &call.about) {
+            Ok(wait) if wait.is_zero() => {}
+            Ok(wait) => tokio::time::sleep(wait).await,
+            Err(wait) => {
+                let said = format!("its rate limit asks for {} s of patience", wait.as_secs() + 1);
+                return Err(self.fault(FaultKind::Limited { wait }, call.attempt(), &said));
+            }
+        }
+        let answer = self.ask(call).await.map_err(|error| self.no_answer(call, &error))?;
+        let ms = shared.clock.now().since(started);
+        tracing::debug!(provider = %self.account.provider, action = call.action, status = answer.status.as_u16(), ms, "asked");
+        if let Some(recorder) = &shared.recorder {
+            recorder.note(&shared.veil, &self.place(), call, &answer);
+        }
+        if answer.status == http::StatusCode::TOO_MANY_REQUESTS {
+            let wait = judge::wait(&answer, shared.clock.wall());
+            self.account.limiter.hold(shared.clock.now(), call.action, &call.about, wait);
+        }
+        Ok(answer)
+    }
+
+    async fn ask(&self, call: &Call) -> Result<Answer, reqwest::Error> {
+        let address = format!("{}{}", self.account.base, call.path);
+        let mut request =
+            self.kit.shared.http.request(call.method.clone(), address).timeout(call.within);
+        if let Some(auth) = &self.account.auth {
+            request =
+                request.header(auth.header, format!("{}{}", auth.scheme, auth.value.expose()));
+        }
+        for (name, text) in &call.headers {
+            request = request.header(*name, text.expose());
+        }
+        if let Some(body) = &call.body {
+            request = request.json(body);
+        }
+        let mut response = request.send().await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            if body.len() + chunk.len() > LARGEST {
+                break;
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status, headers, body })
+    }
+
+    /// Why there was no answer. A request that was not sent whole cannot have been carried out; any other may have.
+    fn no_answer(&self, call: &Call, error: &reqwest::Error) -> Fault {
+        let never_sent = error.is_connect() || error.is_builder();
+        let kind = if error.is_builder() {
+            FaultKind::Invalid
+        } else if never_sent || call.reads {
+            FaultKind::Unreachable
+        } else {
+            FaultKind::Unclear
+        };
+        let said = if error.is_timeout() && error.is_connect() {
+            format!("no connection within {} s", CONNECT.as_secs())
+        } else if error.is_timeout() {
+            format!("no answer within {} s", call.within.as_secs())
+        } else {
+            innermost(error)
+        };
+        self.fault(kind, call.attempt(), &said)
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place {
+            spec: self.account.spec,
+            production: &self.account.production,
+            auth: self.account.auth.as_ref().map(|auth| auth.header),
+            hide: self.account.hide,
+        }
+    }
+}
+
+/// The cause at the bottom of an error, which is the one that tells something: "connection refused".
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}

@@ -51,7 +51,7 @@ pub(crate) struct Recipe {
     pub(crate) arguments: Vec<String>,
     /// The environment. `PORT` is replaced by the port that the process really gets.
     pub(crate) env: BTreeMap<String, String>,
-    /// Whether it listens on a port; only then it is told one.
+    /// Whether it only runs once it listens on its port.
     pub(crate) listens: bool,
     /// How the image behaves.
     pub(crate) behaviour: String,
@@ -314,9 +314,8 @@ impl Keeper {
     async fn begin(&mut self) -> io::Result<Child> {
         let mut command = Command::new(&self.runner.program);
         command.arg("app").args(&self.recipe.arguments).env_clear().envs(&self.recipe.env);
-        if self.recipe.listens {
-            command.env("PORT", self.address.port().to_string());
-        }
+        // Also for what listens on nothing: an app may have a port of its own, for its health, and two would clash.
+        command.env("PORT", self.address.port().to_string());
         command.env("LINKFLOW_LEDGER", &self.runner.ledger);
         command.env("LINKFLOW_APP_BEHAVIOUR", &self.recipe.behaviour);
         command.env("LINKFLOW_ORPHAN", "die");

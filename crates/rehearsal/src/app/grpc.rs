@@ -109,7 +109,7 @@ pub(super) fn reply(outcome: Result<Value, Status>) -> Answer {
     }
 }
 
-/// The answer to a health check: SERVING (1) or NOT_SERVING (2), as the protobuf `HealthCheckResponse`.
+/// The answer to a health check: SERVING (1) or `NOT_SERVING` (2), as the protobuf `HealthCheckResponse`.
 pub(super) fn health(well: bool) -> Answer {
     with_message(&[0x08, if well { 1 } else { 2 }], "application/grpc")
 }

@@ -63,7 +63,7 @@ fn told(error: rusqlite::Error) -> LedgerError {
 }
 
 impl Ledger {
-    /// Opens the SQLite ledger at `path`, creating it with its tables if it is not there.
+    /// Opens the `SQLite` ledger at `path`, creating it with its tables if it is not there.
     ///
     /// # Errors
     /// When the file cannot be opened or is no ledger.

@@ -1,6 +1,6 @@
 //! What the sample app has done, kept in tables that nobody but a drill counts afterwards.
 //!
-//! The app writes through [`Books`], to a SQLite file that all local processes share or to PostgreSQL; the tables are the
+//! The app writes through [`Books`], to a `SQLite` file that all local processes share or to `PostgreSQL`; the tables are the
 //! same. They are deliberately *not* unique where a mistake would be a second row: a write that was sent twice, a task
 //! completed twice or a timer that fired twice must be seen, not prevented by the database.
 

@@ -1,4 +1,4 @@
-//! The books in PostgreSQL (or what speaks like it: CockroachDB, Neon, Supabase).
+//! The books in `PostgreSQL` (or what speaks like it: `CockroachDB`, Neon, Supabase).
 //!
 //! Every operation is one statement in a serializable transaction of its own, tried again when the database says that
 //! two of them collided. So nothing here depends on row locks or advisory locks, which not every such database has.
@@ -44,7 +44,7 @@ CREATE INDEX IF NOT EXISTS notifications_queued ON notifications (entry) WHERE s
 
 const COLUMNS: &str = "id, key, name, release, provider, instance, at";
 
-/// The books in one PostgreSQL database, over one connection that is made again when it is lost.
+/// The books in one `PostgreSQL` database, over one connection that is made again when it is lost.
 pub struct Postgres {
     config: Config,
     held: Mutex<Option<Arc<Client>>>,

@@ -1,4 +1,4 @@
-//! The books in a SQLite file that all processes of one machine share.
+//! The books in a `SQLite` file that all processes of one machine share.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -57,7 +57,7 @@ pub(super) fn connect(file: &std::path::Path) -> rusqlite::Result<Connection> {
 
 type Job = Box<dyn FnOnce(Result<&mut Connection, &rusqlite::Error>) + Send>;
 
-/// The books in one SQLite file; one thread does all the waiting for the disk.
+/// The books in one `SQLite` file; one thread does all the waiting for the disk.
 pub struct Sqlite {
     jobs: mpsc::UnboundedSender<Job>,
 }

@@ -34,7 +34,7 @@ async fn check(one: Arc<dyn Books>, other: Arc<dyn Books>) {
     let (second, new) = one.append("k2", "y", &maker(), 2_000).await.unwrap();
     assert!(new && second.id > entry.id);
     assert_eq!(one.entries(10).await.unwrap(), [second.clone(), entry.clone()]);
-    assert_eq!(one.entries(1).await.unwrap(), [second.clone()]);
+    assert_eq!(one.entries(1).await.unwrap(), std::slice::from_ref(&second));
 
     // An entry gets one task; a claimed task is given again only when the claim ran out.
     assert_eq!(one.without_task(1_500).await.unwrap(), [entry.id]);
@@ -134,14 +134,14 @@ async fn the_app_runs_on_postgres_too() {
     until("the task is done and told", async || !books.notify(id, "", 1).await.unwrap()).await;
 }
 
-/// A private PostgreSQL that listens on a socket in its own folder only.
+/// A private `PostgreSQL` that listens on a socket in its own folder only.
 struct Server {
     folder: tempfile::TempDir,
     bin: PathBuf,
     child: Option<Child>,
 }
 
-/// PostgreSQL refuses to run as root.
+/// `PostgreSQL` refuses to run as root.
 const NOBODY: u32 = 65_534;
 
 fn as_nobody(program: &Path) -> Command {

@@ -20,7 +20,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use linkflow_model::role::{Capabilities, Compute, ComputeLook, Deployment, LogLine, Progress, Seen};
+use linkflow_model::role::{
+    Capabilities, Compute, ComputeLook, Deployment, LogLine, Progress, Seen,
+};
 use linkflow_model::{
     Clock, Definition, Fault, FaultKind, Lifecycle, PinnedImage, ProviderName, ServiceKind,
     ServiceName, StackName,
@@ -62,19 +64,15 @@ pub struct Settings {
 }
 
 /// Opens the provider that the config calls `provider`, for the placements of `stack`.
-pub fn open(
-    settings: Settings,
-    kit: &Kit,
-    stack: &StackName,
-    provider: &ProviderName,
-) -> Embedded {
+pub fn open(settings: Settings, kit: &Kit, stack: &StackName, provider: &ProviderName) -> Embedded {
     Embedded::new(settings, kit.clock(), stack, provider)
 }
 
 /// Runs services as child processes.
 ///
 /// Its calls must be awaited on a tokio runtime. From the first one on, until it is dropped, a task of its own looks
-/// after the processes. Several LinkFlows may do so at once: a file lock for each service lets one do it at a time.
+/// after the processes. Several processes of LinkFlow may do so at once: a file
+/// lock for each service lets one do it at a time.
 pub struct Embedded {
     keeper: Arc<Keeper>,
     stack: StackName,
@@ -181,7 +179,8 @@ impl Embedded {
     }
 
     fn wanted(&self, definition: &Definition) -> Result<Wanted, Fault> {
-        let own = definition.env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
+        let own =
+            definition.env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
         let mut env: BTreeMap<_, _> = own.collect();
         env.extend(definition.markers());
         Ok(Wanted {

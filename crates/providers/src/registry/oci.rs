@@ -82,7 +82,9 @@ impl Oci {
     /// The registry that `host` names.
     fn registry(&self, host: &str) -> Vendor {
         let server = if host == "docker.io" { "registry-1.docker.io" } else { host };
-        let production = format!("https://{server}");
+        // As every container tool has it: a registry on this machine needs no TLS.
+        let scheme = if is_loopback(server) { "http" } else { "https" };
+        let production = format!("{scheme}://{server}");
         let base = self.settings.base.clone().unwrap_or_else(|| production.clone());
         self.vendor(production, base.trim_end_matches('/').to_owned())
     }
@@ -151,8 +153,10 @@ impl Oci {
             let said = format!("`{realm}` is no address");
             return Err(place.registry.fault(FaultKind::Invalid, attempt(), &said));
         };
-        let is_override = self.settings.base.is_some();
-        if !origin.starts_with("https://") && !is_override {
+        let is_safe = origin.starts_with("https://")
+            || self.settings.base.is_some()
+            || origin.strip_prefix("http://").is_some_and(is_loopback);
+        if !is_safe {
             let said = format!("`{origin}` would get the credentials without TLS");
             return Err(place.registry.fault(FaultKind::Invalid, attempt(), &said));
         }
@@ -270,6 +274,11 @@ fn repository(image: &ImageRef) -> String {
     } else {
         image.repository.clone()
     }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let name = host.split(':').next().unwrap_or_default();
+    name == "localhost" || name.starts_with("127.")
 }
 
 /// Scheme and host of `address`, and the rest.

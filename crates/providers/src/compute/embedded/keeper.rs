@@ -105,11 +105,7 @@ impl Keeper {
 
     /// Brings the processes of `service` one step closer to what `state` wants, and keeps on disk what became of it.
     /// The caller holds the lock. `None` once a service that was to go is gone.
-    fn tend(
-        &self,
-        service: &ServiceName,
-        mut state: State,
-    ) -> io::Result<Option<State>> {
+    fn tend(&self, service: &ServiceName, mut state: State) -> io::Result<Option<State>> {
         let before = state.clone();
         let mut tended = self.step(service, &mut state);
         if state != before {
@@ -154,13 +150,7 @@ impl Keeper {
     }
 
     /// Sees what became of an instance's process.
-    fn observe(
-        &self,
-        service: &ServiceName,
-        instance: &mut Instance,
-        boot: &Boot,
-        now: Timestamp,
-    ) {
+    fn observe(&self, service: &ServiceName, instance: &mut Instance, boot: &Boot, now: Timestamp) {
         match &instance.life {
             Life::Launching { token, generation } => {
                 let (token, generation) = (token.clone(), *generation);
@@ -245,8 +235,7 @@ impl Keeper {
     ) -> io::Result<()> {
         let (number, generation, now) =
             (state.instances[index].number, state.generation, self.clock.wall());
-        state.starts += 1;
-        let token = format!("{service}-{number}-{}-{}-{}", state.starts, now.0, std::process::id());
+        let token = boot.new_token(&format!("{service}-{number}"));
         {
             let _only_one_chooses = self.home.lock_ports()?;
             let (held, wanted) = (state.instances[index].port, state.wanted.port);
@@ -255,15 +244,17 @@ impl Keeper {
             state.instances[index].life = Life::Launching { token: token.clone(), generation };
             self.home.save(service, state)?;
         }
+        let starts = format!("starts {}", state.wanted.release);
+        self.note(service, &state.instances[index], &starts);
         let spawned = self.spawn(service, state, index, &token);
         let instance = &mut state.instances[index];
         match spawned {
             Ok(pid) => {
-                self.note(service, instance, &format!("{} started as pid {pid}", state.wanted.release));
                 // A child that was not waited for has its entry in any case. Without one the token still finds it.
                 if let Some(process) = Process::at(pid, boot) {
                     let stop = None;
-                    instance.life = Life::Up(Running { token, generation, process, since: now, stop });
+                    instance.life =
+                        Life::Up(Running { token, generation, process, since: now, stop });
                 }
             }
             Err(error) => {
@@ -311,13 +302,13 @@ impl Keeper {
         Ok(pid)
     }
 
-    /// The port it had when that is free, else the one that is wanted, else any.
+    /// The port it had when that is free, else the one that is wanted, else any; 0 wants any.
     fn port(&self, held: Option<u16>, wanted: u16) -> io::Result<u16> {
         let given = self.home.ports()?;
         if let Some(held) = held.filter(|port| self.is_free(*port)) {
             return Ok(held);
         }
-        if !given.contains(&wanted) && self.is_free(wanted) {
+        if wanted != 0 && !given.contains(&wanted) && self.is_free(wanted) {
             return Ok(wanted);
         }
         loop {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::process::ExitStatus;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde::{Deserialize, Serialize};
@@ -29,7 +30,11 @@ struct Stat {
 }
 
 /// The boot that this machine runs in; proof, too, that `/proc` tells of processes at all.
-pub(super) struct Boot(String);
+pub(super) struct Boot {
+    id: String,
+    /// When this very LinkFlow was started, as [`Process::started`].
+    began: u64,
+}
 
 impl Boot {
     /// Asks Linux.
@@ -37,31 +42,38 @@ impl Boot {
         let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
         let me = i32::try_from(std::process::id()).ok().and_then(stat);
         match (id, me) {
-            (Ok(id), Some(_)) => Ok(Self(id.trim().to_owned())),
+            (Ok(id), Some(me)) => Ok(Self { id: id.trim().to_owned(), began: me.started }),
             _ => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "processes can be told apart only on Linux, with /proc",
             )),
         }
     }
+
+    /// A token that no other start has in this boot: it names this LinkFlow for ever, and counts its starts.
+    pub(super) fn new_token(&self, what: &str) -> String {
+        static STARTS: AtomicU64 = AtomicU64::new(0);
+        let count = STARTS.fetch_add(1, Ordering::Relaxed);
+        format!("{what}-{}-{}-{count}", std::process::id(), self.began)
+    }
 }
 
 impl Process {
     /// The process that has `pid` now.
     pub(super) fn at(pid: i32, boot: &Boot) -> Option<Self> {
-        Some(Self { pid, started: stat(pid)?.started, boot: boot.0.clone() })
+        Some(Self { pid, started: stat(pid)?.started, boot: boot.id.clone() })
     }
 
     /// The process that was started with `token` and still runs, for when its pid could not be written down.
     pub(super) fn started_with(token: &str, boot: &Boot) -> Option<Self> {
         let (pid, stat) = carriers(token).into_iter().find(|(pid, stat)| *pid == stat.group)?;
-        Some(Self { pid, started: stat.started, boot: boot.0.clone() })
+        Some(Self { pid, started: stat.started, boot: boot.id.clone() })
     }
 
     /// Whether this very process still runs.
     pub(super) fn is_alive(&self, boot: &Boot) -> bool {
         let same = stat(self.pid).is_some_and(|stat| !stat.ended && stat.started == self.started);
-        same && self.boot == boot.0
+        same && self.boot == boot.id
     }
 
     /// Sends `signal` to the process and its group, if this very process lives.

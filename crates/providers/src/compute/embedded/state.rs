@@ -31,8 +31,6 @@ pub(super) struct State {
     pub deploys: u64,
     /// Grows by one when what runs has to be replaced: a deploy, a restart.
     pub generation: u64,
-    /// Grows by one with each start of a process.
-    pub starts: u64,
     /// Whether it goes away once nothing runs.
     pub deleting: bool,
     pub instances: Vec<Instance>,
@@ -80,7 +78,7 @@ pub(super) struct Running {
 impl State {
     pub(super) fn new(wanted: Wanted) -> Self {
         let instances = Vec::new();
-        Self { wanted, deploys: 1, generation: 1, starts: 0, deleting: false, instances }
+        Self { wanted, deploys: 1, generation: 1, deleting: false, instances }
     }
 
     /// Wants `wanted` from now on. Says nothing new when it is what was wanted before.

@@ -1,0 +1,5 @@
+//! The embedded provider with real processes: shell scripts, and this test program itself where something must listen.
+
+mod living;
+mod stage;
+mod wanted;

@@ -7,7 +7,7 @@ use linkflow_model::{Definition, EnvValue, Fault, FaultKind, ServiceKind, Servic
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
-use super::Railway;
+use super::{GrpcEntrance, Railway};
 use super::graphql::Operation;
 use super::placement::{Aim, BEFORE, NONE, Placement, RESTING};
 use super::scope::Scope;
@@ -140,14 +140,18 @@ impl Railway {
         placement: &Placement,
         wanted: &Definition,
     ) -> Result<bool, Fault> {
+        let held = |name: &str| placement.variables.get(name);
+        // With the same fingerprint the same would run: another release's number alone is no reason to deploy.
+        let is_same = held("LINKFLOW_FINGERPRINT") == Some(&wanted.fingerprint.0);
         let differing: Map<String, Value> = variables(wanted)
             .into_iter()
-            .filter(|(name, text)| placement.variables.get(name) != Some(text))
+            .filter(|(name, _)| !(is_same && name == "LINKFLOW_RELEASE"))
+            .filter(|(name, text)| held(name) != Some(text))
             .map(|(name, text)| (name, json!(text)))
             .collect();
         let settings = settings(wanted);
         let settings_differ = !is_set(&placement.instance, wanted);
-        let proxy_lacks = needs_proxy(placement, wanted);
+        let proxy_lacks = self.needs_proxy(placement, wanted);
         let is_new = placement.latest().is_none() && placement.instance.source.is_none();
         let changed = !differing.is_empty() || settings_differ || proxy_lacks;
         if !changed {
@@ -239,11 +243,16 @@ impl Railway {
             json!({ "input": input })
         };
         let about = wanted.service.as_str();
-        if needs_proxy(placement, wanted) {
+        if self.needs_proxy(placement, wanted) {
             let input = place(json!({ "applicationPort": wanted.port }));
             return self.write("create a TCP proxy for", about, CREATE_PROXY, input).await;
         }
-        if wanted.kind != ServiceKind::Web {
+        let by_domain = match wanted.kind {
+            ServiceKind::Web => true,
+            ServiceKind::Grpc => self.settings.grpc == GrpcEntrance::Domain,
+            ServiceKind::Worker => false,
+        };
+        if !by_domain {
             return Ok(());
         }
         match placement.instance.domains.service_domains.first() {
@@ -261,6 +270,14 @@ impl Railway {
             }
             Some(_) => Ok(()),
         }
+    }
+
+    /// Whether a TCP proxy has to be made. One that is made is active from the next deploy on.
+    fn needs_proxy(&self, placement: &Placement, wanted: &Definition) -> bool {
+        let leads_there = |port: u16| placement.proxies.iter().any(|p| p.application_port == port);
+        wanted.kind == ServiceKind::Grpc
+            && self.settings.grpc == GrpcEntrance::TcpProxy
+            && wanted.port.is_some_and(|port| !leads_there(port))
     }
 
     /// Deploys what is configured, and tells the deployment's id.
@@ -328,13 +345,6 @@ fn goes_on(placement: &Placement) -> bool {
     placement.is_config_deployed()
         && placement.latest().is_some_and(|run| {
             run.is_under_way() || (run.is_live() && matches!(run.status.as_str(), "SUCCESS" | "SLEEPING"))
-        })
-}
-
-fn needs_proxy(placement: &Placement, wanted: &Definition) -> bool {
-    wanted.kind == ServiceKind::Grpc
-        && wanted.port.is_some_and(|port| {
-            placement.proxies.iter().all(|proxy| proxy.application_port != port)
         })
 }
 

@@ -58,6 +58,18 @@ pub struct Settings {
     pub api: Option<String>,
     /// The plan, which sets the request limits.
     pub plan: Plan,
+    /// How gRPC services are reached.
+    pub grpc: GrpcEntrance,
+}
+
+/// The ways into a service that speaks gRPC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GrpcEntrance {
+    /// A TCP proxy, which passes HTTP/2 as it is, without TLS.
+    #[default]
+    TcpProxy,
+    /// The generated domain. Only where the ingress speaks HTTP/2 to the service too.
+    Domain,
 }
 
 /// The sorts of tokens.

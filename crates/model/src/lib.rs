@@ -23,7 +23,7 @@ pub use health::{Health, Probe, ProbePicture};
 pub use image::{Digest, ImageRef, PinnedImage};
 pub use name::{ProviderName, ServiceName, StackName};
 pub use plan::{Action, Change, Plan, Stage, Step};
-pub use release::{Release, ReleaseId, ReleaseState};
+pub use release::{Release, ReleaseId, ReleaseState, ServiceRelease};
 pub use route::{HostRoute, Routes, ServiceRoute, Target};
 pub use secret::Secret;
 pub use service::{Policy, ServiceKind, ServiceSpec};

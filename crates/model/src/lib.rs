@@ -1,6 +1,7 @@
 //! The words every other crate shares: what the user asked for, what was seen, what to do, what happened.
 
 pub mod clock;
+pub mod config;
 pub mod definition;
 pub mod event;
 pub mod fault;
@@ -21,7 +22,7 @@ pub use event::{Event, EventKind, Level};
 pub use fault::{Fault, FaultKind};
 pub use health::{Health, Probe, ProbePicture};
 pub use image::{Digest, ImageRef, PinnedImage};
-pub use name::{ProviderName, ServiceName, StackName};
+pub use name::{ItemName, ProviderName, ServiceName, StackName};
 pub use plan::{Action, Change, Plan, Stage, Step};
 pub use release::{Release, ReleaseId, ReleaseState, ServiceRelease};
 pub use route::{HostRoute, Routes, ServiceRoute, Target};

@@ -80,4 +80,6 @@ names! {
     ServiceName,
     /// A provider's name in the config: `[providers.NAME]`.
     ProviderName,
+    /// The name of any other thing in the config: `[databases.NAME]`, `[monitors.NAME]`.
+    ItemName,
 }

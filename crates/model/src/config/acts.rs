@@ -1,0 +1,91 @@
+//! The one table of what the binary acts on already. What is not acted on is parsed and checked all the same.
+//!
+//! When a feature begins to act, its line here is the only one to change.
+
+use super::node::{Raw, Table};
+use super::problem::Place;
+use super::provider::Role;
+
+/// The roles in which each kind of provider is acted on. In a rehearsal every compute kind acts, simulated.
+const KINDS: &[(&str, &[Role])] = &[
+    ("embedded", &[Role::Compute, Role::Secrets]),
+    ("fly", &[Role::Compute]),
+    ("railway", &[Role::Compute]),
+];
+
+/// Keys that nothing acts on yet. `*` is any name.
+pub(super) const NOT_YET: &[&str] = &[
+    "secrets.sync_to",
+    "secrets.rotate_after",
+    "services.*.migrate",
+    "databases",
+    "caches",
+    "buckets",
+    "backups",
+    "mail",
+    "dns",
+    "edge.on",
+    "edge.min_tls",
+    "edge.tls",
+    "edge.https_only",
+    "edge.hsts",
+    "edge.rate_limit",
+    "edge.waf",
+    "edge.bots",
+    "edge.always_online",
+    "edge.cache",
+    "edge.worker",
+    "edge.tunnel",
+    "monitors",
+    "heartbeats",
+    "telemetry",
+    "status_page",
+    "alerts",
+    "budget",
+    "quotas",
+];
+
+/// Something of the config that is understood and without effect so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotYet {
+    /// Its key: `databases.main`, `providers.neon`.
+    pub path: String,
+    /// Where it stands.
+    pub at: Place,
+}
+
+/// Whether a provider of `kind` is acted on as `role`.
+pub fn acts(kind: &str, role: Role) -> bool {
+    KINDS.iter().any(|(k, roles)| *k == kind && roles.contains(&role))
+}
+
+/// What in `root` is not acted on yet.
+pub(super) fn not_yet(root: &Table) -> Vec<NotYet> {
+    let mut found = Vec::new();
+    for pattern in NOT_YET {
+        let steps: Vec<&str> = pattern.split('.').collect();
+        walk(root, &steps, "", &mut found);
+    }
+    if let Some(providers) = root.get("providers").and_then(|p| p.table()) {
+        for (name, entry) in &providers.entries {
+            let kind = entry.node.table().and_then(|t| t.get("kind")?.text());
+            if kind.is_some_and(|kind| !KINDS.iter().any(|(k, _)| *k == kind)) {
+                found.push(NotYet { path: format!("providers.{name}"), at: entry.key });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.at.cmp(&b.at).then(a.path.cmp(&b.path)));
+    found
+}
+
+fn walk(table: &Table, steps: &[&str], path: &str, found: &mut Vec<NotYet>) {
+    let Some((step, rest)) = steps.split_first() else { return };
+    for (key, entry) in table.entries.iter().filter(|(k, _)| *step == "*" || k == step) {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        match &entry.node.value {
+            Raw::Table(below) if !rest.is_empty() => walk(below, rest, &path, found),
+            _ if rest.is_empty() => found.push(NotYet { path, at: entry.key }),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! Databases, caches, buckets, backups, mail, DNS, monitors and the rest.
+
+use super::Check;
+use crate::ProviderName;
+use crate::config::codes;
+use crate::config::data::{Primary, thing};
+use crate::config::problem::nearest;
+use crate::config::provider::Role;
+use crate::config::template::Template;
+
+/// What the sections are called whose things can be named as `kind.name`.
+const THINGS: [(&str, &str); 6] = [
+    ("service", "services"),
+    ("database", "databases"),
+    ("cache", "caches"),
+    ("bucket", "buckets"),
+    ("monitor", "monitors"),
+    ("heartbeat", "heartbeats"),
+];
+
+impl Check<'_> {
+    pub(super) fn data(&mut self) {
+        let config = self.config;
+        for (name, database) in &config.databases {
+            let base = ["databases", name.as_str()];
+            self.store(&database.primary, Role::Database, &[base[0], base[1], "primary"]);
+            let mut seen = vec![&database.primary.on];
+            for (i, copy) in database.copies.iter().enumerate() {
+                let index = i.to_string();
+                let path = [base[0], base[1], "copies", &index];
+                self.place(&copy.on, copy.url.as_ref(), Role::Database, &path);
+                self.once(&mut seen, &copy.on, &[base[0], base[1], "copies", &index, "on"]);
+                self.rhythm(copy.every.is_zero(), &[base[0], base[1], "copies", &index, "every"]);
+            }
+        }
+        for (name, cache) in &config.caches {
+            let base = ["caches", name.as_str()];
+            self.store(&cache.primary, Role::Cache, &[base[0], base[1], "primary"]);
+            let mut seen = vec![&cache.primary.on];
+            for (i, fallback) in cache.fallbacks.iter().enumerate() {
+                let index = i.to_string();
+                self.store(fallback, Role::Cache, &[base[0], base[1], "fallbacks", &index]);
+                self.once(&mut seen, &fallback.on, &[base[0], base[1], "fallbacks", &index, "on"]);
+            }
+        }
+        for (name, bucket) in &config.buckets {
+            let base = ["buckets", name.as_str()];
+            self.provider(&bucket.on, &[Role::Objects], &[base[0], base[1], "on"]);
+            self.providers(&bucket.mirrors, Role::Objects, &[base[0], base[1], "mirrors"], false);
+            if let Some(i) = bucket.mirrors.iter().position(|m| *m == bucket.on) {
+                let path = [base[0], base[1], "mirrors", &i.to_string()];
+                let what = format!("`{}` mirrors itself", bucket.on);
+                self.tell(codes::LISTED_TWICE, &path, what, "name another provider");
+            }
+            self.rhythm(bucket.every.is_zero(), &[base[0], base[1], "every"]);
+        }
+        for (name, backup) in &config.backups {
+            let base = ["backups", name.as_str()];
+            self.providers(&backup.to, Role::Objects, &[base[0], base[1], "to"], true);
+            for (i, of) in backup.of.iter().enumerate() {
+                self.thing(of, &["database", "bucket"], &[base[0], base[1], "of", &i.to_string()]);
+            }
+            if backup.of.is_empty() && self.has(&[base[0], base[1], "of"]) {
+                let path = [base[0], base[1], "of"];
+                self.tell(
+                    codes::EMPTY,
+                    &path,
+                    "`of` is empty".to_owned(),
+                    "name a `database.NAME` or `bucket.NAME`",
+                );
+            }
+            self.rhythm(backup.every.is_zero(), &[base[0], base[1], "every"]);
+        }
+    }
+
+    fn store(&mut self, primary: &Primary, role: Role, path: &[&str]) {
+        self.place(&primary.on, primary.url.as_ref(), role, path);
+    }
+
+    /// A provider that holds something, with the address it is reached at.
+    fn place(&mut self, on: &ProviderName, url: Option<&Template>, role: Role, path: &[&str]) {
+        let mut key = path.to_vec();
+        key.push("on");
+        self.provider(on, &[role], &key);
+        let kind = self.config.provider(on).map(|p| p.kind().word);
+        let by_itself = matches!(kind, None | Some("embedded" | "cloudflare-kv"));
+        if url.is_none() && !by_itself {
+            let help = "add `url = \"${secret.NAME}\"`, its address with user and password";
+            self.missing(codes::MISSING, path, "url", help);
+        }
+        key.pop();
+        key.push("url");
+        if url.is_some_and(has_password) {
+            self.password(&key);
+        }
+    }
+
+    pub(super) fn password(&mut self, path: &[&str]) {
+        let what = "this address has a password in it".to_owned();
+        let help = "run `linkflow secrets set NAME` and write `\"${secret.NAME}\"`";
+        self.tell(codes::PASSWORD_IN_URL, path, what, help);
+    }
+
+    fn once<'a>(
+        &mut self,
+        seen: &mut Vec<&'a ProviderName>,
+        name: &'a ProviderName,
+        path: &[&str],
+    ) {
+        if seen.contains(&name) {
+            let what = format!("`{name}` is listed twice");
+            self.tell(
+                codes::LISTED_TWICE,
+                path,
+                what,
+                "a copy beside the original protects from nothing",
+            );
+        }
+        seen.push(name);
+    }
+
+    fn rhythm(&mut self, is_zero: bool, path: &[&str]) {
+        if is_zero {
+            let key = path.last().copied().unwrap_or_default();
+            self.tell(
+                codes::TIMINGS,
+                path,
+                format!("`{key}` cannot be 0"),
+                "write a time like `1m`",
+            );
+        }
+    }
+
+    pub(super) fn edge_and_mail(&mut self) {
+        let config = self.config;
+        self.provider(&config.secrets.from, &[Role::Secrets], &["secrets", "from"]);
+        self.providers(&config.secrets.sync_to, Role::Secrets, &["secrets", "sync_to"], false);
+        if let Some(on) = &config.edge.on {
+            self.provider(on, &[Role::Cdn], &["edge", "on"]);
+        } else if config.edge.worker || config.edge.tunnel {
+            let key = if config.edge.worker { "worker" } else { "tunnel" };
+            let what = format!("`edge.{key}` needs a provider in front");
+            self.tell(
+                codes::DOES_NOT_FIT,
+                &["edge", key],
+                what,
+                "add `on = …`, for example a `cloudflare` provider",
+            );
+        }
+        if let Some(dns) = &config.dns {
+            self.provider(&dns.on, &[Role::Dns], &["dns", "on"]);
+            if dns.zone.is_none() && config.stack.domain.is_none() {
+                self.missing(
+                    codes::MISSING,
+                    &["dns"],
+                    "zone",
+                    "add `zone`, or `domain` to `[stack]`",
+                );
+            }
+        }
+        if let Some(mail) = &config.mail {
+            self.providers(&mail.via, Role::Mail, &["mail", "via"], true);
+        }
+        for (name, quota) in &config.quotas {
+            let path = ["quotas", name.as_str()];
+            self.provider(&quota.provider, &[], &[path[0], path[1], "provider"]);
+            self.one_of(&path, &["limit", "size"], &[quota.limit.is_some(), quota.size.is_some()]);
+        }
+        if let Some(telemetry) = &config.telemetry {
+            self.providers(&telemetry.errors_to, Role::Errors, &["telemetry", "errors_to"], false);
+            self.providers(&telemetry.logs_to, Role::Logs, &["telemetry", "logs_to"], false);
+            self.providers(
+                &telemetry.metrics_to,
+                Role::Metrics,
+                &["telemetry", "metrics_to"],
+                false,
+            );
+        }
+    }
+
+    pub(super) fn watchers(&mut self) {
+        let config = self.config;
+        for (name, m) in &config.monitors {
+            let path = ["monitors", name.as_str()];
+            let there = [
+                m.http.is_some(),
+                m.tcp.is_some(),
+                m.grpc.is_some(),
+                m.dns.is_some(),
+                m.ping.is_some(),
+            ];
+            self.one_of(&path, &["http", "tcp", "grpc", "dns", "ping"], &there);
+            self.providers(&m.also_on, Role::Monitor, &[path[0], path[1], "also_on"], false);
+            if let Some(service) = &m.service {
+                self.service_named(service, &[path[0], path[1], "service"]);
+            }
+            self.rhythm(m.every.is_zero(), &[path[0], path[1], "every"]);
+            if m.timeout > m.every {
+                let what = "`timeout` is longer than `every`".to_owned();
+                let path = [path[0], path[1], "timeout"];
+                self.tell(codes::TIMINGS, &path, what, "a look must end before the next begins");
+            }
+        }
+        for (name, h) in &config.heartbeats {
+            let path = ["heartbeats", name.as_str()];
+            self.one_of(&path, &["every", "cron"], &[h.every.is_some(), h.cron.is_some()]);
+            self.providers(&h.also_on, Role::Heartbeat, &[path[0], path[1], "also_on"], false);
+            if let Some(service) = &h.service {
+                self.service_named(service, &[path[0], path[1], "service"]);
+            }
+        }
+        if let Some(page) = &config.status_page {
+            self.providers(&page.also_on, Role::StatusPage, &["status_page", "also_on"], false);
+            for (i, component) in page.components.iter().enumerate() {
+                let index = i.to_string();
+                for (j, watch) in component.watch.iter().enumerate() {
+                    let path = ["status_page", "components", &index, "watch", &j.to_string()];
+                    let path = if self.has(&path) { &path[..] } else { &path[..4] };
+                    let kinds: Vec<&str> = THINGS.iter().map(|(k, _)| *k).collect();
+                    self.thing(watch, &kinds, path);
+                }
+            }
+        }
+        for (name, alert) in &config.alerts {
+            let path = ["alerts", name.as_str()];
+            self.providers(&alert.via, Role::Notify, &[path[0], path[1], "via"], false);
+            let nobody = alert.slack.is_none()
+                && alert.webhook.is_none()
+                && alert.email.is_empty()
+                && alert.sms.is_empty()
+                && alert.via.is_empty();
+            if nobody
+                && !["slack", "webhook", "email", "sms", "via"]
+                    .iter()
+                    .any(|k| self.has(&[path[0], path[1], k]))
+            {
+                let what = format!("`{}` tells nobody", path.join("."));
+                self.tell(
+                    codes::EMPTY,
+                    &path,
+                    what,
+                    "add `email`, `slack`, `webhook`, `sms` or `via`",
+                );
+            }
+        }
+    }
+
+    /// Checks that exactly one of `keys` is there.
+    fn one_of(&mut self, path: &[&str], keys: &[&str], there: &[bool]) {
+        let read: Vec<&str> =
+            keys.iter().zip(there).filter(|(_, t)| **t).map(|(k, _)| *k).collect();
+        let list = keys.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ");
+        let mut key = path.to_vec();
+        match read.as_slice() {
+            [_] => {}
+            [] => {
+                let written = keys.iter().any(|k| {
+                    let mut whole = path.to_vec();
+                    whole.push(k);
+                    self.has(&whole)
+                });
+                if !written {
+                    let what = format!("`{}` has none of {list}", path.join("."));
+                    self.tell(codes::CHOOSE_ONE, path, what, "exactly one is due");
+                }
+            }
+            [first, again, ..] => {
+                key.push(again);
+                let what = format!("`{again}` excludes `{first}`");
+                self.tell(codes::CHOOSE_ONE, &key, what, format!("exactly one of {list} is due"));
+            }
+        }
+    }
+
+    /// Checks that `text` names something of one of `kinds`: `database.main`, or `mail`.
+    fn thing(&mut self, text: &str, kinds: &[&str], path: &[&str]) {
+        if text == "mail" && kinds.contains(&"service") && self.config.mail.is_some() {
+            return;
+        }
+        match thing(text) {
+            Some((kind, name)) if kinds.contains(&kind) => {
+                self.thing_named(kind, name.as_str(), path);
+            }
+            _ => {
+                let forms =
+                    kinds.iter().map(|k| format!("`{k}.NAME`")).collect::<Vec<_>>().join(", ");
+                let kind = text.split('.').next().unwrap_or_default();
+                let help = match nearest(kind, kinds.iter().copied()).filter(|n| *n != kind) {
+                    Some(near) => format!("did you mean `{near}.…`?"),
+                    None => format!("write one of {forms}"),
+                };
+                self.tell(
+                    codes::NO_SUCH_THING,
+                    path,
+                    format!("`{text}` names nothing that fits here"),
+                    help,
+                );
+            }
+        }
+    }
+
+    /// Checks that there is a `kind` called `name`.
+    pub(super) fn thing_named(&mut self, kind: &str, name: &str, path: &[&str]) {
+        let section = section_of(kind);
+        if self.has(&[section, name]) {
+            return;
+        }
+        let help = self.near(section, name);
+        self.tell(codes::NO_SUCH_THING, path, format!("there is no {kind} `{name}`"), help);
+    }
+
+    /// What `name` in `section` was likely meant to be.
+    pub(super) fn near(&self, section: &str, name: &str) -> String {
+        let table = self.root.get(section).and_then(|n| n.table());
+        let names = table.into_iter().flat_map(|t| t.entries.keys()).map(String::as_str);
+        match nearest(name, names.clone()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if names.clone().next().is_none() => format!("add `[{section}.{name}]`"),
+            None => format!("`{section}` has {}", names.collect::<Vec<_>>().join(", ")),
+        }
+    }
+
+    pub(super) fn timings(&mut self) {
+        let (f, section) = (&self.config.failover, "failover");
+        let rhythms = [
+            ("probe_every", f.probe_every),
+            ("probe_timeout", f.probe_timeout),
+            ("probe_in_doubt", f.probe_in_doubt),
+            ("look_every", f.look_every),
+        ];
+        for (key, time) in rhythms {
+            self.rhythm(time.is_zero(), &[section, key]);
+        }
+        if f.probe_timeout > f.probe_every {
+            let what = "`probe_timeout` is longer than `probe_every`".to_owned();
+            let key =
+                if self.has(&[section, "probe_timeout"]) { "probe_timeout" } else { "probe_every" };
+            self.tell(
+                codes::TIMINGS,
+                &[section, key],
+                what,
+                "a probe must end before the next begins",
+            );
+        }
+        if f.stale_after.is_some_and(|s| s <= f.look_every) {
+            let what = "`stale_after` is not longer than `look_every`".to_owned();
+            let help = "what is looked at so seldom would always be stale";
+            self.tell(codes::TIMINGS, &[section, "stale_after"], what, help);
+        }
+    }
+
+    pub(super) fn accounts(&mut self) {
+        let config = self.config;
+        for (name, provider) in &config.providers {
+            let path = ["providers", name.as_str()];
+            if provider.account.token.is_some() && provider.account.credentials.is_some() {
+                let what = "`credentials` excludes `token`".to_owned();
+                let path = [path[0], path[1], "credentials"];
+                self.tell(codes::CHOOSE_ONE, &path, what, "one of them is enough");
+            }
+            // Images name their registry by its host, and checks run where the repository is.
+            let by_itself = !provider.plays(Role::Compute)
+                && (provider.plays(Role::Registry) || provider.plays(Role::Ci));
+            if !by_itself && !self.used.contains(name) {
+                let what = format!("provider `{name}` is used for nothing");
+                let roles: Vec<String> =
+                    provider.kind().roles.iter().map(Role::to_string).collect();
+                let help = format!("it could be used for {}", roles.join(", "));
+                self.tell(codes::UNUSED_PROVIDER, &path, what, help);
+            }
+        }
+    }
+}
+
+/// The section that things of `kind` are declared in.
+pub(super) fn section_of(kind: &str) -> &'static str {
+    THINGS.iter().find(|(k, _)| *k == kind).map_or("services", |(_, section)| section)
+}
+
+/// Whether the text is an address with a password that is written out.
+pub(super) fn has_password(template: &Template) -> bool {
+    let text = template.to_string();
+    let Some((_, rest)) = text.split_once("://") else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let Some((user, _)) = authority.rsplit_once('@') else { return false };
+    user.split_once(':')
+        .is_some_and(|(_, password)| !password.is_empty() && !password.contains("${"))
+}

@@ -1,0 +1,133 @@
+//! Services: cascades, ports, routes.
+
+use std::collections::BTreeMap;
+
+use super::Check;
+use crate::config::codes;
+use crate::config::provider::Role;
+use crate::config::service::Service;
+use crate::{ServiceKind, ServiceName};
+
+impl Check<'_> {
+    pub(super) fn services(&mut self) {
+        let config = self.config;
+        for (name, service) in &config.services {
+            let path = ["services", name.as_str()];
+            self.providers(&service.runs_on, Role::Compute, &[path[0], path[1], "runs_on"], true);
+            self.last_resort(name, service);
+            self.shape(name, service);
+            for (i, needed) in service.needs.iter().enumerate() {
+                self.service_named(needed, &[path[0], path[1], "needs", &i.to_string()]);
+            }
+            if service.command.as_ref().is_some_and(Vec::is_empty) {
+                let path = [path[0], path[1], "command"];
+                self.tell(
+                    codes::EMPTY,
+                    &path,
+                    "`command` is empty".to_owned(),
+                    "take it away to run the image's own",
+                );
+            }
+        }
+    }
+
+    fn last_resort(&mut self, name: &ServiceName, service: &Service) {
+        let last = |p| self.config.provider(p).is_some_and(|p| p.account.last_resort);
+        let Some(first) = service.runs_on.iter().position(last) else { return };
+        if service.runs_on[first..].iter().all(last) {
+            return;
+        }
+        let what =
+            format!("`{}` is a last resort and stands before others", service.runs_on[first]);
+        let path = ["services", name.as_str(), "runs_on", &first.to_string()];
+        self.tell(codes::LAST_RESORT_EARLY, &path, what, "put it last");
+    }
+
+    /// Whether the keys fit the kind.
+    fn shape(&mut self, name: &ServiceName, service: &Service) {
+        let path = ["services", name.as_str()];
+        let key = |key| [path[0], path[1], key];
+        let worker = service.kind == ServiceKind::Worker;
+        if service.port.is_none() && !worker && !self.has(&key("kind")) {
+            let help = "add `port = …`, or `kind = \"worker\"` when it answers nobody";
+            self.missing(codes::NO_PORT, &path, "port", help);
+        } else if service.port.is_none() && !worker {
+            self.missing(
+                codes::NO_PORT,
+                &path,
+                "port",
+                "add `port = …`, where the container listens",
+            );
+        }
+        if worker && !service.route.is_empty() {
+            let what = format!("`{name}` is a worker, and a worker has no `route`");
+            self.tell(
+                codes::DOES_NOT_FIT,
+                &key("route"),
+                what,
+                "take it away, or make the service `web`",
+            );
+        }
+        if service.kind != ServiceKind::Web && service.health.is_some() {
+            let what = format!("`{name}` is not a web service and has no `health` path");
+            let help = if worker {
+                "take it away; a worker lives by its provider's word"
+            } else {
+                "take it away; the gRPC health protocol is used"
+            };
+            self.tell(codes::DOES_NOT_FIT, &key("health"), what, help);
+        }
+        let slash = service
+            .health
+            .as_ref()
+            .filter(|h| !h.starts_with('/') || h.contains(char::is_whitespace));
+        if let Some(health) = slash {
+            let what = format!("`{health}` is not a path");
+            self.tell(
+                codes::BAD_VALUE,
+                &key("health"),
+                what,
+                format!("write `health = \"/{}\"`", health.trim()),
+            );
+        }
+        if service.exclusive && service.replicas.get() > 1 {
+            let what = format!("`{name}` is exclusive and has {} replicas", service.replicas);
+            self.tell(
+                codes::DOES_NOT_FIT,
+                &key("replicas"),
+                what,
+                "an exclusive service has one instance",
+            );
+        }
+    }
+
+    pub(super) fn routes(&mut self) {
+        let config = self.config;
+        let mut seen: BTreeMap<(String, String), &ServiceName> = BTreeMap::new();
+        for (name, service) in &config.services {
+            for (i, route) in service.route.iter().enumerate() {
+                let path = ["services", name.as_str(), "route", &i.to_string()];
+                let path = if self.has(&path) { &path[..] } else { &path[..3] };
+                let bare = route.path.trim_end_matches('/').to_owned();
+                if let Some(other) = seen.insert((route.host.clone(), bare), name) {
+                    let what = format!("`{}{}` leads to `{other}` already", route.host, route.path);
+                    let help = "give one of them another host or a longer path";
+                    self.tell(codes::SAME_ROUTE, path, what, help);
+                }
+                let Some(domain) = &config.stack.domain else { continue };
+                let inside =
+                    route.host == domain.0 || route.host.ends_with(&format!(".{}", domain.0));
+                if !inside && route.host != "*" {
+                    let what = format!("`{}` is not under `{}`", route.host, domain.0);
+                    let help = "`[dns]` cannot point it here; its own DNS must";
+                    self.tell(codes::FOREIGN_HOST, path, what, help);
+                }
+            }
+        }
+    }
+
+    /// Checks that the service named at `path` is there.
+    pub(super) fn service_named(&mut self, name: &ServiceName, path: &[&str]) {
+        self.thing_named("service", name.as_str(), path);
+    }
+}

@@ -1,0 +1,210 @@
+//! What visitors meet first: the edge, the names that lead to it, and mail.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::address::{Host, Mailbox, Url};
+use super::amount::Bytes;
+use super::codes::{self, Code};
+use super::macros::{choice, section};
+use super::node::Node;
+use super::print::Printed;
+use super::read::{Field, Reader};
+use super::shape::{Book, Shape};
+use super::template::SecretRef;
+use super::values::{Many, Written, written};
+use crate::ProviderName;
+
+section! {
+    /// The proxy that leads visitors to the best placement of each service, and how it protects them.
+    pub struct Edge as "edge" {
+        /// Where it listens for visitors.
+        listen: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+        /// Where it listens for services that call each other; each has its own port.
+        internal: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST),
+        /// Where visitors and other machines reach it, in place of `http://` and `listen`.
+        address: Option<Url>,
+        /// How long a whole answer may take.
+        timeout: Duration = Duration::from_secs(60),
+        /// The largest body that a request may have.
+        max_body: Bytes = Bytes(10_000_000),
+        /// The provider that stands in front of it: content delivery, firewall, worker, tunnel.
+        on: Option<ProviderName>,
+        /// The least version of TLS.
+        min_tls: Tls = Tls::V1_2,
+        /// How the provider in front speaks to the edge.
+        tls: TlsMode = TlsMode::Strict,
+        /// Whether plain HTTP is sent to HTTPS.
+        https_only: bool = true,
+        /// How long browsers are told to use HTTPS only.
+        hsts: Option<Duration>,
+        /// How many requests one visitor may make.
+        rate_limit: Option<RateLimit>,
+        /// Whether the provider's firewall rules are on.
+        waf: bool = false,
+        /// What is done with visitors that look like machines.
+        bots: Bots = Bots::Allow,
+        /// Whether visitors get the last good page when nothing answers.
+        always_online: bool = false,
+        /// Paths that are kept by the provider in front, and for how long.
+        cache: Vec<CacheRule>,
+        /// The worker that makes the same choices as the edge, at the provider in front.
+        worker: bool = false,
+        /// Whether the edge is reached through a tunnel, with no open port.
+        tunnel: bool = false,
+    }
+}
+
+section! {
+    /// How many requests one visitor may make.
+    pub struct RateLimit as "rate_limit" {
+        /// How many.
+        requests: NonZeroU32,
+        /// In which time.
+        per: Duration,
+        /// For which routes; all when not said.
+        paths: Vec<String>,
+    }
+}
+
+section! {
+    /// A path that is kept by the provider in front.
+    pub struct CacheRule as "cache_rule" {
+        /// The path's beginning, `/assets/`.
+        path: String,
+        /// For how long; `0s` forbids it.
+        ttl: Duration,
+    }
+}
+
+choice! {
+    /// The least version of TLS.
+    pub enum Tls {
+        /// TLS 1.2.
+        V1_2 = "1.2",
+        /// TLS 1.3.
+        V1_3 = "1.3",
+    }
+}
+
+choice! {
+    /// How the provider in front speaks to the edge.
+    pub enum TlsMode {
+        /// With TLS and a certificate that is checked.
+        Strict = "strict",
+        /// With TLS and any certificate.
+        Full = "full",
+        /// Without TLS where the edge has none.
+        Flexible = "flexible",
+    }
+}
+
+choice! {
+    /// What is done with visitors that look like machines.
+    pub enum Bots {
+        /// Nothing.
+        Allow = "allow",
+        /// They must prove themselves.
+        Challenge = "challenge",
+        /// They get no answer.
+        Block = "block",
+    }
+}
+
+written!(IpAddr);
+
+impl Written for IpAddr {
+    const WHAT: &'static str = "an IP address, like `127.0.0.1` or `::1`";
+    const PATTERN: Option<&'static str> = None;
+    const CODE: Code = codes::BAD_ADDRESS;
+
+    fn parse(text: &str) -> Result<Self, (String, String)> {
+        let wrong = |_| (format!("`{text}` is not an IP address"), format!("write {}", Self::WHAT));
+        text.parse().map_err(wrong)
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+
+    fn blank() -> Self {
+        Self::V4(Ipv4Addr::LOCALHOST)
+    }
+}
+
+section! {
+    /// The names of the stack's domain. Routes need no record here: LinkFlow makes theirs.
+    pub struct Dns as "dns" {
+        /// The provider that answers for the zone.
+        on: ProviderName = <ProviderName as Field>::blank(),
+        /// The zone; `stack.domain` when not said.
+        zone: Option<Host>,
+        /// How long others may keep an answer.
+        ttl: Duration = Duration::from_secs(300),
+        /// Whether visitors go through the provider's proxy, where a record does not say.
+        proxied: bool = false,
+        /// Records besides those of the routes.
+        records: Vec<Record>,
+    }
+}
+
+section! {
+    /// One record of the zone.
+    pub struct Record as "record" {
+        /// The name, relative to the zone; `@` is the zone itself.
+        name: String,
+        /// Its type.
+        r#type: RecordType,
+        /// Its value.
+        value: String,
+        /// The order among mail exchangers.
+        priority: Option<u16>,
+        /// How long others may keep the answer.
+        ttl: Option<Duration>,
+        /// Whether visitors go through the provider's proxy.
+        proxied: Option<bool>,
+    }
+}
+
+choice! {
+    /// The type of a record.
+    pub enum RecordType {
+        /// An IPv4 address.
+        A = "A",
+        /// An IPv6 address.
+        Aaaa = "AAAA",
+        /// Another name.
+        Cname = "CNAME",
+        /// A mail exchanger.
+        Mx = "MX",
+        /// A text.
+        Txt = "TXT",
+        /// Who may issue certificates.
+        Caa = "CAA",
+        /// A service, `PRIORITY WEIGHT PORT TARGET`.
+        Srv = "SRV",
+        /// Who answers for a part of the zone.
+        Ns = "NS",
+    }
+}
+
+section! {
+    /// Mail that the app sends: accepted by LinkFlow, then sent by whichever provider can.
+    pub struct Mail as "mail" {
+        /// The usual sender.
+        from: Mailbox,
+        /// Where answers go.
+        reply_to: Option<Mailbox>,
+        /// Providers that send it, most preferred first.
+        via: Vec<ProviderName> = vec![<ProviderName as Field>::blank()],
+        /// Where the app hands mail over, by SMTP.
+        listen: Option<SocketAddr>,
+        /// The password that the app hands mail over with.
+        password: Option<SecretRef>,
+        /// How long mail is tried before it is given up.
+        give_up_after: Duration = Duration::from_secs(172_800),
+        /// Recipient domains that are allowed; all when not said. For environments that must not write to customers.
+        only_to: Many<Host>,
+    }
+}

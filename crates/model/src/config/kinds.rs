@@ -1,0 +1,360 @@
+//! Every kind of provider: one entry each makes its settings, its word and its roles.
+
+#![expect(
+    clippy::doc_markdown,
+    reason = "users read these texts, and vendors' names are as they are"
+)]
+
+use super::address::{Host, Url};
+use super::macros::section;
+use super::print::Printed;
+use super::provider::Role;
+use super::read::{Fields, Reader};
+use super::shape::{Book, Key, Word};
+use super::template::SecretRef;
+use super::values::Many;
+
+/// What is known of a kind of provider.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// The word in the config.
+    pub word: &'static str,
+    /// What the vendor is called.
+    pub title: &'static str,
+    /// What it can be used for.
+    pub roles: &'static [Role],
+    pub(super) section: &'static str,
+    pub(super) keys: fn(&mut Book) -> Vec<Key>,
+}
+
+macro_rules! kinds {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident = $word:literal, $title:literal, [$($role:ident),+] {
+            $( $(#[doc = $fdoc:literal])* $field:ident : $ty:ty $(= $default:expr)?, )*
+        }
+    )+) => {
+        $(section! {
+            $(#[doc = $doc])+
+            pub struct $name as $word {
+                $( $(#[doc = $fdoc])* $field: $ty $(= $default)?, )*
+            }
+        })+
+
+        /// The settings of one kind.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Settings {
+            $( $(#[doc = $doc])+ $name($name), )+
+        }
+
+        impl Settings {
+            /// Every kind.
+            pub const KINDS: &'static [Kind] = &[$(Kind {
+                word: $word,
+                title: $title,
+                roles: &[$(Role::$role),+],
+                section: concat!("provider-", $word),
+                keys: $name::keys,
+            }),+];
+
+            pub(super) const WORDS: &'static [Word] =
+                &[$(Word { word: $word, doc: concat!($($doc, "\n"),+) }),+];
+
+            /// What is known of this kind.
+            pub fn kind(&self) -> &'static Kind {
+                let word = match self { $(Self::$name(_) => $word,)+ };
+                Self::KINDS.iter().find(|k| k.word == word).unwrap_or(&Self::KINDS[0])
+            }
+
+            pub(super) fn read(kind: &str, fields: &mut Fields<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+                match kind {
+                    $($word => Some(Self::$name($name::read_fields(fields, reader))),)+
+                    _ => None,
+                }
+            }
+
+            pub(super) fn print_fields(&self) -> Vec<(String, Printed)> {
+                match self { $(Self::$name(settings) => settings.print_fields(),)+ }
+            }
+        }
+    };
+}
+
+impl Settings {
+    pub(super) fn embedded() -> Self {
+        Self::Embedded(Embedded {})
+    }
+}
+
+kinds! {
+    /// Everything on this machine, without any account. It is there without being declared.
+    Embedded = "embedded", "embedded", [
+        Compute, Dns, Cdn, Database, Cache, Objects, Mail, Monitor, Heartbeat, StatusPage, Errors, Logs, Metrics, Secrets, Notify,
+        Registry, Ci
+    ] {}
+
+    /// Azure Container Apps.
+    AzureContainerApps = "azure-container-apps", "Azure Container Apps", [Compute] {
+        /// The id of the subscription.
+        subscription: String,
+        /// The resource group that the apps are in.
+        resource_group: String,
+        /// The Container Apps environment.
+        environment: String = "linkflow".to_owned(),
+        /// The region: `westeurope`.
+        location: Option<String>,
+        /// The id of the directory, where the credentials do not say it.
+        tenant: Option<String>,
+    }
+
+    /// Fly.io Machines.
+    Fly = "fly", "Fly.io", [Compute] {
+        /// The organization's slug.
+        organization: String = "personal".to_owned(),
+        /// Where machines run: `fra`, `iad`.
+        region: String = "fra".to_owned(),
+        /// What app names start with, in place of the stack's name. App names are unique in all of Fly.
+        app_prefix: Option<String>,
+        /// In place of the base address of the logs API.
+        logs_api: Option<Url>,
+    }
+
+    /// Railway.
+    Railway = "railway", "Railway", [Compute] {
+        /// The id of the project.
+        project: Option<String>,
+        /// The id of the environment within the project.
+        environment: Option<String>,
+        /// The id of the workspace.
+        workspace: Option<String>,
+        /// The region: `europe-west4`.
+        region: Option<String>,
+    }
+
+    /// Koyeb.
+    Koyeb = "koyeb", "Koyeb", [Compute] {
+        /// The id of the organization.
+        organization: Option<String>,
+        /// The region: `fra`.
+        region: String = "fra".to_owned(),
+        /// The instance type; by the service's size when not said.
+        instance: Option<String>,
+    }
+
+    /// Zeabur.
+    Zeabur = "zeabur", "Zeabur", [Compute] {
+        /// The id of the project.
+        project: Option<String>,
+        /// The id of the environment within the project.
+        environment: Option<String>,
+        /// The region or the server that a new project is made in.
+        region: Option<String>,
+    }
+
+    /// Render.
+    Render = "render", "Render", [Compute] {
+        /// The id of the workspace: `tea-…`.
+        owner: Option<String>,
+        /// The region: `frankfurt`.
+        region: String = "frankfurt".to_owned(),
+        /// The plan of new services.
+        plan: String = "free".to_owned(),
+    }
+
+    /// Any machine with SSH and Docker, for example at Hetzner, whose API can make it anew.
+    Server = "server", "server", [Compute, Database, Cache, Objects, Registry] {
+        /// Its host name or IP address.
+        address: Host,
+        /// The user that SSH logs in as.
+        user: String = "root".to_owned(),
+        /// The port of SSH.
+        port: u16 = 22,
+        /// The private key that SSH logs in with.
+        key: Option<SecretRef>,
+        /// The fingerprint of the machine's own key: `SHA256:…`. Remembered at first sight when not said.
+        host_key: Option<String>,
+        /// The type of a new machine, when Hetzner's API makes it anew: `cx23`. `token` is Hetzner's.
+        server_type: Option<String>,
+        /// The location of a new machine: `nbg1`.
+        location: Option<String>,
+    }
+
+    /// CockroachDB Cloud.
+    Cockroachdb = "cockroachdb", "CockroachDB", [Database] {
+        /// The id of the cluster.
+        cluster: Option<String>,
+    }
+
+    /// Neon.
+    Neon = "neon", "Neon", [Database] {
+        /// The id of the project.
+        project: Option<String>,
+        /// The branch.
+        branch: Option<String>,
+    }
+
+    /// Supabase.
+    Supabase = "supabase", "Supabase", [Database] {
+        /// The reference of the project.
+        project: Option<String>,
+    }
+
+    /// Any PostgreSQL.
+    Postgres = "postgres", "PostgreSQL", [Database] {}
+
+    /// Upstash.
+    Upstash = "upstash", "Upstash", [Cache] {
+        /// The id of the database.
+        database: Option<String>,
+        /// The mail address of the account, which its API asks for beside the key.
+        email: Option<String>,
+    }
+
+    /// Any Redis.
+    Redis = "redis", "Redis", [Cache] {}
+
+    /// Cloudflare Workers KV: values with an expiry, and nothing else of a cache.
+    CloudflareKv = "cloudflare-kv", "Cloudflare KV", [Cache] {
+        /// The id of the account.
+        account: String,
+        /// The id of the namespace.
+        namespace: Option<String>,
+    }
+
+    /// Cloudflare R2.
+    R2 = "r2", "Cloudflare R2", [Objects] {
+        /// The id of the account.
+        account: String,
+        /// The key id of its S3 API.
+        access_key: Option<SecretRef>,
+        /// The key of its S3 API.
+        secret_key: Option<SecretRef>,
+    }
+
+    /// Backblaze B2.
+    B2 = "b2", "Backblaze B2", [Objects] {
+        /// The region: `eu-central-003`.
+        region: Option<String>,
+        /// The key id.
+        key_id: Option<SecretRef>,
+        /// The application key.
+        application_key: Option<SecretRef>,
+    }
+
+    /// Azure Blob Storage.
+    AzureBlob = "azure-blob", "Azure Blob Storage", [Objects] {
+        /// The storage account.
+        account: String,
+        /// The account's key.
+        key: Option<SecretRef>,
+    }
+
+    /// Resend.
+    Resend = "resend", "Resend", [Mail] {
+        /// The secret that its webhooks are signed with.
+        webhook_secret: Option<SecretRef>,
+    }
+
+    /// Brevo.
+    Brevo = "brevo", "Brevo", [Mail] {}
+
+    /// Any server that takes mail by SMTP.
+    Smtp = "smtp", "SMTP", [Mail] {
+        /// Its host.
+        host: Host,
+        /// Its port.
+        port: u16 = 587,
+        /// The user to log in as.
+        user: Option<String>,
+        /// The password to log in with.
+        password: Option<SecretRef>,
+        /// Whether TLS begins with the connection; otherwise it begins with STARTTLS.
+        implicit_tls: bool = false,
+    }
+
+    /// Cloudflare: DNS, content delivery, firewall, Worker and Tunnel.
+    Cloudflare = "cloudflare", "Cloudflare", [Dns, Cdn] {
+        /// The id of the account.
+        account: Option<String>,
+        /// The id of the zone; found by the domain when not said.
+        zone: Option<String>,
+        /// The name of the Worker.
+        worker: Option<String>,
+        /// The id of the Tunnel.
+        tunnel: Option<String>,
+    }
+
+    /// UptimeRobot.
+    Uptimerobot = "uptimerobot", "UptimeRobot", [Monitor, Heartbeat] {}
+
+    /// Cronitor.
+    Cronitor = "cronitor", "Cronitor", [Heartbeat, Monitor] {}
+
+    /// Sentry.
+    Sentry = "sentry", "Sentry", [Errors] {
+        /// The organization's slug.
+        organization: Option<String>,
+        /// The project's slug.
+        project: Option<String>,
+        /// Where events go.
+        dsn: Option<SecretRef>,
+    }
+
+    /// Better Stack.
+    Betterstack = "betterstack", "Better Stack", [Logs, Monitor, Heartbeat] {
+        /// The token of the log source.
+        source_token: Option<SecretRef>,
+        /// Where logs go.
+        ingest: Option<Url>,
+    }
+
+    /// Grafana Cloud.
+    Grafana = "grafana", "Grafana Cloud", [Metrics, Logs] {
+        /// Where metrics go by remote write.
+        remote_write: Option<Url>,
+        /// The number that remote write logs in as.
+        user: Option<String>,
+        /// Where logs go.
+        loki: Option<Url>,
+    }
+
+    /// Instatus.
+    Instatus = "instatus", "Instatus", [StatusPage] {
+        /// The id of the page.
+        page: Option<String>,
+    }
+
+    /// GitHub and its Actions.
+    Github = "github", "GitHub Actions", [Ci, Secrets] {
+        /// The repository: `acme/linkflow`.
+        repository: Option<String>,
+    }
+
+    /// GitHub's container registry.
+    Ghcr = "ghcr", "GHCR", [Registry] {
+        /// The user to log in as.
+        user: Option<String>,
+    }
+
+    /// Doppler.
+    Doppler = "doppler", "Doppler", [Secrets] {
+        /// The project.
+        project: Option<String>,
+        /// The config within the project: `prd`.
+        config: Option<String>,
+    }
+
+    /// Slack.
+    Slack = "slack", "Slack", [Notify] {
+        /// The webhook, which decides the channel.
+        webhook: Option<SecretRef>,
+    }
+
+    /// Twilio.
+    Twilio = "twilio", "Twilio", [Notify] {
+        /// The SID of the account.
+        account_sid: String,
+        /// The numbers that messages come from.
+        from: Many<String>,
+    }
+}

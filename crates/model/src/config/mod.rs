@@ -1,0 +1,150 @@
+//! What the user asked for: `linkflow.toml`, typed and checked.
+//!
+//! [`Config::parse`] gives a config or every problem at once. Keys are declared once, with `section!`; that one list
+//! makes the type, the reader, the printer, the JSON schema ([`schema`]) and the manual ([`manual`]).
+
+mod acts;
+mod address;
+mod amount;
+mod check;
+pub mod codes;
+mod data;
+mod edge;
+pub mod kinds;
+mod macros;
+mod manual;
+mod node;
+mod parse;
+mod print;
+mod problem;
+mod provider;
+mod read;
+mod schema;
+mod service;
+mod shape;
+mod source;
+mod stack;
+mod template;
+mod values;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use acts::{NotYet, acts};
+pub use address::{Host, Mailbox, Url};
+pub use amount::{Bytes, Cpu, Memory, Money, Percent, duration_text};
+pub use codes::Code;
+pub use data::{Backup, Bucket, Cache, Copy, Database, Keep, Primary, Promote};
+pub use edge::{Bots, CacheRule, Dns, Edge, Mail, RateLimit, Record, RecordType, Tls, TlsMode};
+pub use manual::manual;
+pub use parse::Parsed;
+pub use print::quoted;
+pub use problem::{Place, Problem, Severity, nearest};
+pub use provider::{Account, Provider, Role};
+pub use schema::schema;
+pub use service::{Service, Size};
+pub use source::{Files, Source, Sources};
+pub use stack::{AtLimit, Budget, Failover, Period, Quota, Secrets, Stack};
+pub use template::{
+    BucketProperty, Part, Reference, SecretRef, ServiceProperty, StackProperty, Template,
+    TemplateError,
+};
+pub use values::{Environment, Many, RESERVED};
+pub use watch::{
+    Alert, AlertLevel, Component, Cron, Heartbeat, HostPort, Monitor, Phone, StatusPage, Telemetry,
+};
+
+use crate::{ItemName, Policy, ProviderName, ServiceName, ServiceSpec};
+use macros::section;
+use read::Field;
+
+section! {
+    /// `linkflow.toml`: a stack and everything that keeps it up.
+    pub struct Config as "config" {
+        /// The version of this form. A later LinkFlow reads earlier versions.
+        schema_version: u8 = 1,
+        /// What this file declares.
+        stack: Stack,
+        /// Where secrets are kept.
+        secrets: Secrets = Secrets::blank(),
+        /// Accounts at vendors, by the name that the rest of the file uses. `embedded` is there without being declared.
+        providers: BTreeMap<ProviderName, Provider>,
+        /// Container images, and where they run.
+        services: BTreeMap<ServiceName, Service>,
+        /// When services move.
+        failover: Failover = Failover::blank(),
+        /// The proxy that leads visitors to services.
+        edge: Edge = Edge::blank(),
+        /// The names of the stack's domain.
+        dns: Option<Dns>,
+        /// Databases.
+        databases: BTreeMap<ItemName, Database>,
+        /// Caches.
+        caches: BTreeMap<ItemName, Cache>,
+        /// Buckets of objects.
+        buckets: BTreeMap<ItemName, Bucket>,
+        /// Backups.
+        backups: BTreeMap<ItemName, Backup>,
+        /// Mail that the app sends.
+        mail: Option<Mail>,
+        /// What is looked at from outside.
+        monitors: BTreeMap<ItemName, Monitor>,
+        /// What must report by itself.
+        heartbeats: BTreeMap<ItemName, Heartbeat>,
+        /// Where errors, logs and metrics go.
+        telemetry: Option<Telemetry>,
+        /// The page that tells people how the product is.
+        status_page: Option<StatusPage>,
+        /// Who is told when something happens.
+        alerts: BTreeMap<ItemName, Alert>,
+        /// What the stack may cost.
+        budget: Option<Budget>,
+        /// Limits of plans that differ from what LinkFlow knows of them.
+        quotas: BTreeMap<ItemName, Quota>,
+    }
+}
+
+impl Config {
+    /// Every service, by name.
+    pub fn services(&self) -> Vec<ServiceSpec> {
+        self.services.iter().map(|(name, service)| service.spec(name)).collect()
+    }
+
+    /// When services move.
+    pub fn policy(&self) -> Policy {
+        self.failover.policy()
+    }
+
+    /// The environment of a service as written; empty for a service that is not there.
+    pub fn env_of(&self, service: &ServiceName) -> BTreeMap<String, Template> {
+        self.services.get(service).map(|s| s.env.0.clone()).unwrap_or_default()
+    }
+
+    /// The provider of that name. `embedded` is always there.
+    pub fn provider(&self, name: &ProviderName) -> Option<Provider> {
+        let declared = self.providers.get(name).cloned();
+        declared.or_else(|| (name.as_str() == "embedded").then(Provider::embedded))
+    }
+
+    /// The providers that run services, each once, by name.
+    pub fn compute(&self) -> BTreeMap<ProviderName, Provider> {
+        let names: BTreeSet<&ProviderName> =
+            self.services.values().flat_map(|s| &s.runs_on).collect();
+        names.into_iter().filter_map(|n| Some((n.clone(), self.provider(n)?))).collect()
+    }
+
+    /// The services that must be deployed before `service`: those it needs, and those whose address it is told.
+    pub fn needs(&self, service: &ServiceName) -> BTreeSet<ServiceName> {
+        let Some(service) = self.services.get(service) else { return BTreeSet::new() };
+        let told = service.env.values().flat_map(Template::references).filter_map(|r| match r {
+            Reference::Service(name, ServiceProperty::Address) => Some(name.clone()),
+            _ => None,
+        });
+        service.needs.iter().cloned().chain(told).collect()
+    }
+
+    /// The config as TOML. Files and environments are joined in it; parsing it gives the same config.
+    pub fn to_toml(&self) -> String {
+        print::document(&self.print_fields())
+    }
+}

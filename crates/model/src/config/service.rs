@@ -1,0 +1,93 @@
+//! Services: what runs, and where.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::amount::{Cpu, Memory};
+use super::macros::{choice, section};
+use super::read::Field;
+use super::stack::ms;
+use super::values::{Environment, Many};
+use crate::{HostRoute, ImageRef, ProviderName, ServiceKind, ServiceName, ServiceSpec};
+
+choice! {
+    for ServiceKind {
+        /// Answers HTTP; has a health path.
+        Web = "web",
+        /// Answers gRPC over HTTP/2; tells its health by the gRPC health protocol.
+        Grpc = "grpc",
+        /// Answers nobody; lives by its provider's word.
+        Worker = "worker",
+    }
+}
+
+section! {
+    /// How big one instance is.
+    pub struct Size as "size" {
+        /// CPUs.
+        cpu: Cpu = Cpu(250),
+        /// Memory; 1024 MB are a GB.
+        memory: Memory = Memory(256),
+    }
+}
+
+impl Size {
+    const USUAL: Self = Self { cpu: Cpu(250), memory: Memory(256) };
+}
+
+section! {
+    /// One container image that runs on a ranked list of providers.
+    pub struct Service as "service" {
+        /// The image. What runs is always a digest: a tag is looked up when a release is made.
+        image: ImageRef,
+        /// How it is spoken to.
+        kind: ServiceKind = ServiceKind::Web,
+        /// The port that the container listens on; the container finds it in `PORT` as well. Only workers may have none.
+        port: Option<u16>,
+        /// The path that answers 2xx when a web service is well.
+        health: Option<String>,
+        /// Public names that lead to it, `host` or `host/path`. The longest path wins.
+        route: Many<HostRoute>,
+        /// The port at which the edge listens for other services that call this one; any free one when not said.
+        internal_port: Option<u16>,
+        /// Providers that run it, most preferred first: its cascade.
+        runs_on: Vec<ProviderName> = vec![<ProviderName as Field>::blank()],
+        /// Never two at once: the old one's stop is proven before another starts.
+        exclusive: bool = false,
+        /// How many instances run where it serves.
+        replicas: NonZeroU32 = NonZeroU32::MIN,
+        /// How big each instance is.
+        size: Size = Size::USUAL,
+        /// The command in place of the image's own: program and arguments.
+        command: Option<Vec<String>>,
+        /// Its environment. Values may refer to other parts of the file.
+        env: Environment,
+        /// A command that is run once in each new release, before it serves.
+        migrate: Option<String>,
+        /// How long a new release may take until it answers.
+        start_within: Duration = Duration::from_secs(120),
+        /// Services that are deployed before this one. Those whose `address` the environment has are so anyway.
+        needs: Vec<ServiceName>,
+    }
+}
+
+impl Service {
+    /// The service as the loop sees it.
+    pub fn spec(&self, name: &ServiceName) -> ServiceSpec {
+        let web = self.kind == ServiceKind::Web;
+        ServiceSpec {
+            name: name.clone(),
+            kind: self.kind,
+            image: self.image.clone(),
+            runs_on: self.runs_on.clone(),
+            exclusive: self.exclusive,
+            port: self.port,
+            health: web.then(|| self.health.clone().unwrap_or_else(|| "/".to_owned())),
+            routes: self.route.to_vec(),
+            replicas: self.replicas.get(),
+            size: crate::Size { cpu_milli: self.size.cpu.0, memory_mb: self.size.memory.0 },
+            command: self.command.clone(),
+            start_within_ms: ms(self.start_within),
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The config as its users meet it.
+#![cfg(test)]
+
+mod config;

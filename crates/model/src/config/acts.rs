@@ -89,3 +89,36 @@ fn walk(table: &Table, steps: &[&str], path: &str, found: &mut Vec<NotYet>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::config::kinds::Settings;
+    use crate::config::read::Field;
+    use crate::config::shape::{Book, Shape};
+
+    #[test]
+    fn each_line_names_a_key_or_a_kind_that_there_is() {
+        let mut book = Book::default();
+        let root = Config::shape(&mut book);
+        for pattern in NOT_YET {
+            let mut at = root.clone();
+            for step in pattern.split('.') {
+                at = match &at {
+                    Shape::Map { each, .. } if step == "*" => (**each).clone(),
+                    Shape::Section(name) => {
+                        let key = book.sections[name].keys.iter().find(|k| k.name == step);
+                        key.unwrap_or_else(|| panic!("{pattern}: no {step}")).shape.clone()
+                    }
+                    _ => panic!("{pattern}: nothing below {step}"),
+                };
+            }
+        }
+        for (word, roles) in KINDS {
+            let kind = Settings::KINDS.iter().find(|k| k.word == *word);
+            let kind = kind.unwrap_or_else(|| panic!("no kind {word}"));
+            assert!(roles.iter().all(|r| kind.roles.contains(r)), "{word} plays what it acts as");
+        }
+    }
+}

@@ -80,6 +80,31 @@ impl Written for Host {
     }
 }
 
+/// A machine: a host name or an IP address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Machine(pub String);
+
+impl Written for Machine {
+    const WHAT: &'static str = "a host name or an IP address, like `203.0.113.7`";
+    const PATTERN: Option<&'static str> = None;
+    const CODE: Code = codes::BAD_HOST;
+
+    fn parse(text: &str) -> Result<Self, (String, String)> {
+        match text.parse::<std::net::Ipv6Addr>() {
+            Ok(ip) => Ok(Self(ip.to_string())),
+            Err(_) => Host::parse(text).map(|Host(host)| Self(host)),
+        }
+    }
+
+    fn write(&self) -> String {
+        self.0.clone()
+    }
+
+    fn blank() -> Self {
+        Self("blank.invalid".to_owned())
+    }
+}
+
 /// An address on the web, `http://` or `https://`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Url(pub String);
@@ -98,8 +123,9 @@ impl Written for Url {
             return Err(wrong("take the spaces away".to_owned()));
         }
         if authority.contains('@') {
-            let help = "a user and password must not stand in the file".to_owned();
-            return Err(wrong(help));
+            // The text is not repeated: it has the password in it.
+            let what = "this web address has a user in it".to_owned();
+            return Err((what, "a user and a password must not stand in the file".to_owned()));
         }
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
@@ -199,7 +225,7 @@ impl Written for Mailbox {
     }
 }
 
-written!(HostRoute, Host, Url, SocketAddr, Mailbox);
+written!(HostRoute, Host, Machine, Url, SocketAddr, Mailbox);
 
 #[cfg(test)]
 mod tests {
@@ -255,7 +281,7 @@ mod tests {
         check::<Url>("http://[::1]:80/x", "http://[::1]:80/x");
         check::<Url>(
             "https://me:pw@example.com",
-            "`https://me:pw@example.com` is not a web address; a user and password must not stand in the file",
+            "this web address has a user in it; a user and a password must not stand in the file",
         );
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::macros::{choice, section};
 use super::read::Field;
 use super::template::{SecretRef, Template};
+use super::values::Within;
 use crate::{ItemName, ProviderName};
 
 section! {
@@ -103,18 +104,19 @@ section! {
     /// How many backups are kept: the newest of each of so many hours, days and so on.
     pub struct Keep as "keep" {
         /// Of each of the last hours.
-        hourly: u16 = 1,
+        hourly: Within<0, 1000> = Within(1),
         /// Of each of the last days.
-        daily: u16 = 7,
+        daily: Within<0, 1000> = Within(7),
         /// Of each of the last weeks.
-        weekly: u16 = 5,
+        weekly: Within<0, 1000> = Within(5),
         /// Of each of the last months.
-        monthly: u16 = 12,
+        monthly: Within<0, 1000> = Within(12),
     }
 }
 
 impl Keep {
-    const USUAL: Self = Self { hourly: 1, daily: 7, weekly: 5, monthly: 12 };
+    const USUAL: Self =
+        Self { hourly: Within(1), daily: Within(7), weekly: Within(5), monthly: Within(12) };
 }
 
 /// What a text such as `database.main` names: the kind of thing and its name.

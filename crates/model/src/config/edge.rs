@@ -13,7 +13,7 @@ use super::print::Printed;
 use super::read::{Field, Reader};
 use super::shape::{Book, Shape};
 use super::template::SecretRef;
-use super::values::{Many, Written, written};
+use super::values::{Many, Within, Written, written};
 use crate::ProviderName;
 
 section! {
@@ -159,7 +159,7 @@ section! {
         /// Its value.
         value: String,
         /// The order among mail exchangers.
-        priority: Option<u16>,
+        priority: Option<Within<0, 65_535>>,
         /// How long others may keep the answer.
         ttl: Option<Duration>,
         /// Whether visitors go through the provider's proxy.

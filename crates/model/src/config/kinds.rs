@@ -5,7 +5,7 @@
     reason = "users read these texts, and vendors' names are as they are"
 )]
 
-use super::address::{Host, Url};
+use super::address::{Host, Machine, Url};
 use super::macros::section;
 use super::print::Printed;
 use super::provider::Role;
@@ -163,8 +163,8 @@ kinds! {
 
     /// Any machine with SSH and Docker, for example at Hetzner, whose API can make it anew.
     Server = "server", "server", [Compute, Database, Cache, Objects, Registry] {
-        /// Its host name or IP address.
-        address: Host,
+        /// Where it is.
+        address: Machine,
         /// The user that SSH logs in as.
         user: String = "root".to_owned(),
         /// The port of SSH.

@@ -138,7 +138,9 @@ fn takes(shape: &Shape) -> String {
         Shape::Choice(words) => {
             let word = |w: &super::shape::Word| {
                 let doc = w.doc.trim().trim_end_matches('.');
-                let doc = doc.get(..1).map_or(String::new(), |c| c.to_lowercase() + &doc[1..]);
+                let first =
+                    doc.get(..1).filter(|_| !doc.starts_with("LinkFlow")).unwrap_or_default();
+                let doc = first.to_lowercase() + &doc[first.len()..];
                 format!("`{}` ({doc})", w.word)
             };
             words.iter().map(word).collect::<Vec<_>>().join(", ")

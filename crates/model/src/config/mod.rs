@@ -31,7 +31,7 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use acts::{NotYet, acts};
-pub use address::{Host, Mailbox, Url};
+pub use address::{Host, Machine, Mailbox, Url};
 pub use amount::{Bytes, Cpu, Memory, Money, Percent, duration_text};
 pub use codes::Code;
 pub use data::{Backup, Bucket, Cache, Copy, Database, Keep, Primary, Promote};
@@ -49,7 +49,7 @@ pub use template::{
     BucketProperty, Part, Reference, SecretRef, ServiceProperty, StackProperty, Template,
     TemplateError,
 };
-pub use values::{Environment, Many, RESERVED};
+pub use values::{Environment, Many, RESERVED, Within};
 pub use watch::{
     Alert, AlertLevel, Component, Cron, Heartbeat, HostPort, Monitor, Phone, StatusPage, Telemetry,
 };

@@ -165,7 +165,8 @@ impl Field for Provider {
             };
             let mut kinds = Vec::new();
             for (word, known) in words.iter().zip(Settings::KINDS) {
-                let mut keys = vec![kind.clone()];
+                let only: &'static [Word] = std::slice::from_ref(word);
+                let mut keys = vec![shape::Key { shape: Shape::Choice(only), ..kind.clone() }];
                 keys.extend((known.keys)(book));
                 keys.extend(Account::keys(book));
                 let section = shape::Section { doc: word.doc, keys, kinds: Vec::new() };

@@ -129,20 +129,23 @@ pub(crate) struct Fields<'t> {
     table: &'t Table,
     at: Place,
     known: Vec<&'static str>,
+    missing: Vec<(&'static str, Problem)>,
 }
 
 impl<'t> Fields<'t> {
     /// Opens the table in `node`, or tells that it is none.
     pub(crate) fn open(node: &'t Node, reader: &mut Reader<'_>) -> Option<Self> {
         match node.table() {
-            Some(table) => Some(Self { table, at: node.at, known: Vec::new() }),
+            Some(table) => {
+                Some(Self { table, at: node.at, known: Vec::new(), missing: Vec::new() })
+            }
             None => reader.wrong_type(node, "a table", None),
         }
     }
 
     /// Opens `table`.
     pub(crate) fn of(table: &'t Table, at: Place) -> Self {
-        Self { table, at, known: Vec::new() }
+        Self { table, at, known: Vec::new(), missing: Vec::new() }
     }
 
     /// The same, and `key` is known too.
@@ -171,31 +174,34 @@ impl<'t> Fields<'t> {
         value.or(default).unwrap_or_else(T::blank)
     }
 
-    fn missing<T: Field>(&self, key: &str, reader: &mut Reader<'_>) -> T {
-        let due = match T::shape(&mut Book::default()) {
-            Shape::Text { what, .. } => what.to_owned(),
+    fn missing<T: Field>(&mut self, key: &'static str, reader: &Reader<'_>) -> T {
+        let (due, table) = match T::shape(&mut Book::default()) {
+            Shape::Text { what, .. } => (what.to_owned(), false),
             Shape::Choice(words) => {
                 let words: Vec<_> = words.iter().map(|w| format!("`{}`", w.word)).collect();
-                format!("one of {}", words.join(", "))
+                (format!("one of {}", words.join(", ")), false)
             }
-            Shape::List(_) | Shape::Many(_) => "a list".to_owned(),
-            Shape::Map { .. } | Shape::Section(_) => "a table".to_owned(),
-            Shape::Integer { .. } | Shape::Number => "a number".to_owned(),
-            Shape::Bool => "true or false".to_owned(),
-            Shape::Any(_) => "a value".to_owned(),
+            Shape::List(_) | Shape::Many(_) => ("a list".to_owned(), false),
+            Shape::Map { .. } | Shape::Section(_) => ("a table".to_owned(), true),
+            Shape::Integer { .. } | Shape::Number => ("a number".to_owned(), false),
+            Shape::Bool => ("true or false".to_owned(), false),
+            Shape::Any(_) => ("a value".to_owned(), false),
         };
         let what = match reader.path.join(".") {
             root if root.is_empty() => format!("`[{key}]` is missing"),
             path => format!("`{key}` is missing in `{path}`"),
         };
-        let example = if due == "a table" { format!("[{key}]") } else { format!("{key} = …") };
-        let problem = Problem::new(codes::MISSING, self.at, what);
-        reader.tell(problem.help(format!("add `{example}`, {due}")));
+        let help = match table {
+            true if reader.path.is_empty() => format!("add a section `[{key}]`"),
+            true => format!("add `{key} = {{ … }}`"),
+            false => format!("add `{key} = …`, {due}"),
+        };
+        self.missing.push((key, Problem::new(codes::MISSING, self.at, what).help(help)));
         T::blank()
     }
 
-    /// Tells every key that nobody asked for.
-    pub(crate) fn finish(self, reader: &mut Reader<'_>) {
+    /// Tells every key that nobody asked for, and every one that was missing.
+    pub(crate) fn finish(mut self, reader: &mut Reader<'_>) {
         for (key, entry) in &self.table.entries {
             if self.known.contains(&key.as_str()) {
                 continue;
@@ -205,11 +211,17 @@ impl<'t> Fields<'t> {
                 path => format!("unknown key `{key}` in `{path}`"),
             };
             let free = self.known.iter().copied().filter(|k| !self.table.entries.contains_key(*k));
-            let help = match nearest(key, free) {
+            let near = nearest(key, free).or_else(|| nearest(key, self.known.iter().copied()));
+            // What is missing was most likely misspelt; that is one mistake, not two.
+            self.missing.retain(|(missing, _)| Some(*missing) != near);
+            let help = match near {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("keys here: {}", self.known.join(", ")),
             };
             reader.tell(Problem::new(codes::UNKNOWN_KEY, entry.key, what).help(help));
+        }
+        for (_, problem) in self.missing {
+            reader.tell(problem);
         }
     }
 }

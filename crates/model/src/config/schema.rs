@@ -13,7 +13,13 @@ pub fn schema() -> Value {
     let mut definitions = Map::new();
     for (name, section) in &book.sections {
         for overlay in [false, true] {
-            definitions.insert(title(name, overlay), object(section, name, overlay));
+            // An overlay of a provider is left to `linkflow check`: its kind stands in another table.
+            if !overlay || !name.starts_with("provider-") {
+                definitions.insert(title(name, overlay), object(section, name, overlay));
+            }
+        }
+        for key in &section.keys {
+            texts(&key.shape, &mut definitions);
         }
     }
     let mut root = definitions.remove("config").unwrap_or_default();
@@ -40,6 +46,35 @@ pub fn schema() -> Value {
     Value::Object(whole)
 }
 
+/// Defines every form of text within `of` once.
+fn texts(of: &Shape, definitions: &mut Map<String, Value>) {
+    match of {
+        Shape::Text { what, pattern } => {
+            let mut text = json!({ "type": "string", "title": what });
+            if let Some(pattern) = pattern {
+                text["pattern"] = json!(pattern);
+            }
+            definitions.insert(text_title(what), text);
+        }
+        Shape::List(item) | Shape::Many(item) | Shape::Map { each: item, .. } => {
+            texts(item, definitions);
+        }
+        Shape::Any(shapes) => shapes.iter().for_each(|s| texts(s, definitions)),
+        Shape::Integer { .. }
+        | Shape::Number
+        | Shape::Bool
+        | Shape::Choice(_)
+        | Shape::Section(_) => {}
+    }
+}
+
+/// `a duration, like …` is defined as `text-duration`.
+fn text_title(what: &str) -> String {
+    let what = what.split([',', '`', '(']).next().unwrap_or(what).trim();
+    let words: Vec<&str> = what.split(' ').filter(|w| !matches!(*w, "a" | "an" | "the")).collect();
+    format!("text-{}", words.join("-"))
+}
+
 fn title(name: &str, overlay: bool) -> String {
     if overlay { format!("overlay-{name}") } else { name.to_owned() }
 }
@@ -53,12 +88,14 @@ fn object(section: &Section, name: &str, overlay: bool) -> Value {
     if section.kinds.is_empty() {
         object["properties"] = Value::Object(properties);
         object["additionalProperties"] = json!(false);
+    } else if overlay {
+        object["properties"] = Value::Object(properties);
     } else {
         let kind = section.keys.iter().filter(|k| k.name == "kind").map(|k| property(k, overlay));
         object["properties"] = json!({ "kind": kind.collect::<Vec<_>>().first() });
         object["allOf"] = section.kinds.iter().map(|(word, section)| json!({
             "if": { "properties": { "kind": { "const": word.word } }, "required": ["kind"] },
-            "then": { "$ref": format!("#/$defs/{}", title(section, overlay)) },
+            "then": { "$ref": format!("#/$defs/{}", section) },
         })).collect();
     }
     let required: Vec<&str> =
@@ -84,18 +121,13 @@ fn property(key: &Key, overlay: bool) -> Value {
 
 fn shape(of: &Shape, overlay: bool) -> Value {
     match of {
-        Shape::Text { what, pattern } => {
-            let mut text = json!({ "type": "string", "title": what });
-            if let Some(pattern) = pattern {
-                text["pattern"] = json!(pattern);
-            }
-            text
-        }
+        Shape::Text { what, .. } => json!({ "$ref": format!("#/$defs/{}", text_title(what)) }),
         Shape::Integer { least, most } => {
             json!({ "type": "integer", "minimum": least, "maximum": most })
         }
         Shape::Number => json!({ "type": "number", "exclusiveMinimum": 0 }),
         Shape::Bool => json!({ "type": "boolean" }),
+        Shape::Choice([one]) => json!({ "const": one.word }),
         Shape::Choice(words) => {
             let each =
                 |w: &super::shape::Word| json!({ "const": w.word, "description": w.doc.trim() });

@@ -380,7 +380,7 @@ impl Field for Template {
 
     fn shape(_: &mut Book) -> Shape {
         Shape::Text {
-            what: "a text, which may have references like `${secret.NAME}` in it",
+            what: "a text with references, like `postgres://${secret.NAME}`",
             pattern: None,
         }
     }
@@ -404,7 +404,11 @@ impl Field for SecretRef {
             return Some(Self { reference: reference.clone() });
         }
         let key = reader.key().to_owned();
-        let name = key.to_uppercase();
+        let whose = match reader.path.as_slice() {
+            [section, name, ..] if section == "providers" => format!("{name}_"),
+            _ => String::new(),
+        };
+        let name = format!("{whose}{key}").to_uppercase().replace('-', "_");
         reader.wrong(
             codes::NOT_SECRET,
             node.at,
@@ -423,7 +427,7 @@ impl Field for SecretRef {
 
     fn shape(_: &mut Book) -> Shape {
         Shape::Text {
-            what: "a secret by reference: `${secret.NAME}`, or `${env.NAME}` for a variable of LinkFlow's own environment",
+            what: "a secret by reference, `${secret.NAME}` or `${env.NAME}`",
             pattern: Some(r"^\$\{(secret|env)\.[A-Za-z_][A-Za-z0-9_]*\}$"),
         }
     }

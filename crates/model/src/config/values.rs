@@ -147,7 +147,7 @@ where
 }
 
 macro_rules! names {
-    ($($name:ident: $blank:literal),+) => {$(
+    ($($name:ident: $blank:literal, $what:literal;)+) => {$(
         impl Name for $name {
             const PATTERN: &'static str = "^[a-z][a-z0-9-]{0,39}$";
 
@@ -158,7 +158,7 @@ macro_rules! names {
 
         impl Field for $name {
             fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-                let text = reader.text(node, "a name")?;
+                let text = reader.text(node, $what)?;
                 match text.parse() {
                     Ok(name) => Some(name),
                     Err(error) => {
@@ -177,13 +177,18 @@ macro_rules! names {
             }
 
             fn shape(_: &mut Book) -> Shape {
-                Shape::Text { what: "a name", pattern: Some(<Self as Name>::PATTERN) }
+                Shape::Text { what: $what, pattern: Some(<Self as Name>::PATTERN) }
             }
         }
     )+};
 }
 // `embedded` is always a provider, so a name that could not be read makes no second problem.
-names!(StackName: "stack", ServiceName: "service", ProviderName: "embedded", ItemName: "item");
+names! {
+    StackName: "stack", "a name";
+    ServiceName: "service", "the name of a service";
+    ProviderName: "embedded", "the name of a provider";
+    ItemName: "item", "a name";
+}
 
 impl Field for bool {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
@@ -255,6 +260,29 @@ integers! {
     u16: 1 to 65_535, blank 1;
     u32: 0 to 1_000_000_000, blank 0;
     NonZeroU32: 1 to 1_000_000, blank NonZeroU32::MIN;
+}
+
+/// An integer from `LEAST` to `MOST`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Within<const LEAST: u16, const MOST: u16>(pub u16);
+
+impl<const LEAST: u16, const MOST: u16> Field for Within<LEAST, MOST> {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let n = integer(node, i64::from(LEAST), i64::from(MOST), reader)?;
+        u16::try_from(n).ok().map(Self)
+    }
+
+    fn blank() -> Self {
+        Self(LEAST)
+    }
+
+    fn print(&self) -> Printed {
+        Printed::Integer(i64::from(self.0))
+    }
+
+    fn shape(_: &mut Book) -> Shape {
+        Shape::Integer { least: i64::from(LEAST), most: i64::from(MOST) }
+    }
 }
 
 /// Which of `words` the text is, or a problem.

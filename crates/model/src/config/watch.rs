@@ -11,7 +11,7 @@ use super::print::Printed;
 use super::read::{Field, Reader};
 use super::shape::{Book, Shape};
 use super::template::SecretRef;
-use super::values::{Many, Written, written};
+use super::values::{Many, Within, Written, written};
 use crate::{ProviderName, ServiceName};
 
 section! {
@@ -32,7 +32,7 @@ section! {
         /// How long an answer may take.
         timeout: Duration = Duration::from_secs(10),
         /// The status that an HTTP answer must have; any from 200 to 399 when not said.
-        status: Option<u16>,
+        status: Option<Within<100, 599>>,
         /// A text that an HTTP answer must contain.
         contains: Option<String>,
         /// How many bad looks in a row make an incident.

@@ -1,6 +1,6 @@
 //! The example stack: what others build on.
 
-use linkflow_model::config::{Config, ServiceProperty, Reference};
+use linkflow_model::config::{Config, Reference, ServiceProperty};
 use linkflow_model::{ServiceKind, ServiceName};
 
 use super::{EXAMPLE, sound};
@@ -42,7 +42,10 @@ fn its_services_are_those_of_the_design() {
 fn the_rehearsal_is_quick_and_has_no_database_address() {
     let config = sound(EXAMPLE, Some("rehearsal"));
     let policy = config.policy();
-    assert_eq!((policy.probe_every_ms, policy.confirm_ms, policy.stale_after_ms), (1_000, 1_000, 6_000));
+    assert_eq!(
+        (policy.probe_every_ms, policy.confirm_ms, policy.stale_after_ms),
+        (1_000, 1_000, 6_000)
+    );
     for spec in config.services() {
         assert_eq!(spec.start_within_ms, 20_000, "{}", spec.name);
         assert!(!config.env_of(&spec.name).contains_key("DATABASE_URL"), "{}", spec.name);

@@ -274,7 +274,11 @@ impl Check<'_> {
 
     /// Checks that `text` names something of one of `kinds`: `database.main`, or `mail`.
     fn thing(&mut self, text: &str, kinds: &[&str], path: &[&str]) {
-        if text == "mail" && kinds.contains(&"service") && self.config.mail.is_some() {
+        if text == "mail" && kinds.contains(&"service") {
+            if !self.has(&["mail"]) {
+                let what = "there is no `[mail]`".to_owned();
+                self.tell(codes::NO_SUCH_THING, path, what, "add it, or take this away");
+            }
             return;
         }
         match thing(text) {

@@ -8,6 +8,13 @@ use crate::config::provider::Role;
 use crate::config::service::Service;
 use crate::{ServiceKind, ServiceName};
 
+fn kind_is(kind: ServiceKind, word: &str) -> bool {
+    matches!(
+        (kind, word),
+        (ServiceKind::Web, "web") | (ServiceKind::Grpc, "grpc") | (ServiceKind::Worker, "worker")
+    )
+}
+
 impl Check<'_> {
     pub(super) fn services(&mut self) {
         let config = self.config;
@@ -47,6 +54,14 @@ impl Check<'_> {
     fn shape(&mut self, name: &ServiceName, service: &Service) {
         let path = ["services", name.as_str()];
         let key = |key| [path[0], path[1], key];
+        let written = self
+            .root
+            .get("services")
+            .and_then(|s| s.table()?.get(name.as_str())?.table()?.get("kind"));
+        if written.is_some_and(|kind| kind.text().is_none_or(|w| !kind_is(service.kind, w))) {
+            // A kind that could not be read says nothing about the other keys.
+            return;
+        }
         let worker = service.kind == ServiceKind::Worker;
         if service.port.is_none() && !worker && !self.has(&key("kind")) {
             let help = "add `port = …`, or `kind = \"worker\"` when it answers nobody";

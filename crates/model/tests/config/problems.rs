@@ -1,0 +1,182 @@
+//! What is told of mistakes: all of them at once, each with its place and what helps.
+
+use super::{parse, told, with};
+
+#[track_caller]
+fn check(more: &str, expected: &str) {
+    assert_eq!(told(&parse(&with(more), None)).trim_end(), expected);
+}
+
+#[test]
+fn many_mistakes_are_told_at_once_in_the_order_of_the_file() {
+    let text = r#"
+[stack]
+nmae = "shop"
+
+[providers.fly]
+kind = "fly"
+token = "fo1_secret"
+regoin = "ams"
+
+[services.api]
+image = "ghcr.io/Acme/api"
+port = "8000"
+helth = "/health"
+runs_on = ["fyl", "resend"]
+start_within = 20
+size = { cpu = "0.25", memory = "256" }
+env = { A = "${service.que.address}", B = "x ${sercet.B}", PORT = "1" }
+
+[services.queue]
+image = "api:1"
+kind = "wrker"
+
+[providers.resend]
+kind = "resend"
+
+[monitorz]
+"#;
+    insta::assert_snapshot!(told(&parse(text, None)));
+}
+
+#[test]
+fn a_secret_in_the_file_is_told_and_not_repeated() {
+    let text = with("[providers.fly]\nkind = \"fly\"\ntoken = \"fo1_hunter2\"\n");
+    let said = told(&parse(&text, None));
+    assert!(said.contains("LF0117") && !said.contains("hunter2"), "{said}");
+    let text = with(
+        "[databases.main]\nprimary = { url = \"postgres://app:hunter2@db.example.com/app\" }\n",
+    );
+    let said = told(&parse(&text, None));
+    assert!(said.contains("LF0404") && !said.contains("hunter2"), "{said}");
+    let text = with("[edge]\naddress = \"https://me:hunter2@example.com\"\n");
+    let said = told(&parse(&text, None));
+    assert!(said.contains("LF0113") && !said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn services_that_wait_for_each_other_are_told_in_a_circle() {
+    check(
+        "env = { A = \"${service.b.address}\" }\n\
+         [services.b]\nimage = \"b\"\nport = 1\nneeds = [\"c\"]\n\
+         [services.c]\nimage = \"c\"\nport = 2\nenv = { A = \"http://${service.api.address}/\" }\n",
+        "linkflow.toml:8:14 LF0205 these wait for each other: service.api → service.b → service.c → service.api; \
+         let one of them do without the next",
+    );
+}
+
+#[test]
+fn a_public_address_is_known_beforehand_and_makes_no_circle() {
+    check(
+        "env = { SELF = \"${service.api.url}\", ME = \"${service.api.address}\", B = \"${service.b.address}\" }\n\
+         [services.b]\nimage = \"b\"\nport = 1\nenv = { A = \"${service.api.url}\" }\n",
+        "",
+    );
+}
+
+#[test]
+fn secrets_kept_at_a_provider_cannot_open_that_provider() {
+    let doppler = "[secrets]\nfrom = \"doppler\"\n[providers.doppler]\nkind = \"doppler\"\n";
+    check(
+        &format!("{doppler}token = \"${{secret.DOPPLER}}\"\n"),
+        "linkflow.toml:12:10 LF0205 these wait for each other: provider.doppler → secrets → provider.doppler; \
+         give the provider that keeps the secrets its token by `${env.NAME}`",
+    );
+    check(&format!("{doppler}token = \"${{env.DOPPLER}}\"\n"), "");
+}
+
+#[test]
+fn what_a_reference_asks_for_must_be_there() {
+    check(
+        "env = { A = \"${service.w.address}\", B = \"${service.w.url}\", C = \"${cache.main.url}\" }\n\
+         [services.w]\nimage = \"w\"\nkind = \"worker\"\n",
+        "linkflow.toml:8:14 LF0206 service `w` has no `address`, because it has no `port`; add `port = …` to `[services.w]`\n\
+         linkflow.toml:8:42 LF0206 service `w` has no `url`, because it has no `route`; add `route = …` to `[services.w]`\n\
+         linkflow.toml:8:66 LF0203 there is no cache `main`; add `[caches.main]`",
+    );
+}
+
+#[test]
+fn a_cascade_names_providers_that_are_there_and_run_containers() {
+    check(
+        "runs_on = [\"fyl\", \"resend\", \"fly\", \"fly\"]\n[providers.fly]\nkind = \"fly\"\n[providers.resend]\nkind = \"resend\"\n",
+        "linkflow.toml:8:12 LF0301 there is no provider `fyl`; did you mean `fly`?\n\
+         linkflow.toml:8:19 LF0302 `resend` is Resend, which cannot be used for compute; it is for mail; for compute there are here: fly, embedded\n\
+         linkflow.toml:8:36 LF0307 `fly` is listed twice; take one away",
+    );
+}
+
+#[test]
+fn two_services_cannot_share_a_route() {
+    check(
+        "[services.b]\nimage = \"b\"\nport = 1\nroute = [\"b.example.com\", \"API.example.com/\"]\n",
+        "linkflow.toml:11:27 LF0303 `api.example.com/` leads to `api` already; give one of them another host or a longer path",
+    );
+    check("[services.b]\nimage = \"b\"\nport = 1\nroute = \"api.example.com/b\"\n", "");
+}
+
+#[test]
+fn keys_must_fit_the_kind_of_service() {
+    check(
+        "[services.b]\nimage = \"b\"\nkind = \"worker\"\nroute = \"b.example.com\"\nhealth = \"/\"\n\
+         [services.c]\nimage = \"c\"\nkind = \"grpc\"\nhealth = \"/\"\n\
+         [services.d]\nimage = \"d\"\nport = 1\nexclusive = true\nreplicas = 2\nhealth = \"well\"\n",
+        "linkflow.toml:11:9 LF0305 `b` is a worker, and a worker has no `route`; take it away, or make the service `web`\n\
+         linkflow.toml:12:10 LF0305 `b` is not a web service and has no `health` path; take it away; a worker lives by its provider's word\n\
+         linkflow.toml:13:11 LF0304 `port` is missing in `services.c`; add `port = …`, where the container listens\n\
+         linkflow.toml:16:10 LF0305 `c` is not a web service and has no `health` path; take it away; the gRPC health protocol is used\n\
+         linkflow.toml:21:12 LF0305 `d` is exclusive and has 2 replicas; an exclusive service has one instance\n\
+         linkflow.toml:22:10 LF0118 `well` is not a path; write `health = \"/well\"`",
+    );
+}
+
+#[test]
+fn what_is_backed_up_or_watched_must_be_there() {
+    check(
+        "[backups.main]\nof = [\"database.main\", \"buckets.uploads\", \"service.api\"]\n\
+         [status_page]\ncomponents = [{ name = \"API\", watch = [\"service.apj\", \"monitor.x\"] }, { name = \"Mail\", watch = \"mail\" }]\n",
+        "linkflow.toml:9:7 LF0308 there is no database `main`; add `[databases.main]`\n\
+         linkflow.toml:9:24 LF0308 `buckets.uploads` names nothing that fits here; did you mean `bucket.…`?\n\
+         linkflow.toml:9:43 LF0308 `service.api` names nothing that fits here; write one of `database.NAME`, `bucket.NAME`\n\
+         linkflow.toml:11:40 LF0308 there is no service `apj`; did you mean `api`?\n\
+         linkflow.toml:11:55 LF0308 there is no monitor `x`; add `[monitors.x]`\n\
+         linkflow.toml:11:96 LF0308 there is no `[mail]`; add it, or take this away",
+    );
+}
+
+#[test]
+fn a_copy_stands_beside_its_original_nowhere() {
+    check(
+        "[providers.neon]\nkind = \"neon\"\n[databases.main]\nprimary = { on = \"neon\" }\n\
+         copies = [{ on = \"neon\", url = \"${secret.N}\", every = \"0s\" }]\n",
+        "linkflow.toml:11:1 LF0104 `url` is missing in `databases.main.primary`; add `url = \"${secret.NAME}\"`, its address with user and password\n\
+         linkflow.toml:12:18 LF0307 `neon` is listed twice; a copy beside the original protects from nothing\n\
+         linkflow.toml:12:55 LF0309 `every` cannot be 0; write a time like `1m`",
+    );
+}
+
+#[test]
+fn what_could_not_be_read_is_told_once() {
+    // Neither a missing port nor an unknown provider is told of values that are there and wrong.
+    check(
+        "[providers.fly]\nkind = \"flly\"\n[services.b]\nimage = \"b\"\nport = \"x\"\nruns_on = [\"fly\"]\nenv = { A = \"${service.b.address}\" }\n",
+        "linkflow.toml:9:8 LF0105 `kind` cannot be `flly`; did you mean `fly`?\n\
+         linkflow.toml:12:8 LF0103 `port` takes an integer from 1 to 65535, and this is a string; -",
+    );
+}
+
+#[test]
+fn nothing_else_is_told_of_a_file_that_is_no_toml() {
+    let said = told(&parse("[stack]\nname = \"shop\nx = 1\n[services.api\n", None));
+    assert!(said.lines().count() >= 2 && said.lines().all(|l| l.contains("LF0101")), "{said}");
+}
+
+#[test]
+fn a_mistake_that_only_an_environment_has_says_which() {
+    check(
+        "[env.staging.services.api]\nport = \"\"\n[env.staging.failover]\nconfirm = 1\n[env.rehearsal.stack]\nnam = \"x\"\n",
+        "linkflow.toml:4:11 LF0304 `port` is missing in `services.api` (in env.staging); add `port = …`, or `kind = \"worker\"` when it answers nobody\n\
+         linkflow.toml:11:11 LF0108 `confirm` needs a unit (in env.staging); write `confirm = \"1s\"` for seconds, `\"1m\"` for minutes\n\
+         linkflow.toml:13:1 LF0102 unknown key `nam` in `stack` (in env.rehearsal); did you mean `name`?",
+    );
+}

@@ -88,10 +88,13 @@ impl Keeper {
 
     /// Tends every service; one that cannot be tended does not keep the others from it.
     pub(super) fn visit_all(&self) -> io::Result<()> {
+        let ended = self.ended_children();
         let mut all = Ok(());
         for service in self.home.services()? {
             all = all.and(self.visit(&service, |_| Ok(())).map(drop));
         }
+        // Nobody here asked how these ended: another LinkFlow saw it first.
+        self.children().retain(|pid, _| !ended.contains(pid));
         all
     }
 
@@ -322,6 +325,16 @@ impl Keeper {
 
     fn is_free(&self, port: u16) -> bool {
         TcpListener::bind(SocketAddr::new(self.settings.bind, port)).is_ok()
+    }
+
+    /// Takes note of children that ended, so that Linux can let go of them.
+    fn ended_children(&self) -> Vec<i32> {
+        let mut children = self.children();
+        let ended = children.iter_mut().filter_map(|(pid, child)| {
+            let has_ended = matches!(child.try_wait(), Ok(Some(_)));
+            has_ended.then_some(*pid)
+        });
+        ended.collect()
     }
 
     fn exit_of(&self, pid: i32) -> Option<std::process::ExitStatus> {

@@ -15,7 +15,7 @@ async fn a_deploy_is_done_when_the_port_accepts() {
     let seen = seen(&embedded).await;
     assert_eq!((seen.lifecycle, seen.running, seen.replicas), (Lifecycle::Running, 1, 1));
     assert_eq!(seen.release, Some(ReleaseId(1)));
-    assert_eq!(seen.fingerprint, Some(Fingerprint("f1".to_owned())));
+    assert_eq!(seen.fingerprint, Some(web("api", 0).fingerprint));
     assert_eq!(seen.digest, Some(image("acme/listen").digest));
     let address = seen.address.unwrap();
     let accepted = TcpStream::connect(address.strip_prefix("http://").unwrap()).await;
@@ -58,7 +58,11 @@ async fn a_deploy_asked_for_twice_changes_nothing() {
     let first = embedded.deploy(&worker("exec sleep 60")).await.unwrap();
     let pid = pids(&embedded);
     let second = embedded.deploy(&worker("exec sleep 60")).await.unwrap();
-    assert_eq!((second, pids(&embedded)), (first.clone(), pid));
+    assert_eq!((second, pids(&embedded)), (first.clone(), pid.clone()));
+    // Nor does another release that wants the same.
+    let again = Definition { release: ReleaseId(2), ..worker("exec sleep 60") };
+    let third = embedded.deploy(&again).await.unwrap();
+    assert_eq!((third, pids(&embedded)), (first.clone(), pid));
     assert_eq!(outcome(&embedded, &first).await, Progress::Done);
 }
 
@@ -132,7 +136,6 @@ async fn what_is_deleted_leaves_no_process_and_no_file() {
     let deployment = embedded.deploy(&worker("echo hello; exec sleep 60")).await.unwrap();
     let token = runnings(&embedded).remove(0).token;
     embedded.delete(&service("api")).await.unwrap();
-    until(&embedded, "it is gone", || embedded.keeper.home.services().unwrap().is_empty()).await;
     assert!(!process::left_behind(&token));
     let mut left: Vec<_> = std::fs::read_dir(stage.folder.path().join("shop/here"))
         .unwrap()
@@ -170,7 +173,8 @@ async fn services_that_ask_for_one_port_each_get_their_own_and_keep_it() {
     let first = addresses().await;
     assert_eq!(first[0], format!("http://127.0.0.1:{free}"));
     assert_ne!(first[1], first[0]);
-    let again = Definition { release: ReleaseId(2), ..web("two", free) };
+    let fingerprint = Fingerprint("another".to_owned());
+    let again = Definition { release: ReleaseId(2), fingerprint, ..web("two", free) };
     let again = embedded.deploy(&again).await.unwrap();
     assert_eq!(outcome(&embedded, &again).await, Progress::Done);
     assert_eq!(addresses().await, first);

@@ -120,10 +120,12 @@ impl Ingress {
             return self.blank(Blank::NoInstance);
         }
         let Route::To(target) = route else {
-            return self.blank(if matches!(route, Route::Unknown) {
-                Blank::UnknownHost
-            } else {
-                Blank::NoInstance
+            let down = faults.any(service.as_ref(), |t| matches!(t, Trouble::AppDown));
+            return self.blank(match route {
+                Route::Unknown => Blank::UnknownHost,
+                // The vendor still believes that its instance is there.
+                _ if down => Blank::NoAnswer,
+                _ => Blank::NoInstance,
             });
         };
         let errors = faults.find(service.as_ref(), |t| {

@@ -102,15 +102,23 @@ impl Ingress {
         entrance: Option<&str>,
     ) -> Response<Outgoing> {
         let host = host_of(&request);
-        let route = self.vendor.route(entrance.unwrap_or(&host));
-        let service = match &route {
-            Route::Unknown => None,
-            Route::Idle(service) => service.clone(),
-            Route::To(target) => target.service.clone(),
-        };
-        self.site.count(service.as_ref());
         let faults = &self.site.faults;
-        faults.outlast(service.as_ref(), Trouble::freezes).await;
+        let find = || {
+            let route = self.vendor.route(entrance.unwrap_or(&host));
+            let service = match &route {
+                Route::Unknown => None,
+                Route::Idle(service) => service.clone(),
+                Route::To(target) => target.service.clone(),
+            };
+            (route, service)
+        };
+        let (mut route, mut service) = find();
+        self.site.count(service.as_ref());
+        while faults.any(service.as_ref(), Trouble::freezes) {
+            faults.outlast(service.as_ref(), Trouble::freezes).await;
+            // Much may have changed meanwhile.
+            (route, service) = find();
+        }
         if let Some(ms) = faults
             .find(service.as_ref(), |t| if let Trouble::Slow { ms } = t { Some(ms) } else { None })
         {

@@ -344,8 +344,7 @@ async fn logs_are_kept_to_their_size_while_the_process_goes_on_writing() {
     let log = embedded.keeper.log(&service("api"));
     let size = |path: &std::path::Path| std::fs::metadata(path).unwrap().len();
     assert!(size(&log.path) <= PACE.log_cap);
-    let older = size(&log.path.with_extension("log.1"));
-    assert!((1..=PACE.log_cap).contains(&older));
+    assert!(size(&log.path.with_extension("log.1")) > 0);
     std::fs::write(stage.folder.path().join("go"), "").unwrap();
     heard(&embedded, "last line").await;
     let lines = embedded.logs(&service("api"), 3).await.unwrap();

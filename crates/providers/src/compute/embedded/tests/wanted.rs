@@ -160,7 +160,7 @@ async fn what_is_deleted_leaves_no_process_and_no_file() {
 async fn services_that_ask_for_one_port_each_get_their_own_and_keep_it() {
     let stage = stage();
     let embedded = provider(stage.folder.path(), stage.clock.clone());
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = free_port();
     let one = embedded.deploy(&web("one", free)).await.unwrap();
     let two = embedded.deploy(&web("two", free)).await.unwrap();
     for deployment in [&one, &two] {
@@ -178,6 +178,25 @@ async fn services_that_ask_for_one_port_each_get_their_own_and_keep_it() {
     let again = embedded.deploy(&again).await.unwrap();
     assert_eq!(outcome(&embedded, &again).await, Progress::Done);
     assert_eq!(addresses().await, first);
+}
+
+#[tokio::test]
+async fn services_that_start_at_once_never_get_the_same_port() {
+    let stage = stage();
+    let embedded = Arc::new(provider(stage.folder.path(), stage.clock.clone()));
+    let free = free_port();
+    let mut deploying = JoinSet::new();
+    for number in 0..8 {
+        let embedded = Arc::clone(&embedded);
+        let name = service(&format!("s-{number}"));
+        let wanted = Definition { service: name, port: Some(free), ..worker("exec sleep 60") };
+        deploying.spawn(async move { embedded.deploy(&wanted).await.map(drop) });
+    }
+    assert!(deploying.join_all().await.iter().all(Result::is_ok));
+    let mut ports = embedded.keeper.home.ports().unwrap();
+    ports.sort_unstable();
+    ports.dedup();
+    assert_eq!((ports.len(), ports.contains(&free)), (8, true));
 }
 
 #[tokio::test]

@@ -83,6 +83,11 @@ impl Source {
         self.tape().ended
     }
 
+    /// Grows whenever something of it moves.
+    pub(crate) fn progress(&self) -> usize {
+        self.tape().size
+    }
+
     /// Reads from the beginning, in place of any earlier reader.
     pub(crate) fn read(&self) -> Reader {
         let mut tape = self.tape();

@@ -8,10 +8,11 @@ use std::time::Duration;
 use http::Uri;
 use hyper::client::conn::{http1, http2};
 use hyper::service::Service;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -20,6 +21,9 @@ use tracing::debug;
 use crate::address::Place;
 use crate::body::Outgoing;
 use crate::steer::Failure;
+
+#[cfg(test)]
+mod tests;
 
 type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 type Tls = TowerToHyperService<HttpsConnector<HttpConnector>>;
@@ -50,6 +54,8 @@ pub(crate) struct Dialer {
     plain: TowerToHyperService<HttpConnector>,
     /// With TLS, speaking HTTP/1.1 and HTTP/2. Made when first needed: it reads the machine's certificates.
     tls: [OnceLock<Result<Tls, String>>; 2],
+    /// Whom to trust, instead of whom the machine trusts.
+    trusted: Option<RootCertStore>,
     tcp: HttpConnector,
     connect: Duration,
     pub(crate) tasks: TaskTracker,
@@ -63,7 +69,8 @@ impl Dialer {
         tcp.set_keepalive(Some(Duration::from_secs(30)));
         tcp.set_connect_timeout(Some(connect));
         let plain = TowerToHyperService::new(tcp.clone());
-        Self { plain, tls: [OnceLock::new(), OnceLock::new()], tcp, connect, tasks }
+        let tls = [OnceLock::new(), OnceLock::new()];
+        Self { plain, tls, trusted: None, tcp, connect, tasks }
     }
 
     /// A fresh connection for requests one after the other.
@@ -124,10 +131,17 @@ impl Dialer {
 
     fn tls(&self, http2: bool) -> Result<Tls, String> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(provider)
-            .map_err(|e| format!("no certificates to trust: {e}"))?
-            .https_only();
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| format!("no TLS: {e}"))?;
+        let config = match &self.trusted {
+            Some(roots) => config.with_root_certificates(roots.clone()),
+            None => config
+                .with_native_roots()
+                .map_err(|e| format!("this machine has no certificates to trust: {e}"))?,
+        };
+        let config = config.with_no_client_auth();
+        let builder = HttpsConnectorBuilder::new().with_tls_config(config).https_only();
         let connector = if http2 {
             builder.enable_http2().wrap_connector(self.tcp.clone())
         } else {

@@ -35,6 +35,8 @@ pub(crate) struct Order {
     pub(crate) limit: Option<u64>,
     /// After this long without another target's answer, a slow one is a failed one.
     pub(crate) first_byte: u64,
+    /// How long the request's body may stand still, in milliseconds.
+    pub(crate) still: Option<u64>,
 }
 
 /// One request on its way.
@@ -45,6 +47,8 @@ pub(crate) struct Errand {
     running: Vec<Running>,
     /// An answer of 502, 503 or 504, for want of a better one.
     held: Option<(Busy, Reply)>,
+    /// How far the body was, and since when.
+    progress: (usize, Moment),
 }
 
 type Sending = Pin<Box<dyn Future<Output = Result<Reply, Trouble>> + Send>>;
@@ -54,6 +58,7 @@ struct Running {
     busy: Busy,
     began: Moment,
     started: Instant,
+    /// Since the request was wholly sent.
     waiting: Option<Waiting>,
     sending: Sending,
 }
@@ -82,14 +87,15 @@ impl Drop for Busy {
 struct Waiting {
     lane: Arc<Lane>,
     number: Option<u64>,
+    since: Moment,
 }
 
 impl Waiting {
-    fn at(lane: &Arc<Lane>) -> Self {
+    fn at(lane: &Arc<Lane>, since: Moment) -> Self {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let number = NUMBERS.fetch_add(1, Relaxed);
         lane.on(Happened::Waits { target: lane.id, wait: number });
-        Self { lane: Arc::clone(lane), number: Some(number) }
+        Self { lane: Arc::clone(lane), number: Some(number), since }
     }
 
     fn over(mut self) -> Option<u64> {
@@ -126,7 +132,8 @@ impl Errand {
         let (trip, Some(first)) = started else {
             return nothing_left("it has no target".to_owned());
         };
-        let mut errand = Self { order, teller, trip, running: Vec::new(), held: None };
+        let mut errand =
+            Self { order, teller, trip, running: Vec::new(), held: None, progress: (0, now) };
         errand.begin(first, false);
         loop {
             let look = errand.look_after();
@@ -142,8 +149,7 @@ impl Errand {
     }
 
     fn look_after(&self) -> Duration {
-        let steer = self.order.line.group.steer();
-        Duration::from_millis(self.trip.look_after(&steer, self.teller.now()))
+        Duration::from_millis(self.trip.look_after(self.teller.now()))
     }
 
     fn is_whole(&self) -> bool {
@@ -157,11 +163,12 @@ impl Errand {
             None => Outgoing::Empty,
             Some(source) => Outgoing::Passed(source.read()),
         };
-        let waiting = self.order.source.is_none().then(|| Waiting::at(&lane));
+        let began = self.teller.now();
+        let waiting = self.order.source.is_none().then(|| Waiting::at(&lane, began));
         let (pool, head) = (Arc::clone(&lane.pool), self.order.head.clone());
         self.running.push(Running {
             busy: Busy::at(&lane),
-            began: self.teller.now(),
+            began,
             started: Instant::now(),
             waiting,
             sending: Box::pin(async move { pool.send(head, body, fresh).await }),
@@ -265,10 +272,13 @@ impl Errand {
         self.order.line.group.on(Happened::Ticked);
         let now = self.teller.now();
         let read = self.order.source.as_ref().is_none_or(Source::is_read);
+        if !read && self.stands_still(now) {
+            let why = "the request's body stood still".to_owned();
+            return Some(Outcome::Failed { status: StatusCode::REQUEST_TIMEOUT, why });
+        }
         for run in &mut self.running {
             if read && run.waiting.is_none() {
-                run.waiting = Some(Waiting::at(run.busy.lane()));
-                run.began = now;
+                run.waiting = Some(Waiting::at(run.busy.lane(), now));
             }
         }
         let going: Vec<Going> = self.running.iter().map(Running::going).collect();
@@ -299,10 +309,18 @@ impl Errand {
         None
     }
 
+    fn stands_still(&mut self, now: Moment) -> bool {
+        let progress = self.order.source.as_ref().map_or(0, Source::progress);
+        if progress != self.progress.0 {
+            self.progress = (progress, now);
+        }
+        self.order.still.is_some_and(|still| now.since(self.progress.1) >= still)
+    }
+
     /// Leaves all tries under way. Those that waited too long have failed.
     fn abandon(&mut self, now: Moment) {
         for run in std::mem::take(&mut self.running) {
-            let waited = run.waiting.as_ref().map_or(0, |_| now.since(run.began));
+            let waited = run.waiting.as_ref().map_or(0, |w| now.since(w.since));
             if waited >= self.order.first_byte {
                 run.failed(Failure::Silent);
             }
@@ -312,7 +330,7 @@ impl Errand {
 
 impl Running {
     fn going(&self) -> Going {
-        let since = self.waiting.as_ref().map(|_| self.began);
+        let since = self.waiting.as_ref().map(|w| w.since);
         Going { target: self.lane().id, since }
     }
 }

@@ -166,7 +166,8 @@ impl Proxy {
         let proto = proto.unwrap_or("http").to_owned();
         let head = Head { method: parts.method, path, headers: parts.headers };
         let first_byte = self.limits.first_byte_ms;
-        let order = Order { line, head, source, repeat, limit, first_byte };
+        let still = web.then_some(self.limits.client_idle_ms);
+        let order = Order { line, head, source, repeat, limit, first_byte, still };
         (order, Asked { host, proto, upgrade, framing: client.framing.clone() })
     }
 

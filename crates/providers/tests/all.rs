@@ -4,6 +4,7 @@
 
 mod canned;
 mod contract;
+mod embedded;
 mod faults;
 mod fly;
 mod kit;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 /// A request, as it came over the wire.
 #[derive(Clone, Debug)]
@@ -63,7 +63,7 @@ type Answers = dyn Fn(&Asked) -> Reply + Send + Sync;
 pub(crate) struct Canned {
     pub(crate) url: String,
     asked: Arc<Mutex<Vec<Asked>>>,
-    task: JoinHandle<()>,
+    _task: JoinSet<()>,
 }
 
 impl Canned {
@@ -72,13 +72,14 @@ impl Canned {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (seen, answers): (_, Arc<Answers>) = (Arc::clone(&asked), Arc::new(answers));
-        let task = tokio::task::spawn(async move {
-            let mut open = tokio::task::JoinSet::new();
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let mut open = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 open.spawn(serve(stream, Arc::clone(&answers), Arc::clone(&seen)));
             }
         });
-        Self { url, asked, task }
+        Self { url, asked, _task: task }
     }
 
     pub(crate) fn asked(&self) -> Vec<Asked> {
@@ -87,12 +88,6 @@ impl Canned {
 
     pub(crate) fn lines(&self) -> Vec<String> {
         self.asked().iter().map(Asked::line).collect()
-    }
-}
-
-impl Drop for Canned {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

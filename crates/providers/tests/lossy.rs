@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use super::canned::{Asked, read};
 
@@ -24,7 +24,7 @@ pub(crate) struct Lossy {
     /// How many writes may still be answered before one answer is lost; `usize::MAX`: all are.
     until_loss: Arc<AtomicUsize>,
     writes: Arc<AtomicUsize>,
-    task: JoinHandle<()>,
+    _task: JoinSet<()>,
 }
 
 impl Lossy {
@@ -36,14 +36,15 @@ impl Lossy {
         let until_loss = Arc::new(AtomicUsize::new(usize::MAX));
         let count = Arc::new(AtomicUsize::new(0));
         let (left, counted) = (Arc::clone(&until_loss), Arc::clone(&count));
-        let task = tokio::task::spawn(async move {
-            let mut open = tokio::task::JoinSet::new();
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let mut open = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let (left, counted) = (Arc::clone(&left), Arc::clone(&counted));
                 open.spawn(carry(stream, upstream.clone(), left, counted));
             }
         });
-        Self { url, until_loss, writes: count, task }
+        Self { url, until_loss, writes: count, _task: task }
     }
 
     /// Loses the answer of the write after the next `answered` ones, once.
@@ -62,37 +63,30 @@ impl Lossy {
     }
 }
 
-impl Drop for Lossy {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 async fn carry(
     mut stream: TcpStream,
     upstream: String,
     left: Arc<AtomicUsize>,
     counted: Arc<AtomicUsize>,
 ) {
-    while let Some(asked) = read(&mut stream).await {
-        let is_write = writes(&asked);
-        let answer = forward(&upstream, &asked).await;
-        if is_write {
-            counted.fetch_add(1, Ordering::SeqCst);
-            let count_down = |n: usize| match n {
-                usize::MAX => None,
-                0 => Some(usize::MAX),
-                n => Some(n - 1),
-            };
-            let before = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count_down);
-            if before == Ok(0) {
-                return;
-            }
-        }
-        if stream.write_all(&answer).await.is_err() {
+    let Some(asked) = read(&mut stream).await else { return };
+    let is_write = writes(&asked);
+    let answer = forward(&upstream, &asked).await;
+    if is_write {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let count_down = |n: usize| match n {
+            usize::MAX => None,
+            0 => Some(usize::MAX),
+            n => Some(n - 1),
+        };
+        let before = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count_down);
+        if before == Ok(0) {
             return;
         }
-        return stream.shutdown().await.unwrap_or_default();
+    }
+    // A client that is gone needs no answer.
+    if stream.write_all(&answer).await.is_ok() {
+        stream.shutdown().await.ok();
     }
 }
 

@@ -16,8 +16,10 @@ async fn versions(stage: &Stage, provider: &str, service: &str) -> Versions {
 }
 
 /// All promises on one provider, side by side, each with a service of its own.
-async fn check(provider: &str) {
-    let stage = Stage::start(&[provider]).await;
+async fn check(provider: &'static str) {
+    let stage =
+        Stage::start(if provider == "embedded" { &[] } else { std::slice::from_ref(&provider) })
+            .await;
     let compute: Arc<dyn Compute> = stage.adapter(provider, "linkflow");
     let api = versions(&stage, provider, "api").await;
     let worker = stage.definition(provider, "engine-worker", "1.0", 1).await;
@@ -33,13 +35,20 @@ async fn check(provider: &str) {
     let matching = stage.definition(provider, "engine-matching", "1.0", 1).await;
     let strangers = stage.adapter(provider, "other");
     contract::leaves_strangers_alone(compute, &*strangers, &matching).await;
-    // The generic client records nothing; there, the sameness of the deploy alone is looked at.
+    // Clients that are not of the kit are not recorded; of them only the sameness of the deploy is seen.
     let is_recorded = matches!(provider, "fly" | "railway");
     let writes = || if is_recorded { stage.writes() } else { 0 };
-    if is_recorded {
+    if is_recorded || provider == "embedded" {
         contract::repeats_itself(compute, &matching, writes).await;
     }
+    compute.delete(&matching.service).await.unwrap();
+    strangers.delete(&matching.service).await.unwrap();
     stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_embedded_default_keeps_the_promises() {
+    check("embedded").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

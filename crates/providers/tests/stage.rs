@@ -12,7 +12,7 @@ use linkflow_model::{
     Definition, EnvValue, Fingerprint, ImageRef, ProviderName, ReleaseId, Secret, ServiceKind,
     ServiceName, Size,
 };
-use linkflow_providers::compute::{self, Settings, fly, railway};
+use linkflow_providers::compute::{self, Settings, embedded, fly, railway};
 use linkflow_providers::kit::{Kit, KitOptions};
 use linkflow_providers::registry::{self, Oci};
 use linkflow_rehearsal::app;
@@ -31,6 +31,7 @@ const BE: &str = "LINKFLOW_TEST_BE";
 pub(crate) const SECRET: &str = "s3cr3t-\"value\"-of-the-app";
 
 #[test]
+#[expect(clippy::exit, reason = "the cloud has to see the app's own exit code")]
 #[ignore = "run by the cloud as a process of the sample app"]
 fn this_test_binary_is_the_sample_app() {
     let env: BTreeMap<String, String> = std::env::vars().collect();
@@ -98,7 +99,30 @@ impl Stage {
 
     /// The adapter for a provider, working for `stack`.
     pub(crate) fn adapter(&self, provider: &str, stack: &str) -> Arc<dyn Compute> {
+        if provider == "embedded" {
+            return self.embedded(stack);
+        }
         self.adapter_by(provider, stack, &self.provider(provider).api)
+    }
+
+    /// Child processes of this test, with no cloud at all.
+    fn embedded(&self, stack: &str) -> Arc<dyn Compute> {
+        let services =
+            ["api", "engine-frontend", "engine-matching", "engine-worker", "engine-timer"];
+        let command = |service: &str| {
+            [program().to_str().unwrap(), "app", service].map(str::to_owned).to_vec()
+        };
+        let ledger = self.folder.path().join("embedded.db").to_str().unwrap().to_owned();
+        let settings = Settings::Embedded(embedded::Settings {
+            folder: self.folder.path().join("embedded"),
+            workdir: self.folder.path().to_owned(),
+            programs: services
+                .map(|service| (format!("ghcr.io/acme/linkflow/{service}"), command(service)))
+                .into(),
+            env: [("LINKFLOW_LEDGER".to_owned(), ledger)].into(),
+            bind: std::net::Ipv4Addr::LOCALHOST.into(),
+        });
+        compute::open(settings, &self.kit, &stack.parse().unwrap(), &"embedded".parse().unwrap())
     }
 
     /// The same, on another way to the API.
@@ -123,7 +147,6 @@ impl Stage {
                 workspace: None,
                 api: Some(format!("{api}/graphql/v2")),
                 plan: railway::Plan::Pro,
-                grpc: railway::GrpcEntrance::Domain,
             }),
             _ => return Arc::new(Adapter::new(name, stack, api, token)),
         };
@@ -156,6 +179,11 @@ impl Stage {
             .map(|name| (name.to_owned(), EnvValue::Plain("http://127.0.0.1:9".to_owned())))
             .into();
         env.insert("LINKFLOW_SECRET".to_owned(), EnvValue::Secret(Secret::new(SECRET)));
+        if provider == "embedded" && tag == "broken" {
+            // No registry stands behind a program: it is told here how it behaves.
+            let behaviour = EnvValue::Plain("crash".to_owned());
+            env.insert("LINKFLOW_APP_BEHAVIOUR".to_owned(), behaviour);
+        }
         Definition {
             stack: "linkflow".parse().unwrap(),
             service: service.parse().unwrap(),

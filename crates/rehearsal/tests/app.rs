@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,8 @@ use linkflow_model::clock::SystemClock;
 use linkflow_model::{Clock, Timestamp};
 use linkflow_rehearsal::app;
 use linkflow_rehearsal::ledger::{Ledger, LedgerCount, Span};
+use linkflow_rehearsal::load::{Kind, Load, Sample};
+use linkflow_rehearsal::report::measure::acknowledged;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
@@ -409,6 +412,35 @@ async fn two_timers_at_once_are_seen() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     second.spawn(app::run_on(listener, "engine-timer", stack.env("engine-timer")));
     until("a period is doubled", async || stack.count().doubled_fires >= 1).await;
+}
+
+#[tokio::test]
+async fn load_on_a_healthy_stack_fails_nowhere_and_every_write_is_in_the_ledger() {
+    let stack = Stack::start().await;
+    let clock = Arc::new(SystemClock::start());
+    let load = Load {
+        target: ([127, 0, 0, 1], stack.ports["api"]).into(),
+        host: "api.example.com".into(),
+        rate: 50,
+        write_every: 5,
+        timeout: Duration::from_secs(10),
+        seed: 1,
+    };
+    let running = load.start(clock);
+    let mut live = running.live();
+    live.wait_for(|live| live.requests >= 60).await.unwrap();
+    let samples = running.stop().await;
+    let failed: Vec<&Sample> = samples.iter().filter(|sample| sample.failure.is_some()).collect();
+    assert!(failed.is_empty(), "{failed:?}");
+    let read_back = samples.iter().filter(|s| s.kind == Kind::Read && s.id.is_some()).count();
+    assert!(read_back >= 20, "{read_back} of {}", samples.len());
+    assert!(samples.iter().all(|sample| sample.provider.as_deref() == Some("fly")));
+    let keys: Vec<&str> = acknowledged(&samples).collect();
+    let ledger = Ledger::open(&stack.ledger_path()).unwrap();
+    assert_eq!(ledger.missing(keys.iter().copied()).unwrap(), [""; 0]);
+    let counted = ledger.count(EVER, 0).unwrap();
+    assert_eq!((counted.entries, counted.arrivals), (keys.len() as u64, keys.len() as u64));
+    assert_eq!(counted.doubled_writes(), 0);
 }
 
 #[tokio::test]

@@ -102,15 +102,10 @@ impl Trip {
     }
 
     /// How long to wait for an ending before the next look.
-    pub(crate) fn look_after(&self, steer: &Steer, now: Moment) -> u64 {
-        let first = match self.repeat {
-            Repeat::Once => steer.tuning.suspect,
-            Repeat::Safe | Repeat::Idempotent => self.hedge_after.map_or(LOOK, |at| at.min(LOOK)),
-        };
-        match first.saturating_sub(now.since(self.began)) {
-            0 => LOOK,
-            left => left,
-        }
+    pub(crate) fn look_after(&self, now: Moment) -> u64 {
+        let hedge = self.hedge_after.map_or(0, |at| at.saturating_sub(now.since(self.began)));
+        // One more than is left: a moment is a whole number of milliseconds.
+        if hedge > 0 { (hedge + 1).min(LOOK) } else { LOOK }
     }
 
     fn untried(&self, steer: &Steer) -> Option<Id> {
@@ -194,7 +189,7 @@ impl Trip {
         }
         // Against a target that loses its races, a second try is no extra load but the move to another target.
         let losing = self.tried.iter().all(|id| steer.is_losing(*id));
-        if !(steer.hedges.spend() || losing && steer.retries.spend()) {
+        if !(losing && steer.retries.spend() || steer.hedges.spend()) {
             return Do::Nothing;
         }
         self.hedged = true;

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use crate::stage::{Setup, Stage, service};
-use crate::upstream::{Body, full, stream};
+use crate::upstream::{Body, background, full, stream};
 
 async fn stage() -> Stage {
     let stage = Stage::with(Setup { kind: ServiceKind::Grpc, ..Setup::default() }).await;
@@ -27,7 +27,7 @@ async fn connect(stage: &Stage) -> SendRequest<Body> {
     let io = TokioIo::new(TcpStream::connect(address).await.unwrap());
     let made = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await;
     let (sender, connection) = made.unwrap();
-    drop(tokio::task::spawn(connection));
+    drop(background(connection));
     sender
 }
 
@@ -108,8 +108,7 @@ async fn a_call_in_a_hung_target_ends_with_its_connection_and_new_calls_go_elsew
     stage.ups[0].freeze();
     let begun = Instant::now();
     let mut second = sender.clone();
-    let hung =
-        tokio::task::spawn(async move { read(call(&mut second, "Say", full("lost")).await).await });
+    let hung = background(async move { read(call(&mut second, "Say", full("lost")).await).await });
     stage.event(EventKind::Ejected).await;
     assert!(begun.elapsed() < Duration::from_millis(2_500));
     let (_, _, head) = read(call(&mut sender, "Say", full("x")).await).await;

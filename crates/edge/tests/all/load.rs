@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval};
 
 use crate::stage::{HttpClient, Stage, send};
-use crate::upstream::full;
+use crate::upstream::{background, full};
 
 /// One request of a load.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Load {
     pub(crate) fn start(stage: &Stage, rate: u64, lasts: Duration) -> Self {
         let (client, url) = (stage.client.clone(), format!("http://{}", stage.edge.public()));
         let begun = Instant::now();
-        let task = tokio::task::spawn(async move {
+        let task = background(async move {
             let mut shots = JoinSet::new();
             let mut every = interval(Duration::from_micros(1_000_000 / rate));
             let mut number = 0;

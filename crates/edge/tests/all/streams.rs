@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::stage::{Stage, until, zeros};
-use crate::upstream::{full, repeated};
+use crate::upstream::{background, full, repeated};
 
 /// What this process holds in memory, in kilobytes.
 fn resident() -> u64 {
@@ -134,9 +134,9 @@ async fn stopping_lets_what_is_under_way_finish_and_takes_nothing_new() {
     let up = Arc::clone(&stage.ups[0].ways);
     let client = stage.client.clone();
     let request = stage.request("GET", "/wait").body(full("")).unwrap();
-    let waiting = tokio::task::spawn(async move { crate::stage::send(&client, request).await });
+    let waiting = background(async move { crate::stage::send(&client, request).await });
     until(|| up.requests.load(Relaxed) == 1).await;
-    let stopping = tokio::task::spawn(stage.stop(Duration::from_secs(5)));
+    let stopping = background(stage.stop(Duration::from_secs(5)));
     sleep(Duration::from_millis(100)).await;
     assert!(TcpStream::connect(public).await.is_err(), "nobody listens any more");
     assert!(!stopping.is_finished());
@@ -173,13 +173,33 @@ async fn more_requests_than_the_limit_are_refused_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_stands_still_is_given_up() {
+    let mut setup = crate::stage::Setup::default();
+    setup.limits.client_idle_ms = 300;
+    let stage = Stage::with(setup).await;
+    let (pieces, receiver) = tokio::sync::mpsc::channel(1);
+    let request = stage.request("POST", "/sink").body(crate::upstream::stream(receiver)).unwrap();
+    let sending = async {
+        for _ in 0..5 {
+            pieces.send(Ok(hyper::body::Frame::data(zeros(1_000)))).await.unwrap();
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let begun = Instant::now();
+    let (read, ()) = tokio::join!(stage.send(request), sending);
+    assert_eq!(read.unwrap().status, 408);
+    assert!(begun.elapsed() >= Duration::from_millis(700), "it was given up while it moved");
+    assert_eq!(stage.stats("a").failures, 0, "that is no fault of the target");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_may_speak_http2_without_tls() {
     let stage = Stage::set().await;
     let stream = TcpStream::connect(stage.edge.public()).await.unwrap();
     let executor = hyper_util::rt::TokioExecutor::new();
     let made = hyper::client::conn::http2::handshake(executor, TokioIo::new(stream)).await;
     let (mut sender, connection) = made.unwrap();
-    drop(tokio::task::spawn(connection));
+    drop(background(connection));
     let request = Request::get("http://api.example/read").body(full("")).unwrap();
     let response = sender.send_request(request).await.unwrap();
     let text = response.into_body().collect().await.unwrap().to_bytes();

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use crate::load::Load;
 use crate::stage::{Stage, route, target};
-use crate::upstream::full;
+use crate::upstream::{background, full};
 
 fn named(stage: &Stage, name: &str, up: usize, hosts: &[(&str, &str)]) -> ServiceRoute {
     let targets = vec![target("fly", stage.ups[up].url(), 0)];
@@ -81,7 +81,7 @@ async fn new_routes_under_load_fail_nothing_and_keep_connections() {
     let stream = TcpStream::connect(stage.edge.public()).await.unwrap();
     let made = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut kept, connection) = made.unwrap();
-    drop(tokio::task::spawn(connection));
+    drop(background(connection));
     let load = Load::start(&stage, 200, Duration::from_millis(1_200));
     for generation in 2..12 {
         let up = generation % 2;

@@ -191,6 +191,15 @@ impl AsyncWrite for Freezable {
     }
 }
 
+/// Runs beside the test, and ends with it.
+pub(crate) fn background<F>(task: F) -> tokio::task::JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    TaskTracker::new().spawn(task)
+}
+
 pub(crate) fn full(text: impl Into<Bytes>) -> Body {
     Full::new(text.into()).map_err(|never| match never {}).boxed()
 }
@@ -331,7 +340,7 @@ fn half(cut: CancellationToken) -> Response<Body> {
 fn events(ways: &Arc<Ways>) -> Response<Body> {
     let (sender, receiver) = mpsc::channel::<Result<Frame<Bytes>, io::Error>>(1);
     let ways = Arc::clone(ways);
-    drop(tokio::task::spawn(async move {
+    drop(background(async move {
         let event = |text: &'static str| Ok(Frame::data(Bytes::from_static(text.as_bytes())));
         if sender.send(event("data: one\n\n")).await.is_err() {
             return;
@@ -354,7 +363,7 @@ pub(crate) fn stream(receiver: mpsc::Receiver<Result<Frame<Bytes>, io::Error>>) 
 /// Changes to a protocol that says everything again.
 fn upgrade(mut request: Request<Incoming>) -> Response<Body> {
     let upgraded = hyper::upgrade::on(&mut request);
-    drop(tokio::task::spawn(async move {
+    drop(background(async move {
         let Ok(upgraded) = upgraded.await else { return };
         let mut io = TokioIo::new(upgraded);
         let mut buf = [0; 1024];
@@ -384,7 +393,7 @@ fn message(data: Bytes, status: &'static str) -> Response<Body> {
 /// Says again what it is told, piece by piece, and ends with trailers.
 fn chat(request: Request<Incoming>) -> Response<Body> {
     let (sender, receiver) = mpsc::channel(1);
-    drop(tokio::task::spawn(async move {
+    drop(background(async move {
         let mut body = request.into_body();
         while let Some(Ok(frame)) = body.frame().await {
             if let Ok(data) = frame.into_data()

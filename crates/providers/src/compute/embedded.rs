@@ -29,7 +29,7 @@ use linkflow_model::{
 };
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::kit::Kit;
 use home::Home;
@@ -41,6 +41,12 @@ const EVERY: Duration = Duration::from_millis(500);
 
 /// How long a port may take to accept.
 const ACCEPTS_WITHIN: Duration = Duration::from_millis(500);
+
+/// How often a delete looks whether the processes have ended.
+const DELETE_EVERY: Duration = Duration::from_millis(20);
+
+/// How long a killed process may take to be gone.
+const DIES_WITHIN: Duration = Duration::from_secs(5);
 
 /// A deploy has failed when an instance crashed this often in a row.
 const CRASHES: u32 = 3;
@@ -147,6 +153,19 @@ impl Embedded {
             Ok(held.as_mut().filter(|state| !state.deleting).map(change).is_some())
         });
         if found.await? { Ok(()) } else { Err(self.missing(attempt, service)) }
+    }
+
+    /// Goes on with a delete; says whether the service is gone.
+    async fn delete_step(&self, service: &ServiceName) -> Result<bool, Fault> {
+        let service = service.clone();
+        let delete = |held: &mut Option<State>| {
+            if let Some(state) = held {
+                state.deleting = true;
+            }
+            Ok(())
+        };
+        let visit = move |keeper: &Keeper| Ok(keeper.visit(&service, delete)?.1.is_none());
+        self.with_keeper("delete", visit).await
     }
 
     fn missing(&self, attempt: &str, service: &ServiceName) -> Fault {
@@ -285,7 +304,8 @@ impl Embedded {
                 return Err(ended.to_owned());
             }
         };
-        let Some(port) = instance.port else {
+        let listens = state.wanted.kind != ServiceKind::Worker;
+        let Some(port) = instance.port.filter(|_| listens) else {
             let lived = keeper.clock.wall().0.saturating_sub(running.since.0);
             return match lived >= keeper.pace.settle {
                 true => Ok(()),
@@ -431,12 +451,15 @@ impl Compute for Embedded {
     }
 
     async fn delete(&self, service: &ServiceName) -> Result<(), Fault> {
-        let delete = |held: &mut Option<State>| {
-            if let Some(state) = held {
-                state.deleting = true;
+        let pace = self.keeper.pace;
+        let end = Instant::now() + Duration::from_millis(pace.grace) + DIES_WITHIN;
+        while !self.delete_step(service).await? {
+            if Instant::now() > end {
+                let said = format!("the processes of {service} do not end, though killed");
+                return Err(self.fault(FaultKind::Conflict, "delete", &said));
             }
-            Ok(())
-        };
-        self.change("delete", service, delete).await
+            sleep(DELETE_EVERY).await;
+        }
+        Ok(())
     }
 }

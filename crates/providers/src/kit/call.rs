@@ -17,6 +17,7 @@ const WRITE: Duration = Duration::from_secs(30);
 pub struct Call {
     pub(super) action: &'static str,
     pub(super) about: String,
+    pub(super) counted_for: Option<String>,
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) headers: Vec<(&'static str, HeaderText)>,
@@ -60,6 +61,7 @@ impl Call {
         Self {
             action,
             about: about.into(),
+            counted_for: None,
             method,
             path: path.into(),
             headers: Vec::new(),
@@ -79,6 +81,13 @@ impl Call {
     pub fn as_read(mut self) -> Self {
         self.reads = true;
         self.within = LOOK;
+        self
+    }
+
+    /// The same request, counted against the limit of `thing` and not of what it is about.
+    #[must_use]
+    pub fn counted_for(mut self, thing: impl Into<String>) -> Self {
+        self.counted_for = Some(thing.into());
         self
     }
 
@@ -116,6 +125,11 @@ impl Call {
     pub fn within(mut self, limit: Duration) -> Self {
         self.within = limit;
         self
+    }
+
+    /// The thing whose limit it counts against.
+    pub(super) fn counted(&self) -> &str {
+        self.counted_for.as_deref().unwrap_or(&self.about)
     }
 
     /// What is being tried, for people: "stop machine 148ed".

@@ -6,8 +6,9 @@ mod limit;
 mod record;
 mod veil;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use linkflow_model::{Clock, Fault, FaultKind, ProviderName, Secret};
@@ -72,6 +73,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     recorder: Option<Recorder>,
     veil: Veil,
+    /// By provider and production address: a vendor counts requests by account, however many clients send them.
+    limiters: Mutex<BTreeMap<(ProviderName, String), Arc<Limiter>>>,
 }
 
 impl Kit {
@@ -93,16 +96,26 @@ impl Kit {
             .record
             .map(|path| Recorder::open(&path).map_err(|source| KitError::Record { path, source }))
             .transpose()?;
-        let veil = Veil::default();
-        Ok(Self { shared: Arc::new(Shared { http, clock: options.clock, recorder, veil }) })
+        let shared = Shared {
+            http,
+            clock: options.clock,
+            recorder,
+            veil: Veil::default(),
+            limiters: Mutex::default(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// A client for one account at one vendor.
+    /// A client for one account at one vendor. A second one for the same provider shares the limiter of the first.
     pub fn vendor(&self, account: Account) -> Vendor {
         if let Some(auth) = &account.auth {
             self.learn(&auth.value);
         }
-        Vendor { kit: self.clone(), account: Arc::new(account) }
+        let key = (account.provider.clone(), account.production.clone());
+        let mut limiters = self.shared.limiters.lock().unwrap_or_else(PoisonError::into_inner);
+        let limiter = limiters.entry(key).or_insert_with(|| Arc::new((account.limits)()));
+        let limiter = Arc::clone(limiter);
+        Vendor { kit: self.clone(), account: Arc::new(account), limiter }
     }
 
     /// The clock of all adapters.
@@ -151,8 +164,8 @@ pub struct Account {
     pub base: String,
     /// The credential, if one is needed.
     pub auth: Option<Auth>,
-    /// The vendor's limits.
-    pub limiter: Limiter,
+    /// Makes a limiter with the vendor's limits.
+    pub limits: Box<dyn Fn() -> Limiter + Send + Sync>,
     /// The vendor's own reading of statuses and messages.
     pub judge: Judge,
     /// Masks what holds secrets by its nature.
@@ -164,6 +177,7 @@ pub struct Account {
 pub struct Vendor {
     kit: Kit,
     account: Arc<Account>,
+    limiter: Arc<Limiter>,
 }
 
 impl Vendor {
@@ -270,7 +284,7 @@ impl Vendor {
     async fn once(&self, call: &Call) -> Result<Answer, Fault> {
         let shared = &self.kit.shared;
         let started = shared.clock.now();
-        match self.account.limiter.admit(started, call.action, &call.about) {
+        match self.limiter.admit(started, call.action, call.counted()) {
             Ok(wait) if wait.is_zero() => {}
             Ok(wait) => tokio::time::sleep(wait).await,
             Err(wait) => {
@@ -286,7 +300,7 @@ impl Vendor {
         }
         if answer.status == http::StatusCode::TOO_MANY_REQUESTS {
             let wait = judge::wait(&answer, shared.clock.wall());
-            self.account.limiter.hold(shared.clock.now(), call.action, &call.about, wait);
+            self.limiter.hold(shared.clock.now(), call.action, call.counted(), wait);
         }
         Ok(answer)
     }

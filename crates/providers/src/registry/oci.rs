@@ -73,7 +73,7 @@ impl Oci {
             production,
             base,
             auth: None,
-            limiter: Limiter::free(),
+            limits: Box::new(Limiter::free),
             judge: |_, _| None,
             hide: hide_tokens,
         })

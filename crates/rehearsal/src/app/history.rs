@@ -17,7 +17,7 @@ use super::settings::Settings;
 use crate::ledger::Books;
 
 /// How old an entry without a task is when it is queued again, in milliseconds: whoever appended it had its chance.
-const FORGOTTEN_AFTER: i64 = 6_000;
+const FORGOTTEN_AFTER: i64 = 3_000;
 
 pub(super) struct History {
     settings: Arc<Settings>,

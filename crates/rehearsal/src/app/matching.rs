@@ -23,7 +23,7 @@ const LONG_POLL: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(200);
 
 /// How long a worker may take for a task before another one gets it, in milliseconds.
-const CLAIM_MS: i64 = 8_000;
+const CLAIM_MS: i64 = 4_000;
 
 /// How many tasks a poll may take.
 const MOST: i64 = 20;

@@ -2,9 +2,9 @@
 //!
 //! It passes requests on as they are, streams bodies and trailers, passes upgrades, and never tries twice.
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -43,6 +43,10 @@ const ONE_HOP: [&str; 7] = [
     "upgrade",
 ];
 
+/// Marks an answer that is the ingress's own.
+#[derive(Clone, Copy)]
+struct Page;
+
 /// One provider's ingress.
 pub(crate) struct Ingress {
     site: Arc<Site>,
@@ -67,11 +71,23 @@ impl Ingress {
         Self { site, vendor, by_http1: client(false), by_http2: client(true) }
     }
 
-    /// Serves one connection.
-    pub(crate) async fn serve(self: Arc<Self>, wire: Wire) {
+    /// Serves one connection. `entrance`: what it is for, whatever host its requests name.
+    pub(crate) async fn serve(self: Arc<Self>, wire: Wire, entrance: Option<Arc<str>>) {
         let service = service_fn(move |request| {
-            let ingress = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(ingress.carry(request).await) }
+            let (ingress, entrance) = (Arc::clone(&self), entrance.clone());
+            async move {
+                let Some(entrance) = entrance else {
+                    return Ok(ingress.carry(request, None).await);
+                };
+                let response = ingress.carry(request, Some(&entrance)).await;
+                // A way in for bytes has no pages of its own: where an app would not be reached, it ends.
+                let own = response.extensions().get::<Page>().is_some();
+                if own {
+                    Err(io::Error::from(io::ErrorKind::ConnectionAborted))
+                } else {
+                    Ok(response)
+                }
+            }
         });
         let mut connection = auto::Builder::new(TokioExecutor::new());
         connection.http2().max_concurrent_streams(1_000);
@@ -80,17 +96,29 @@ impl Ingress {
     }
 
     /// Carries one request, with whatever is wrong now.
-    async fn carry(&self, request: Request<Incoming>) -> Response<Outgoing> {
+    async fn carry(
+        &self,
+        request: Request<Incoming>,
+        entrance: Option<&str>,
+    ) -> Response<Outgoing> {
         let host = host_of(&request);
-        let route = self.vendor.route(&host);
-        let service = match &route {
-            Route::Unknown => None,
-            Route::Idle(service) => service.clone(),
-            Route::To(target) => target.service.clone(),
-        };
-        self.site.count(service.as_ref());
         let faults = &self.site.faults;
-        faults.outlast(service.as_ref(), Trouble::freezes).await;
+        let find = || {
+            let route = self.vendor.route(entrance.unwrap_or(&host));
+            let service = match &route {
+                Route::Unknown => None,
+                Route::Idle(service) => service.clone(),
+                Route::To(target) => target.service.clone(),
+            };
+            (route, service)
+        };
+        let (mut route, mut service) = find();
+        self.site.count(service.as_ref());
+        while faults.any(service.as_ref(), Trouble::freezes) {
+            faults.outlast(service.as_ref(), Trouble::freezes).await;
+            // Much may have changed meanwhile.
+            (route, service) = find();
+        }
         if let Some(ms) = faults
             .find(service.as_ref(), |t| if let Trouble::Slow { ms } = t { Some(ms) } else { None })
         {
@@ -100,10 +128,12 @@ impl Ingress {
             return self.blank(Blank::NoInstance);
         }
         let Route::To(target) = route else {
-            return self.blank(if matches!(route, Route::Unknown) {
-                Blank::UnknownHost
-            } else {
-                Blank::NoInstance
+            let down = faults.any(service.as_ref(), |t| matches!(t, Trouble::AppDown));
+            return self.blank(match route {
+                Route::Unknown => Blank::UnknownHost,
+                // The vendor still believes that its instance is there.
+                _ if down => Blank::NoAnswer,
+                _ => Blank::NoInstance,
             });
         };
         let errors = faults.find(service.as_ref(), |t| {
@@ -183,7 +213,9 @@ impl Ingress {
 
     fn blank(&self, why: Blank) -> Response<Outgoing> {
         let (status, kind, body) = self.vendor.page(why);
-        plain(status, kind, body)
+        let mut response = plain(status, kind, body);
+        response.extensions_mut().insert(Page);
+        response
     }
 }
 
@@ -277,7 +309,136 @@ impl Body for Gated {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+    use std::sync::OnceLock;
+
+    use async_trait::async_trait;
+    use linkflow_model::clock::SystemClock;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
+    use crate::cloud::answer::{Answer, Call};
+    use crate::cloud::dice::Dice;
+    use crate::cloud::door::Door;
+    use crate::cloud::process::Runner;
+    use crate::cloud::registry::Images;
+    use crate::cloud::site::{Counts, InstanceView};
+    use crate::cloud::tasks::Tasks;
+    use crate::cloud::trouble::Faults;
+
+    /// Sends every host to one address.
+    struct Straight(SocketAddr);
+
+    #[async_trait]
+    impl Vendor for Straight {
+        async fn answer(self: Arc<Self>, _: Call) -> Answer {
+            Answer::empty(404)
+        }
+
+        fn limited(&self) -> Answer {
+            Answer::empty(429)
+        }
+
+        fn route(&self, host: &str) -> Route {
+            let target = Target { service: None, address: Some(self.0), health: None, http2: true };
+            if host == "idle" { Route::Idle(None) } else { Route::To(target) }
+        }
+
+        fn page(&self, _: Blank) -> (u16, &'static str, String) {
+            (503, "text/plain", "blank".to_owned())
+        }
+
+        fn instances(&self) -> Vec<InstanceView> {
+            Vec::new()
+        }
+    }
+
+    fn site(tasks: &Tasks) -> Arc<Site> {
+        let clock = Arc::new(SystemClock::start());
+        let none = std::path::PathBuf::from("/nonexistent");
+        let runner = Runner::start(none.clone(), none.clone(), clock.clone(), tasks.clone());
+        Arc::new(Site {
+            name: "test".parse().unwrap(),
+            token: String::new(),
+            host_suffix: String::new(),
+            faults: Faults::none(),
+            images: Arc::new(Images::of_the_example()),
+            dice: Dice::new(1, "test"),
+            clock,
+            tasks: tasks.clone(),
+            runner: Arc::new(runner.unwrap()),
+            logs: none,
+            counts: Counts::default(),
+            processes: std::sync::Mutex::default(),
+            front: OnceLock::new(),
+            entrances: std::sync::Mutex::default(),
+        })
+    }
+
+    /// An ingress before one app, whose first connection is given back once it came.
+    async fn before_an_app() -> (Tasks, Arc<Door>, TcpListener) {
+        let tasks = Tasks::default();
+        let app = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let vendor = Arc::new(Straight(app.local_addr().unwrap()));
+        let ingress = Arc::new(Ingress::new(site(&tasks), vendor));
+        let serve = move |wire| Arc::clone(&ingress).serve(wire, None);
+        let door = Door::open(&tasks, serve).unwrap();
+        (tasks, door, app)
+    }
+
+    async fn read_until(stream: &mut TcpStream, end: &str) -> String {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(end.as_bytes()) {
+            bytes.push(stream.read_u8().await.unwrap());
+        }
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_upgraded_connection_carries_bytes_both_ways_until_the_door_is_shut() {
+        let (tasks, door, app) = before_an_app().await;
+        let mut visitor = TcpStream::connect(door.address()).await.unwrap();
+        let request =
+            "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: echo\r\n\r\n";
+        visitor.write_all(request.as_bytes()).await.unwrap();
+        let (mut served, _) = app.accept().await.unwrap();
+        let head = read_until(&mut served, "\r\n\r\n").await;
+        assert!(head.contains("upgrade: echo") && head.contains("x-forwarded-host: a"), "{head}");
+        let switch =
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+        served.write_all(switch.as_bytes()).await.unwrap();
+        let head = read_until(&mut visitor, "\r\n\r\n").await;
+        assert!(head.starts_with("HTTP/1.1 101") && head.contains("upgrade: echo"), "{head}");
+
+        visitor.write_all(b"ping.").await.unwrap();
+        assert_eq!(read_until(&mut served, ".").await, "ping.");
+        served.write_all(b"pong.").await.unwrap();
+        assert_eq!(read_until(&mut visitor, ".").await, "pong.");
+        door.set_open(false);
+        let cut = visitor.read_u8().await.unwrap_err();
+        assert_eq!(cut.kind(), io::ErrorKind::ConnectionReset);
+        tasks.stop();
+    }
+
+    #[tokio::test]
+    async fn a_body_is_passed_on_while_it_comes_and_a_request_is_sent_once() {
+        let (tasks, door, app) = before_an_app().await;
+        let mut visitor = TcpStream::connect(door.address()).await.unwrap();
+        let request =
+            "POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n";
+        visitor.write_all(request.as_bytes()).await.unwrap();
+        let (mut served, _) = app.accept().await.unwrap();
+        assert!(read_until(&mut served, "one\r\n").await.starts_with("POST /x HTTP/1.1"));
+        visitor.write_all(b"3\r\ntwo\r\n").await.unwrap();
+        read_until(&mut served, "two\r\n").await;
+        // The app dies in the middle of it.
+        drop(served);
+        assert!(read_until(&mut visitor, "blank").await.starts_with("HTTP/1.1 503"));
+        let again = tokio::time::timeout(Duration::from_millis(100), app.accept()).await;
+        assert!(again.is_err(), "it is not tried again");
+        tasks.stop();
+    }
 
     #[test]
     fn what_is_meant_for_one_hop_is_taken_away() {
@@ -292,7 +453,7 @@ mod tests {
         }
         strip(&mut headers, None);
         let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
-        assert_eq!(left, ["te", "accept"]);
+        assert_eq!(left, ["accept", "te"]);
     }
 
     #[test]

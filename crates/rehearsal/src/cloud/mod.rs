@@ -237,6 +237,7 @@ impl Place {
     fn apply(&self) {
         let faults = &self.site.faults;
         self.ingress.set_open(!faults.any(None, Trouble::shuts_ingress));
+        self.site.set_entrances();
         self.api.set_open(!faults.any(None, Trouble::shuts_api));
         self.site.strike_all();
     }
@@ -276,6 +277,8 @@ fn build(
         logs: parts.logs.clone(),
         counts: Counts::default(),
         processes: std::sync::Mutex::default(),
+        front: OnceLock::new(),
+        entrances: std::sync::Mutex::default(),
     });
     let (vendor, project, environment): (Arc<dyn Vendor>, _, _) = match kind {
         "fly" => {
@@ -300,7 +303,8 @@ fn build(
         }
     })?;
     let front = Arc::new(Ingress::new(Arc::clone(&site), Arc::clone(&vendor)));
-    let ingress = Door::open(&parts.tasks, move |wire| Arc::clone(&front).serve(wire))?;
+    site.front.set(Arc::downgrade(&front)).ok();
+    let ingress = Door::open(&parts.tasks, move |wire| Arc::clone(&front).serve(wire, None))?;
     let endpoint = ProviderEndpoint {
         kind: kind.to_owned(),
         api: api.url(),

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,6 +15,8 @@ use tokio::time::sleep;
 
 use super::answer::{Answer, Call};
 use super::dice::Dice;
+use super::door::Door;
+use super::ingress::Ingress;
 use super::log::{Log, moment};
 use super::process::{Phase, Process, Recipe, Runner};
 use super::registry::{Image, Images};
@@ -29,7 +32,7 @@ pub(crate) trait Vendor: Send + Sync + 'static {
     /// What the API says to a client that asks too often.
     fn limited(&self) -> Answer;
 
-    /// Where requests for `host` go.
+    /// Where requests for `host` go, or those that came by an entrance of that name.
     fn route(&self, host: &str) -> Route;
 
     /// What the ingress answers in place of an app: status, content type, body.
@@ -66,7 +69,7 @@ pub(crate) enum Route {
 pub(crate) struct Target {
     pub(crate) service: Option<ServiceName>,
     /// `None`: the provider was told a port on which the app does not listen.
-    pub(crate) address: Option<std::net::SocketAddr>,
+    pub(crate) address: Option<SocketAddr>,
     /// The path that its health check asks.
     pub(crate) health: Option<String>,
     /// Whether a request that came by HTTP/2 goes on as such.
@@ -122,6 +125,9 @@ pub(crate) struct Site {
     pub(crate) logs: PathBuf,
     pub(crate) counts: Counts,
     pub(crate) processes: Mutex<Vec<Weak<Process>>>,
+    pub(crate) front: OnceLock<Weak<Ingress>>,
+    /// Ways in beside the ingress's own port, by name.
+    pub(crate) entrances: Mutex<BTreeMap<String, Arc<Door>>>,
 }
 
 /// How much one provider was asked.
@@ -161,6 +167,35 @@ impl Site {
     fn strike(&self, process: &Process) {
         let any = |fits: fn(Trouble) -> bool| self.faults.any(process.service.as_ref(), fits);
         process.suffer(any(Trouble::kills), any(Trouble::freezes));
+    }
+
+    /// Opens one more port to the ingress: [`Vendor::route`] is asked for `name`, whatever host a request names.
+    pub(crate) fn open_entrance(&self, name: &str) -> io::Result<SocketAddr> {
+        let front = self.front.get().and_then(Weak::upgrade);
+        let front = front.ok_or_else(|| io::Error::other("the ingress is not up yet"))?;
+        let key: Arc<str> = name.into();
+        let door = Door::open(&self.tasks, move |wire| {
+            Arc::clone(&front).serve(wire, Some(Arc::clone(&key)))
+        })?;
+        let address = door.address();
+        self.entrances.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), door);
+        self.set_entrances();
+        Ok(address)
+    }
+
+    /// Shuts such a port for good.
+    pub(crate) fn shut_entrance(&self, name: &str) {
+        let door = self.entrances.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        if let Some(door) = door {
+            door.set_open(false);
+        }
+    }
+
+    /// Shuts or opens all such ports, as the faults of now say.
+    pub(crate) fn set_entrances(&self) {
+        let open = !self.faults.any(None, Trouble::shuts_ingress);
+        let entrances = self.entrances.lock().unwrap_or_else(PoisonError::into_inner);
+        entrances.values().for_each(|door| door.set_open(open));
     }
 
     /// Whether `process` runs, as far as this provider says.
@@ -241,7 +276,7 @@ pub(crate) fn service_of(env: &BTreeMap<String, String>) -> Option<ServiceName> 
 
 /// Asks a health path once, as a vendor's checker does. `Ok`: the status.
 pub(crate) async fn check_http(
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     path: &str,
     within: Duration,
 ) -> Result<u16, String> {

@@ -286,8 +286,10 @@ impl Canvas<'_> {
             let (from, bottom) = (y - 11.0, self.bottom());
             let (at, anchor) = if *before { (x - 5.0, "end") } else { (x + 5.0, "start") };
             out.push_str(&format!(
-                "<line class=\"mark {class}\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{from:.1}\" y2=\"{bottom:.1}\"/>\
+                "<line class=\"halo\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{:.1}\" y2=\"{bottom:.1}\"/>\
+                 <line class=\"mark {class}\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{from:.1}\" y2=\"{bottom:.1}\"/>\
                  <text class=\"label {class}\" x=\"{at:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>\n",
+                self.top,
                 escape(words)
             ));
         }

@@ -312,7 +312,7 @@ fn seconds(scenario: &ScenarioResult, names: &[String]) -> String {
 }
 
 fn checks(scenario: &ScenarioResult) -> String {
-    let mut out = "<table>\n<caption>What was expected</caption>\n<thead><tr><th scope=\"col\">Expectation</th>\
+    let mut out = "<table class=\"checks\">\n<caption>What was expected</caption>\n<thead><tr><th scope=\"col\">Expectation</th>\
                    <th scope=\"col\">Limit</th><th scope=\"col\">Measured</th></tr></thead>\n<tbody>\n"
         .to_owned();
     for check in &scenario.checks {
@@ -358,7 +358,9 @@ fn ran(report: &RehearsalReport, looks: &Looks) -> String {
         .to_owned();
     for provider in &report.providers {
         let class = format!("p{}", looks.place(&provider.name) % LOOKS);
-        let (name, kind) = (escape(&provider.name), escape(&provider.kind));
+        // Most providers are called what they are.
+        let kind = Some(&provider.kind).filter(|kind| **kind != provider.name);
+        let (name, kind) = (escape(&provider.name), escape(kind.map_or("", String::as_str)));
         out.push_str(&format!(
             "<li>{}{name} <span class=\"soft\">{kind}</span></li>\n",
             swatch(&class)

@@ -232,3 +232,6 @@ impl RehearsalReport {
         self.scenarios.iter().filter(|scenario| scenario.verdict == Verdict::Pass).count()
     }
 }
+
+#[cfg(test)]
+mod tests;

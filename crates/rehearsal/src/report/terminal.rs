@@ -26,8 +26,10 @@ struct Look {
     underlined: bool,
 }
 
-/// `text`, in which colours and weights may be set by ANSI sequences (SGR), as the picture of a terminal window that is
-/// called `title`. Other sequences are left out. The picture needs no font but a monospace one, whose width it fixes.
+/// `text` as the picture of a terminal window that is called `title`.
+///
+/// Colours and weights may be set by ANSI sequences (SGR); others are left out. The picture needs no font but a monospace
+/// one, whose width it fixes.
 pub fn terminal_svg(text: &str, title: &str) -> String {
     let lines: Vec<Vec<(Look, String)>> = parse(text);
     let columns = lines.iter().map(|line| line.iter().map(|(_, text)| width(text)).sum::<usize>());

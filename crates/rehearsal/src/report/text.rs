@@ -97,8 +97,9 @@ fn head(report: &RehearsalReport, style: TextStyle) -> String {
             idle.unwrap_or_default()
         ),
     ];
-    let title = style.strong(&format!("LinkFlow rehearsal of {}", report.stack));
-    let lines: String = lines.iter().map(|line| format!("{}\n", style.dim(line))).collect();
+    let title = style.strong(&format!("LinkFlow rehearsal of {}", clean(&report.stack)));
+    let lines = lines.iter().flat_map(|line| wrap(line, style.width.max(40)));
+    let lines: String = lines.map(|line| format!("{}\n", style.dim(&line))).collect();
     format!("{title} · {passed}\n{lines}")
 }
 
@@ -123,7 +124,7 @@ fn summary(report: &RehearsalReport, style: TextStyle) -> String {
     let mut out = format!("{}\n", style.dim(&out));
     for (scenario, row) in report.scenarios.iter().zip(&rows) {
         let kept = scenario.verdict == Verdict::Pass;
-        let title = cut(&scenario.title, first);
+        let title = cut(&clean(&scenario.title), first);
         out.push_str(&format!("{} {title:first$}", style.sign(kept)));
         for (cell, width) in row.iter().zip(&widths) {
             out.push_str(&format!("{cell:>width$}"));
@@ -152,7 +153,7 @@ fn scenario_text(scenario: &ScenarioResult, style: TextStyle) -> String {
     let mut out = format!(
         "{} {}  {}\n",
         style.sign(kept),
-        style.strong(&scenario.title),
+        style.strong(&clean(&scenario.title)),
         style.dim(&scenario.name)
     );
     for line in wrap(&scenario.story, style.width.saturating_sub(2).max(30)) {
@@ -166,12 +167,13 @@ fn scenario_text(scenario: &ScenarioResult, style: TextStyle) -> String {
     };
     let (what, expected) = (width(|check| &check.what), width(|check| &check.expected));
     for check in &scenario.checks {
-        let measured = if check.kept { check.measured.clone() } else { style.bad(&check.measured) };
+        let measured = clean(&check.measured);
+        let measured = if check.kept { measured } else { style.bad(&measured) };
         out.push_str(&format!(
             "  {} {:what$}  {}  {measured}\n",
             style.sign(check.kept),
-            check.what,
-            style.dim(&format!("{:expected$}", check.expected)),
+            clean(&check.what),
+            style.dim(&format!("{:expected$}", clean(&check.expected))),
         ));
     }
     out
@@ -261,6 +263,11 @@ fn block(part: f64, whole: f64) -> char {
     BLOCKS[((part * 8.0 / whole).round() as usize).clamp(1, 8)]
 }
 
+/// `text` without what a terminal would take for a command.
+fn clean(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
+
 fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
@@ -272,7 +279,7 @@ fn cut(text: &str, width: usize) -> String {
 /// `text` in lines of at most `width` columns, broken between words.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ').filter(|word| !word.is_empty()) {
+    for word in clean(text).split(' ').filter(|word| !word.is_empty()) {
         match lines.last_mut() {
             Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
                 line.push(' ');

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use linkflow_model::Lifecycle;
+use bytes::Bytes;
+use http::Request;
 use linkflow_model::role::{Compute, ComputeLook, Progress};
+use linkflow_model::{Lifecycle, Timestamp};
 use linkflow_rehearsal::cloud::Trouble;
+use linkflow_rehearsal::ledger::{Ledger, Span};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::stage::{Stage, grpc, named, until, visit};
+use super::stage::{Stage, grpc, named, send, until, visit};
 
 const API: &str = "linkflow-api.koyeb.rehearsal";
 const MATCHING: &str = "linkflow-engine-matching.koyeb.rehearsal";
@@ -127,11 +130,28 @@ async fn slow_and_errors_spare_what_they_say() {
 }
 
 #[tokio::test]
+async fn about_half_of_the_requests_that_fail_were_carried_out() {
+    let stage = stage("api:1.0").await;
+    stage.fault("koyeb", Trouble::Errors { status: 500 });
+    let url = format!("http://{}/api/v1/workflows", stage.provider("koyeb").ingress);
+    for number in 0..30 {
+        let request = Request::post(&url).header("host", API);
+        let request = request.header("idempotency-key", format!("key-{number}"));
+        let told = send(request.body(Bytes::from(r#"{"name":"x"}"#)).unwrap()).await.unwrap();
+        assert_eq!(told.status, 500);
+    }
+    let ledger = Ledger::open(&stage.endpoints.ledger).unwrap();
+    let ever = Span { from: Timestamp(0), to: Timestamp(u64::MAX / 2) };
+    let arrivals = ledger.count(ever, 1_000).unwrap().arrivals;
+    assert!((5..=25).contains(&arrivals), "{arrivals} of 30");
+    stage.stop().await;
+}
+
+#[tokio::test]
 async fn app_down_kills_while_the_api_says_all_is_well() {
     let stage = stage("api:1.0").await;
     stage.fault("koyeb", Trouble::AppDown);
-    until("the ingress has no answer", async || seen(&stage).await, |s| s == "503" || s == "502")
-        .await;
+    until_seen(&stage, "502").await;
     let told = &stage.adapter("koyeb").look().await.unwrap()[0];
     assert_eq!((told.lifecycle, told.running), (Lifecycle::Running, 1));
     assert_eq!(stage.process("koyeb").1, None);

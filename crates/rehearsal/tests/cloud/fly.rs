@@ -193,7 +193,7 @@ async fn what_is_wrong_is_refused_with_a_reason() {
     stage.fault("fly", Trouble::OutOfQuota);
     let body = json!({ "config": config(&stage, "1.0", 1).await });
     let told = post(&stage, &machines, body).await;
-    assert!(told.json["error"].as_str().unwrap().contains("payment"), "{}", told.json);
+    assert!(told.json["error"].as_str().unwrap().contains("trial has ended"), "{}", told.json);
     stage.fault("fly", Trouble::RateLimited);
     assert_eq!(get(&stage, &machines).await.status, 429);
     stage.stop().await;

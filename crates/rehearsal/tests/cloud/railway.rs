@@ -7,7 +7,7 @@ use linkflow_rehearsal::cloud::Trouble;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::stage::{Stage, Told, call, env, until};
+use super::stage::{Stage, Told, call, env, grpc, until};
 
 async fn ask(stage: &Stage, query: &str, variables: Value) -> Told {
     let endpoint = stage.provider("railway");
@@ -290,5 +290,48 @@ async fn a_killed_deployment_is_told_of_as_crashed_and_comes_back() {
     until("it is back", async || status(&stage, &deployment).await, |s| s == "SUCCESS").await;
     let visit = async || stage.visit("railway", &host, "/health").await.map(|told| told.status);
     until("it serves", visit, |status| *status == Ok(200)).await.unwrap();
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_tcp_proxy_leads_to_what_is_deployed_after_it_was_made_and_speaks_no_http_of_its_own() {
+    let stage = Stage::start(&["railway"]).await;
+    let (project, environment) = home(&stage);
+    let image = stage.pinned("engine-matching:1.0").await;
+    let variables = env("engine-matching", "railway", 7235, 1);
+    let create = "mutation($input: ServiceCreateInput!) { serviceCreate(input: $input) { id } }";
+    let input = json!({ "projectId": project, "name": "matching", "source": { "image": image }, "variables": variables });
+    let id = data(&stage, create, json!({ "input": input })).await["serviceCreate"]["id"].clone();
+    let latest =
+        "query($s: String!, $e: String!) { serviceInstance(serviceId: $s, environmentId: $e) {
+        latestDeployment { id } source { image } } }";
+    let told = data(&stage, latest, json!({ "s": id, "e": environment })).await;
+    let first = told["serviceInstance"]["latestDeployment"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(
+        ended(&stage, &first).await,
+        "SUCCESS",
+        "a service made with a source is deployed at once"
+    );
+
+    let proxy = "mutation($input: TCPProxyCreateInput!) { tcpProxyCreate(input: $input) { domain proxyPort } }";
+    let input = json!({ "serviceId": id, "environmentId": environment, "applicationPort": 7235 });
+    let row = data(&stage, proxy, json!({ "input": input })).await["tcpProxyCreate"].clone();
+    let mut entrance = stage.provider("railway").clone();
+    let port = row["proxyPort"].as_u64().unwrap();
+    entrance.ingress = format!("{}:{port}", row["domain"].as_str().unwrap()).parse().unwrap();
+    let check = async || {
+        let told = grpc(&entrance, "anything", "/grpc.health.v1.Health/Check", b"").await?;
+        Ok::<_, String>(told.trailers["grpc-status"].to_str().unwrap().to_owned())
+    };
+    assert!(check().await.is_err(), "it is not active before the next deploy");
+    assert_eq!(deployed(&stage, id.as_str().unwrap()).await.1, "SUCCESS");
+    assert_eq!(check().await.as_deref(), Ok("0"));
+
+    stage.fault("railway", Trouble::Killed);
+    let refused =
+        |said: &Result<String, String>| said.as_ref().is_err_and(|why| why.contains("refused"));
+    until("it refuses", check, refused).await.unwrap_err();
+    stage.fault("railway", None);
+    until("it is back", check, Result::is_ok).await.unwrap();
     stage.stop().await;
 }

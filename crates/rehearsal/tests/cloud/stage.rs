@@ -155,7 +155,11 @@ impl Stage {
     /// The only process of `provider`: how it really stands, and its id.
     pub(crate) fn process(&self, provider: &str) -> (String, Option<u32>) {
         let all = self.cloud.instances().remove(&provider.parse::<ProviderName>().unwrap());
-        let rows: Vec<_> = all.unwrap().into_iter().filter(|row| row.really != "stopped").collect();
+        let mut rows = all.unwrap();
+        if rows.len() > 1 {
+            // Those that were replaced are still on their way out.
+            rows.retain(|row| row.really != "stopped" && row.really != "stopping");
+        }
         assert_eq!(rows.len(), 1, "{rows:?}");
         (rows[0].really.clone(), rows[0].pid)
     }
@@ -247,7 +251,7 @@ pub(crate) async fn try_call(
     let text = body.map(ToString::to_string).unwrap_or_default();
     let request =
         request.header("content-type", "application/json").body(Bytes::from(text)).unwrap();
-    send(request, false).await
+    send(request).await
 }
 
 pub(crate) async fn visit(
@@ -257,7 +261,7 @@ pub(crate) async fn visit(
 ) -> Result<Told, String> {
     let url = format!("http://{}{path}", provider.ingress);
     let request = Request::builder().uri(url).header("host", host).body(Bytes::new()).unwrap();
-    send(request, false).await
+    send(request).await
 }
 
 /// A gRPC call over HTTP/2 with prior knowledge. The host goes where HTTP/2 has it, so the connection is made by hand.
@@ -285,9 +289,10 @@ pub(crate) async fn grpc(
     read(answer.map_err(|e| e.to_string())?).await
 }
 
-async fn send(request: Request<Bytes>, http2: bool) -> Result<Told, String> {
+/// Sends a request over HTTP/1.1, on a connection of its own.
+pub(crate) async fn send(request: Request<Bytes>) -> Result<Told, String> {
     let mut builder = Client::builder(TokioExecutor::new());
-    builder.http2_only(http2).retry_canceled_requests(false);
+    builder.retry_canceled_requests(false);
     let client: Client<HttpConnector, Full<Bytes>> = builder.build_http();
     let answer = client.request(request.map(Full::new)).await;
     read(answer.map_err(|error| causes(&error))?).await

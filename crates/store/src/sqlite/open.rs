@@ -101,11 +101,14 @@ fn make_private(path: &Path) -> Result<(), StoreError> {
 
 /// Refuses another program's database, and a file that a newer LinkFlow wrote.
 fn recognise(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-    let version = number("user_version").place(path)?;
-    let application = number("application_id").place(path)?;
-    let tables: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+    // One statement, so that another process's migration is seen whole or not at all.
+    let (version, application, tables): (i64, i64, i64) = connection
+        .query_row(
+            "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema)
+             FROM pragma_user_version, pragma_application_id",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
         .place(path)?;
     let at = path.display();
     if application != APPLICATION && (application != 0 || tables != 0) {

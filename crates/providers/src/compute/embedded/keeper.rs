@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::ops::Range;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,10 @@ use super::home::Home;
 use super::log::Log;
 use super::process::{self, Boot, Process, TOKEN};
 use super::state::{Instance, Life, Running, State};
+
+/// Where ports are taken from when the one that is asked for is not free. Linux gives none of these to outgoing
+/// connections (`ip_local_port_range`), which might sit on one while its service restarts.
+const PORTS: Range<u16> = 20_000..30_000;
 
 /// How patient the keeper is. All in milliseconds, but the log's size.
 #[derive(Clone, Copy, Debug)]
@@ -88,10 +93,13 @@ impl Keeper {
 
     /// Tends every service; one that cannot be tended does not keep the others from it.
     pub(super) fn visit_all(&self) -> io::Result<()> {
+        let ended = self.ended_children();
         let mut all = Ok(());
         for service in self.home.services()? {
             all = all.and(self.visit(&service, |_| Ok(())).map(drop));
         }
+        // Nobody here asked how these ended: another LinkFlow saw it first.
+        self.children().retain(|pid, _| !ended.contains(pid));
         all
     }
 
@@ -239,7 +247,7 @@ impl Keeper {
         {
             let _only_one_chooses = self.home.lock_ports()?;
             let (held, wanted) = (state.instances[index].port, state.wanted.port);
-            let port = wanted.map(|wanted| self.port(held, wanted)).transpose()?;
+            let port = wanted.map(|wanted| self.port(service, held, wanted)).transpose()?;
             state.instances[index].port = port;
             state.instances[index].life = Life::Launching { token: token.clone(), generation };
             self.home.save(service, state)?;
@@ -302,26 +310,36 @@ impl Keeper {
         Ok(pid)
     }
 
-    /// The port it had when that is free, else the one that is wanted, else any; 0 wants any.
-    fn port(&self, held: Option<u16>, wanted: u16) -> io::Result<u16> {
+    /// The port it had when that is free, else the one that is wanted, else one of [`PORTS`]; 0 wants any.
+    fn port(&self, service: &ServiceName, held: Option<u16>, wanted: u16) -> io::Result<u16> {
         let given = self.home.ports()?;
         if let Some(held) = held.filter(|port| self.is_free(*port)) {
             return Ok(held);
         }
-        if wanted != 0 && !given.contains(&wanted) && self.is_free(wanted) {
-            return Ok(wanted);
-        }
-        loop {
-            let free = TcpListener::bind(SocketAddr::new(self.settings.bind, 0))?;
-            let port = free.local_addr()?.port();
-            if !given.contains(&port) {
-                return Ok(port);
-            }
-        }
+        let is_fit = |port: &u16| *port != 0 && !given.contains(port) && self.is_free(*port);
+        // Begins where this service began before, so that it tends to find its old port.
+        let place = self.home.file(service, "port");
+        let begin = place.as_os_str().as_encoded_bytes().iter();
+        let begin =
+            begin.fold(0_u16, |sum, byte| sum.wrapping_mul(31).wrapping_add((*byte).into()));
+        let count = PORTS.end - PORTS.start;
+        let others = (0..count).map(|step| PORTS.start + (begin % count + step) % count);
+        let found = std::iter::once(wanted).chain(others).find(is_fit);
+        found.ok_or_else(|| io::Error::other(format!("no port of {PORTS:?} is free")))
     }
 
     fn is_free(&self, port: u16) -> bool {
         TcpListener::bind(SocketAddr::new(self.settings.bind, port)).is_ok()
+    }
+
+    /// Takes note of children that ended, so that Linux can let go of them.
+    fn ended_children(&self) -> Vec<i32> {
+        let mut children = self.children();
+        let ended = children.iter_mut().filter_map(|(pid, child)| {
+            let has_ended = matches!(child.try_wait(), Ok(Some(_)));
+            has_ended.then_some(*pid)
+        });
+        ended.collect()
     }
 
     fn exit_of(&self, pid: i32) -> Option<std::process::ExitStatus> {

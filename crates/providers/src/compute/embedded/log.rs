@@ -14,7 +14,8 @@ const CHUNK: u64 = 64 << 10;
 pub(super) struct Log {
     /// The file that is written to.
     pub path: PathBuf,
-    /// How long it may grow, in bytes, before it becomes the older one.
+    /// How long it may grow, in bytes, before it becomes the older one. It is looked at every now and then, so a fast
+    /// writer gets further.
     pub cap: u64,
 }
 

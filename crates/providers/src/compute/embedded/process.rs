@@ -120,13 +120,21 @@ fn carriers(token: &str) -> Vec<(i32, Stat)> {
 }
 
 fn stat(pid: i32) -> Option<Stat> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the name in brackets, which may hold anything; the rest begins after its last bracket.
-    let mut rest = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace();
-    let ended = matches!(rest.next()?, "Z" | "X" | "x");
-    let group = rest.nth(1)?.parse().ok()?;
-    let started = rest.nth(16)?.parse().ok()?;
-    Some(Stat { ended, group, started })
+    Stat::read(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+impl Stat {
+    fn read(text: &str) -> Option<Self> {
+        // The second field is the name in brackets, which may hold anything; the rest begins after its last bracket.
+        let mut rest = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace();
+        let is_zombie = matches!(rest.next()?, "Z" | "X" | "x");
+        let group = rest.nth(1)?.parse().ok()?;
+        let threads: u32 = rest.nth(14)?.parse().ok()?;
+        let started = rest.nth(1)?.parse().ok()?;
+        // Its first thread may be gone while others go on, and hold its port.
+        let ended = is_zombie && threads <= 1;
+        Some(Self { ended, group, started })
+    }
 }
 
 /// How a process ended, in words.
@@ -151,6 +159,20 @@ mod tests {
         assert!(me.is_alive(&boot));
         assert!(!Process { started: me.started - 1, ..me.clone() }.is_alive(&boot));
         assert!(!Process { boot: "another".to_owned(), ..me }.is_alive(&boot));
+    }
+
+    #[test]
+    fn a_process_whose_first_thread_ended_lives_until_the_last_one_does() {
+        let line = |state: &str, threads: u32| {
+            format!("7 (a) b (c) {state} 1 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 {threads} 0 4711 0 0")
+        };
+        let read = |state, threads| {
+            let stat = Stat::read(&line(state, threads)).unwrap();
+            assert_eq!((stat.group, stat.started), (7, 4711));
+            stat.ended
+        };
+        assert!(!read("S", 1) && !read("Z", 2));
+        assert!(read("Z", 1) && read("X", 0));
     }
 
     #[test]

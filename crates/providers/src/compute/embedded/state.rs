@@ -81,17 +81,19 @@ impl State {
         Self { wanted, deploys: 1, generation: 1, deleting: false, instances }
     }
 
-    /// Wants `wanted` from now on. Says nothing new when it is what was wanted before.
+    /// Wants `wanted` from now on. The number of its release alone is nothing new.
     pub(super) fn deploy(&mut self, wanted: Wanted) {
-        let same = Wanted { replicas: self.wanted.replicas, ..wanted.clone() } == self.wanted;
-        if same && wanted.replicas == self.wanted.replicas && !self.deleting {
+        let same = wanted.fingerprint == self.wanted.fingerprint && wanted.line == self.wanted.line;
+        if same && !self.deleting {
+            if wanted.replicas != self.wanted.replicas {
+                self.deploys += 1;
+                self.wanted.replicas = wanted.replicas;
+            }
             return;
         }
         self.deploys += 1;
         self.deleting = false;
-        if !same {
-            self.generation += 1;
-        }
+        self.generation += 1;
         let same_port = wanted.port == self.wanted.port;
         // What crashed before has no say in what is wanted now.
         for instance in &mut self.instances {

@@ -15,7 +15,7 @@ use super::wire::{
 use crate::kit::{Call, encode};
 
 /// How long nobody else may change a machine, in seconds. Short, so that a run that was killed blocks nobody for long.
-const LEASE_SECONDS: u32 = 20;
+const LEASE_SECONDS: u32 = 13;
 
 /// The header that names a lease.
 const NONCE: &str = "fly-machine-lease-nonce";
@@ -138,13 +138,22 @@ impl Fly {
         self.rest(app, machine).await
     }
 
-    /// Stops a machine and has it stay so. A machine that crashed for good is only marked.
+    /// Stops a machine and has it stay so. One that crashed is told too, lest its host starts it again some time, and is
+    /// marked, because its last end will go on saying that it crashed.
     async fn rest(&self, app: &str, machine: &Machine) -> Result<(), Fault> {
         if machine.is_meant_to_rest() || machine.run() == Run::Ending {
             return Ok(());
         }
+        let stopped = self.act(app, machine, "stop").await;
         if machine.run() != Run::Halted {
-            return self.act(app, machine, "stop").await;
+            return stopped;
+        }
+        match stopped {
+            // That there is nothing to stop is what is wanted.
+            Err(fault) if !matches!(fault.kind, FaultKind::Conflict | FaultKind::Invalid) => {
+                return Err(fault);
+            }
+            _ => {}
         }
         let tail = format!("/metadata/{PARKED}");
         let call = self.to_machine(Method::POST, "mark machine", app, machine, &tail);
@@ -274,6 +283,7 @@ impl Fly {
         if !exists {
             let body = json!({ "name": app, "org_slug": self.organization });
             let call = Call::write(Method::POST, "create app", app, "/apps").json(body);
+            let call = call.counted_for(&self.organization);
             match self.api.send(call).await {
                 Ok(_) => return Ok(()),
                 Err(fault) if fault.kind == FaultKind::Conflict => {}

@@ -117,3 +117,114 @@ pub(super) fn progress(machine: &Machine, aim: &Aim, settling: &Settling) -> Pro
         None => under(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A machine from words: its state, then `checked`, `passing`, `critical`, `parked`, and what happened to it from
+    /// the oldest to the newest: `launch`, `update`, `start`, `stop`, `asked` (an exit by request), `died`.
+    fn machine(words: &str) -> Machine {
+        let mut words = words.split(' ');
+        let state = words.next().unwrap();
+        let (mut checks, mut events, mut config) = (Vec::new(), Vec::new(), json!({ "metadata": { FINGERPRINT: "f" } }));
+        for (at, word) in words.enumerate() {
+            let exit = |asked: bool| json!({ "exit_event": { "exit_code": 1, "requested_stop": asked } });
+            let event = |kind: &str, request: Value| json!({ "type": kind, "source": "user", "timestamp": at, "request": request });
+            match word {
+                "checked" => config["services"] = json!([{ "checks": [{ "type": "tcp" }] }]),
+                "parked" => config["metadata"]["linkflow_parked"] = json!("yes"),
+                "passing" | "critical" => checks.push(json!({ "name": "c", "status": word })),
+                "asked" => events.insert(0, event("exit", exit(true))),
+                "died" => events.insert(0, event("exit", exit(false))),
+                other => events.insert(0, event(other, Value::Null)),
+            }
+        }
+        let machine = json!({ "id": "m", "state": state, "config": config, "checks": checks, "events": events });
+        serde_json::from_value(machine).unwrap()
+    }
+
+    #[track_caller]
+    fn check(machines: &[&str], expected: Lifecycle, replicas: u32, running: u32) {
+        let machines: Vec<Machine> = machines.iter().map(|words| machine(words)).collect();
+        let seen = seen(&ServiceName::new("api").unwrap(), "linkflow-api", &machines).unwrap();
+        assert_eq!((seen.lifecycle, seen.replicas, seen.running), (expected, replicas, running), "{}", seen.said);
+    }
+
+    #[test]
+    fn machines_make_up_a_placement() {
+        check(&["started launch"], Lifecycle::Running, 1, 1);
+        check(&["started launch", "stopped launch asked"], Lifecycle::Running, 1, 1);
+        check(&["created launch"], Lifecycle::Starting, 1, 0);
+        check(&["replacing update", "started launch"], Lifecycle::Running, 2, 1);
+        check(&["stopped launch stop asked"], Lifecycle::Stopped, 0, 0);
+        check(&["created launch parked"], Lifecycle::Stopped, 0, 0);
+        check(&["a-new-word launch"], Lifecycle::Unknown, 1, 0);
+    }
+
+    #[test]
+    fn what_died_has_failed_until_it_is_told_to_rest() {
+        check(&["stopped launch start died"], Lifecycle::Failed, 1, 0);
+        check(&["stopped launch start died parked"], Lifecycle::Stopped, 0, 0);
+        check(&["stopped launch start died stop"], Lifecycle::Stopped, 0, 0);
+        check(&["starting launch start died"], Lifecycle::Failed, 1, 0);
+        check(&["starting launch start died start"], Lifecycle::Starting, 1, 0);
+        check(&["failed launch"], Lifecycle::Failed, 1, 0);
+    }
+
+    #[test]
+    fn what_is_being_stopped_still_runs() {
+        check(&["stopping launch stop"], Lifecycle::Running, 1, 1);
+    }
+
+    #[test]
+    fn an_app_without_machines_is_no_placement() {
+        assert_eq!(seen(&ServiceName::new("api").unwrap(), "linkflow-api", &[]), None);
+    }
+
+    /// Follows a machine that is wanted to run, or (`replicas` 0) to rest.
+    #[track_caller]
+    fn follow(words: &str, replicas: u32, expected: &str) {
+        let clock = std::sync::Arc::new(linkflow_model::clock::SystemClock::start());
+        let settling = Settling::new(clock);
+        let aim = Aim { fingerprint: "f".to_owned(), replicas, machines: vec!["m".to_owned()] };
+        let said = match progress(&machine(words), &aim, &settling) {
+            Progress::Done => "done".to_owned(),
+            Progress::Under { said } => format!("under: {said}"),
+            Progress::Failed { why } => format!("failed: {why}"),
+        };
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn a_deploy_is_done_when_checks_pass_and_failed_when_the_process_died() {
+        follow("started checked passing launch", 1, "done");
+        follow("started checked launch", 1, "under: started");
+        follow("started checked critical update", 1, "under: started, c critical");
+        follow("started checked critical update start died", 1, "failed: its process ended with exit code 1");
+        follow("starting update asked", 1, "under: starting");
+        follow("replacing launch start update died", 1, "under: replacing");
+        follow("stopped update start died", 1, "failed: its process ended with exit code 1");
+        follow("destroyed", 1, "failed: machine m was destroyed");
+    }
+
+    #[test]
+    fn without_checks_running_for_an_instant_is_not_enough() {
+        follow("started launch", 1, "under: started");
+    }
+
+    #[test]
+    fn a_rest_is_reached_when_the_machine_has_stopped() {
+        follow("stopping update stop", 0, "under: stopping");
+        follow("stopped update stop asked", 0, "done");
+    }
+
+    #[test]
+    fn an_aim_is_read_as_it_was_written() {
+        let aim = Aim { fingerprint: "f".to_owned(), replicas: 2, machines: vec!["a".to_owned(), "b".to_owned()] };
+        assert_eq!(Aim::read(&aim.write()), Some(aim));
+        assert_eq!(Aim::read("f 2"), None);
+    }
+}

@@ -88,6 +88,12 @@ pub(super) struct Event {
     pub(super) request: Option<EventRequest>,
 }
 
+impl Event {
+    fn exit(&self) -> Option<&Exit> {
+        self.request.as_ref()?.exit_event.as_ref()
+    }
+}
+
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct EventRequest {
     #[serde(default)]
@@ -239,17 +245,20 @@ impl Machine {
     pub(super) fn death(&self) -> Option<&Exit> {
         let mut events: Vec<&Event> = self.events.iter().flatten().collect();
         events.sort_by_key(|event| std::cmp::Reverse(event.timestamp));
-        for event in events {
-            let exit = event.request.as_ref().and_then(|request| request.exit_event.as_ref());
-            match (event.kind.as_str(), exit) {
+        let mut events = events.into_iter();
+        let died = loop {
+            let event = events.next()?;
+            match (event.kind.as_str(), event.exit()) {
                 (_, Some(exit)) if exit.requested_stop => return None,
-                (_, Some(exit)) => return Some(exit),
-                ("launch" | "update", _) => return None,
-                ("start" | "stop" | "suspend" | "restart", _) if event.source == "user" => return None,
+                (_, Some(exit)) => break exit,
+                ("launch" | "update", None) => return None,
+                ("start" | "stop" | "suspend" | "restart", None) if event.source == "user" => return None,
                 _ => {}
             }
-        }
-        None
+        };
+        // An end that no start came before is the end of what ran before the update.
+        let before = events.find(|event| matches!(event.kind.as_str(), "launch" | "update" | "start"));
+        before.is_none_or(|event| event.kind == "start").then_some(died)
     }
 
     /// A text that changes whenever its process was started anew.

@@ -7,7 +7,7 @@ use linkflow_model::{Definition, EnvValue, Fault, FaultKind, ServiceKind, Servic
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
-use super::{GrpcEntrance, Railway};
+use super::Railway;
 use super::graphql::Operation;
 use super::placement::{Aim, BEFORE, NONE, Placement, RESTING};
 use super::scope::Scope;
@@ -151,7 +151,7 @@ impl Railway {
             .collect();
         let settings = settings(wanted);
         let settings_differ = !is_set(&placement.instance, wanted);
-        let proxy_lacks = self.needs_proxy(placement, wanted);
+        let proxy_lacks = needs_proxy(placement, wanted);
         let is_new = placement.latest().is_none() && placement.instance.source.is_none();
         let changed = !differing.is_empty() || settings_differ || proxy_lacks;
         if !changed {
@@ -243,16 +243,11 @@ impl Railway {
             json!({ "input": input })
         };
         let about = wanted.service.as_str();
-        if self.needs_proxy(placement, wanted) {
+        if needs_proxy(placement, wanted) {
             let input = place(json!({ "applicationPort": wanted.port }));
             return self.write("create a TCP proxy for", about, CREATE_PROXY, input).await;
         }
-        let by_domain = match wanted.kind {
-            ServiceKind::Web => true,
-            ServiceKind::Grpc => self.settings.grpc == GrpcEntrance::Domain,
-            ServiceKind::Worker => false,
-        };
-        if !by_domain {
+        if wanted.kind != ServiceKind::Web {
             return Ok(());
         }
         match placement.instance.domains.service_domains.first() {
@@ -270,14 +265,6 @@ impl Railway {
             }
             Some(_) => Ok(()),
         }
-    }
-
-    /// Whether a TCP proxy has to be made. One that is made is active from the next deploy on.
-    fn needs_proxy(&self, placement: &Placement, wanted: &Definition) -> bool {
-        let leads_there = |port: u16| placement.proxies.iter().any(|p| p.application_port == port);
-        wanted.kind == ServiceKind::Grpc
-            && self.settings.grpc == GrpcEntrance::TcpProxy
-            && wanted.port.is_some_and(|port| !leads_there(port))
     }
 
     /// Deploys what is configured, and tells the deployment's id.
@@ -346,6 +333,12 @@ fn goes_on(placement: &Placement) -> bool {
         && placement.latest().is_some_and(|run| {
             run.is_under_way() || (run.is_live() && matches!(run.status.as_str(), "SUCCESS" | "SLEEPING"))
         })
+}
+
+/// Whether a TCP proxy has to be made. One that is made is active from the next deploy on.
+fn needs_proxy(placement: &Placement, wanted: &Definition) -> bool {
+    let leads_there = |port: u16| placement.proxies.iter().any(|p| p.application_port == port);
+    wanted.kind == ServiceKind::Grpc && wanted.port.is_some_and(|port| !leads_there(port))
 }
 
 /// Every variable that `wanted` asks for.

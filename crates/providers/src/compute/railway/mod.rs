@@ -58,18 +58,6 @@ pub struct Settings {
     pub api: Option<String>,
     /// The plan, which sets the request limits.
     pub plan: Plan,
-    /// How gRPC services are reached.
-    pub grpc: GrpcEntrance,
-}
-
-/// The ways into a service that speaks gRPC.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum GrpcEntrance {
-    /// A TCP proxy, which passes HTTP/2 as it is, without TLS.
-    #[default]
-    TcpProxy,
-    /// The generated domain. Only where the ingress speaks HTTP/2 to the service too.
-    Domain,
 }
 
 /// The sorts of tokens.
@@ -132,13 +120,14 @@ pub(super) fn open(
             value: settings.token.clone(),
         },
     };
+    let plan = settings.plan;
     let api = kit.vendor(Account {
         provider: provider.clone(),
         spec: "railway",
         production: API.to_owned(),
         base: settings.api.as_deref().unwrap_or(API).trim_end_matches('/').to_owned(),
         auth: Some(auth),
-        limiter: settings.plan.limits(),
+        limits: Box::new(move || plan.limits()),
         judge: graphql::own_judgement,
         hide: graphql::hide_variables,
     });

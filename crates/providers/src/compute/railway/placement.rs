@@ -257,3 +257,128 @@ fn going(run: &Run, checked: bool, settling: &Settling) -> Progress {
     }
     Progress::Under { said: run.said() }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A deployment from words: `ID:STATUS`, then the statuses of its instances, and `stopped`.
+    fn run(words: &str) -> Value {
+        let mut words = words.split(' ');
+        let (id, status) = words.next().unwrap().split_once(':').unwrap();
+        let rest: Vec<&str> = words.collect();
+        let instances = rest.iter().filter(|w| **w != "stopped").map(|w| json!({ "status": w }));
+        json!({
+            "id": id, "status": status, "deploymentStopped": rest.contains(&"stopped"), "meta": null,
+            "instances": instances.collect::<Vec<_>>(),
+        })
+    }
+
+    /// A placement whose configuration was written after deployment `before`; the latest deployment first.
+    fn placement(before: &str, runs: &[&str]) -> Placement {
+        let image = format!("ghcr.io/a/b@sha256:{}", "0".repeat(64));
+        let instance = json!({
+            "serviceId": "s", "serviceName": "api", "numReplicas": 1, "source": { "image": image },
+            "domains": { "serviceDomains": [] },
+            "latestDeployment": runs.first().map(|words| run(words)),
+            "activeDeployments": runs.iter().map(|words| run(words)).collect::<Vec<_>>(),
+        });
+        let mut variables = BTreeMap::new();
+        for (name, text) in [
+            ("LINKFLOW_STACK", "linkflow"),
+            ("LINKFLOW_SERVICE", "api"),
+            ("LINKFLOW_FINGERPRINT", "new"),
+            (BEFORE, before),
+        ] {
+            variables.insert(name.to_owned(), text.to_owned());
+        }
+        let instance = serde_json::from_value(instance).unwrap();
+        Placement { instance, variables, proxies: Vec::new() }
+    }
+
+    #[track_caller]
+    fn check(before: &str, runs: &[&str], expected: Lifecycle, running: u32, fingerprint: &str) {
+        let seen = placement(before, runs).seen(ServiceName::new("api").unwrap());
+        let known = seen.fingerprint.map_or("?".to_owned(), |f| f.0);
+        assert_eq!((seen.lifecycle, seen.running, known.as_str()), (expected, running, fingerprint), "{}", seen.said);
+    }
+
+    #[test]
+    fn the_latest_deployment_tells_how_it_stands() {
+        check("none", &[], Lifecycle::Stopped, 0, "new");
+        check("none", &["1:QUEUED"], Lifecycle::Starting, 0, "new");
+        check("none", &["1:DEPLOYING RUNNING"], Lifecycle::Starting, 1, "new");
+        check("none", &["1:SUCCESS RUNNING"], Lifecycle::Running, 1, "new");
+        check("none", &["1:SUCCESS STOPPED stopped"], Lifecycle::Stopped, 0, "new");
+        check("none", &["1:SUCCESS CRASHED"], Lifecycle::Failed, 0, "new");
+        check("none", &["1:CRASHED RESTARTING"], Lifecycle::Failed, 0, "new");
+        check("none", &["1:FAILED"], Lifecycle::Failed, 0, "new");
+        check("none", &["1:REMOVED"], Lifecycle::Stopped, 0, "new");
+        check("none", &["1:REMOVING REMOVING"], Lifecycle::Running, 1, "new");
+        check("none", &["1:A_NEW_WORD"], Lifecycle::Unknown, 0, "new");
+    }
+
+    #[test]
+    fn while_a_new_one_comes_the_old_one_is_what_runs() {
+        check("1", &["2:DEPLOYING", "1:SUCCESS RUNNING"], Lifecycle::Running, 1, "?");
+        check("1", &["2:FAILED", "1:SUCCESS RUNNING"], Lifecycle::Running, 1, "?");
+        check("1", &["2:SUCCESS RUNNING", "1:REMOVING REMOVING"], Lifecycle::Running, 2, "new");
+    }
+
+    #[test]
+    fn a_configuration_that_was_not_deployed_is_not_what_runs() {
+        check("1", &["1:SUCCESS RUNNING"], Lifecycle::Running, 1, "?");
+        assert!(!placement("1", &["1:SUCCESS RUNNING"]).is_config_deployed());
+        assert!(placement("1", &["2:QUEUED"]).is_config_deployed());
+        assert!(!placement("none", &[]).is_config_deployed());
+    }
+
+    #[test]
+    fn a_failed_one_that_was_told_to_rest_is_stopped() {
+        let mut failed = placement("none", &["1:FAILED"]);
+        failed.variables.insert(RESTING.to_owned(), "1".to_owned());
+        assert!(failed.is_at_rest());
+        failed.variables.insert(RESTING.to_owned(), "0".to_owned());
+        assert!(!failed.is_at_rest(), "that was another deployment");
+    }
+
+    #[test]
+    fn another_stack_is_not_ours() {
+        let stack = |name: &str| StackName::new(name).unwrap();
+        assert_eq!(placement("none", &[]).service(&stack("other")), None);
+        assert_eq!(placement("none", &[]).service(&stack("linkflow")).unwrap().as_str(), "api");
+    }
+
+    #[track_caller]
+    fn follow(aim: &str, runs: &[&str], expected: &str) {
+        let clock = std::sync::Arc::new(linkflow_model::clock::SystemClock::start());
+        let runs: Vec<Run> = runs.iter().map(|w| serde_json::from_value(run(w)).unwrap()).collect();
+        let said = match progress(&Aim::read(aim).unwrap(), &runs, &Settling::new(clock)) {
+            Progress::Done => "done".to_owned(),
+            Progress::Under { said } => format!("under: {said}"),
+            Progress::Failed { why } => format!("failed: {why}"),
+        };
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn a_deploy_is_followed_by_its_own_status() {
+        follow("checked 1", &["1:DEPLOYING CREATED"], "under: DEPLOYING");
+        follow("checked 1", &["1:SUCCESS RUNNING"], "done");
+        follow("unchecked 1", &["1:SUCCESS RUNNING"], "under: SUCCESS");
+        follow("unchecked 1", &["1:SUCCESS RESTARTING"], "failed: SUCCESS: its process ended");
+        follow("checked 1", &["1:FAILED"], "failed: FAILED: it did not start, or its health check did not pass");
+        follow("checked 1", &["1:SUCCESS stopped"], "failed: SUCCESS, stopped: it was stopped");
+        follow("checked 1", &[], "failed: the deployment is gone");
+        follow("checked 1", &["1:SLEEPING"], "done");
+    }
+
+    #[test]
+    fn a_stop_is_reached_when_nothing_lives() {
+        follow("stop 1", &["1:SUCCESS REMOVING"], "under: SUCCESS");
+        follow("stop 1", &["1:SUCCESS STOPPED stopped"], "done");
+        follow("stop", &[], "done");
+    }
+}

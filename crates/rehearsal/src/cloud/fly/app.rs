@@ -295,10 +295,8 @@ impl Fly {
     }
 }
 
-/// What the vendor says when the trial is over and there is no way to be paid.
+/// What the vendor says when the trial is over and there is no way to be paid. The words are the vendor's; the status
+/// of this refusal is published nowhere.
 pub(super) fn unpaid() -> Refused {
-    refusal(
-        422,
-        "We need your payment information to continue! Add a credit card or buy credit: https://fly.io/dashboard/rehearsal/billing",
-    )
+    refusal(403, "trial has ended, please add a credit card by visiting https://fly.io/trial")
 }

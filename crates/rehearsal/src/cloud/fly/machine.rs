@@ -61,6 +61,8 @@ pub(super) struct Inner {
     /// When, and what, oldest first.
     events: Vec<(Timestamp, Value)>,
     checks: Vec<(Check, &'static str, String, String)>,
+    /// Since when what runs is on its way out: from then on its end is what was asked for.
+    outgoing_since: Option<Timestamp>,
     /// Whether nobody has waited for it yet.
     pub(super) unawaited: bool,
 }
@@ -97,6 +99,7 @@ impl Machine {
             lease: None,
             events: Vec::new(),
             checks: Vec::new(),
+            outgoing_since: None,
             unawaited: true,
         };
         let machine = Self {
@@ -197,6 +200,12 @@ impl Machine {
     /// Runs what is configured now, in place of what runs.
     pub(super) fn launch(self: &Arc<Self>, site: &Arc<Site>, moving: &'static str) {
         let round = self.begin(Wanted::Running, moving);
+        let crashing =
+            |p: &Arc<Process>| matches!(p.status().phase, Phase::BackingOff | Phase::Dead);
+        if let Some(process) = self.process().filter(crashing) {
+            // Nothing runs, and what comes next is not that.
+            process.stop(Duration::ZERO);
+        }
         let (machine, site) = (Arc::clone(self), Arc::clone(site));
         site.tasks.clone().start(async move {
             site.get_unstuck(machine.service().as_ref()).await;
@@ -292,11 +301,11 @@ impl Machine {
         process.stop(grace);
         process.until(|s| s.pid.is_none()).await;
         let mut inner = self.lock();
-        let ends: Vec<_> =
-            process.status().exits.iter().map(|exit| (exit.at, exit_event(exit))).collect();
+        let ends = inner.ends(&process);
         inner.events.extend(ends);
         inner.events.sort_by_key(|(at, _)| *at);
         inner.process = None;
+        inner.outgoing_since = None;
         inner.checks.clear();
     }
 
@@ -368,6 +377,7 @@ impl Machine {
         secrets: BTreeMap<String, String>,
     ) {
         let mut inner = self.lock();
+        inner.outgoing_since = Some(site.clock.wall());
         inner.version = site.dice.ulid();
         let version = (inner.version.clone(), config.value().clone());
         inner.versions.push(version);
@@ -461,9 +471,8 @@ impl Machine {
     /// What happened, newest first.
     pub(super) fn events(&self) -> Vec<Value> {
         let inner = self.lock();
-        let exits = inner.process.as_ref().map(|p| p.status().exits).unwrap_or_default();
-        let exits = exits.iter().map(|exit| (exit.at, exit_event(exit)));
-        let mut all: Vec<(Timestamp, Value)> = inner.events.iter().cloned().chain(exits).collect();
+        let ends = inner.process.as_ref().map(|process| inner.ends(process)).unwrap_or_default();
+        let mut all: Vec<(Timestamp, Value)> = inner.events.iter().cloned().chain(ends).collect();
         all.sort_by_key(|(at, _)| *at);
         all.into_iter().rev().map(|(_, event)| event).collect()
     }
@@ -479,6 +488,17 @@ impl Machine {
     /// Its process, if it has one.
     pub(super) fn process(&self) -> Option<Arc<Process>> {
         self.lock().process.clone()
+    }
+}
+
+impl Inner {
+    /// How `process` ended, each time.
+    fn ends(&self, process: &Process) -> Vec<(Timestamp, Value)> {
+        let event = |mut exit: Exit| {
+            exit.requested |= self.outgoing_since.is_some_and(|since| exit.at >= since);
+            (exit.at, exit_event(&exit))
+        };
+        process.status().exits.into_iter().map(event).collect()
     }
 }
 

@@ -119,7 +119,9 @@ impl Fly {
         let Some(image) = self.site.pull(service.as_ref(), &reference, before) else {
             return Err(refusal(
                 400,
-                &format!("failed to get manifest {reference}: request failed: not found"),
+                &format!(
+                    "failed to get manifest {reference}: request failed: not found [http 404]"
+                ),
             ));
         };
         if let Some(region) = body.get("region").and_then(Value::as_str)

@@ -177,13 +177,14 @@ impl Deployment {
         inner.succeeded |= status == "SUCCESS";
     }
 
-    /// Goes on to `status`, unless it was removed meanwhile.
+    /// Goes on to `status`, unless it was removed meanwhile, or stopped before it served.
     fn advance(&self, site: &Site, status: &'static str) -> bool {
-        let over = self.is_over();
-        if !over {
-            self.set(site, status);
+        if self.is_over() {
+            return false;
         }
-        !over
+        let stopped = self.lock().stopped;
+        self.set(site, if stopped { "REMOVED" } else { status });
+        !stopped
     }
 
     /// Drives it until it serves or has failed. `before` is what ran until now.
@@ -204,7 +205,7 @@ impl Deployment {
         }
         site.get_unstuck(service.as_ref()).await;
         site.dawdle(30, 150).await;
-        if self.is_over() {
+        if !self.advance(site, "DEPLOYING") {
             return;
         }
         if let Err(error) = self.launch(site, image) {
@@ -263,6 +264,8 @@ impl Deployment {
     pub(super) fn port(&self) -> Option<u16> {
         let told = self.env.get("PORT").and_then(|port| port.parse().ok());
         let target = self.snapshot.domains().find_map(|row| row["targetPort"].as_u64());
+        let proxy = self.snapshot.proxies.iter().find_map(|row| row["applicationPort"].as_u64());
+        let target = target.or(proxy);
         let reached = self.snapshot.text("healthcheckPath").is_some()
             || self.snapshot.domains().next().is_some();
         told.or_else(|| target.and_then(|port| u16::try_from(port).ok()))
@@ -278,7 +281,7 @@ impl Deployment {
         let processes = self.processes();
         loop {
             sleep(LOOK_EVERY).await;
-            if self.is_over() {
+            if self.is_over() || self.lock().stopped {
                 return "REMOVED";
             }
             let phases: Vec<Phase> =

@@ -225,10 +225,13 @@ impl Vendor for Railway {
     fn route(&self, host: &str) -> Route {
         let stock = self.stock();
         let held = stock.instances.iter().find_map(|(key, instance)| {
-            let row = instance.domains().find(|row| row["domain"] == host)?;
-            Some((key, row["targetPort"].as_u64()))
+            let domain = instance.domains().find(|row| row["domain"] == host);
+            let proxy = || instance.proxies.iter().find(|row| row["id"] == host);
+            domain
+                .map(|row| (key, &row["targetPort"], false))
+                .or_else(|| proxy().map(|row| (key, &row["applicationPort"], true)))
         });
-        let Some(((service, environment), port)) = held else { return Route::Unknown };
+        let Some(((service, environment), port, is_proxy)) = held else { return Route::Unknown };
         let mut of = stock.deployments_of(service, environment);
         // The newest that came up serves, until a newer one does.
         let serving = of.find(|d| d.succeeded() && !d.is_over());
@@ -236,17 +239,18 @@ impl Vendor for Railway {
             let newest = stock.deployments_of(service, environment).next();
             return Route::Idle(newest.and_then(|d| d.about()));
         };
+        let known = !is_proxy || deployment.snapshot.proxies.iter().any(|row| row["id"] == host);
         let processes = deployment.processes();
         let processes: Vec<&Arc<Process>> = processes.iter().map(|(_, process)| process).collect();
-        let Some(chosen) = self.site.take_turn(&processes) else {
-            return Route::Idle(deployment.about());
-        };
-        let reaches = port.is_none_or(|port| deployment.port().map(u64::from) == Some(port));
+        let chosen = self.site.take_turn(&processes).filter(|_| known);
+        let Some(chosen) = chosen else { return Route::Idle(deployment.about()) };
+        let reaches = port.is_null() || deployment.port().map(u64::from) == port.as_u64();
         Route::To(Target {
             service: deployment.about(),
             address: reaches.then_some(chosen.address),
             health: deployment.snapshot.text("healthcheckPath").map(str::to_owned),
-            http2: true,
+            // The vendor's HTTP ingress promises HTTP/1.1 to apps and no more; a proxy passes what comes.
+            http2: is_proxy,
         })
     }
 

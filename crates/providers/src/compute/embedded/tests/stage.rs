@@ -55,13 +55,19 @@ pub(super) struct Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        let held = provider(self.folder.path(), self.clock.clone());
-        for service in held.keeper.home.services().unwrap() {
-            let state = held.keeper.home.load(&service).ok().flatten();
-            for instance in state.into_iter().flat_map(|state| state.instances) {
-                if let Life::Up(running) = instance.life {
+        let keeper = provider(self.folder.path(), self.clock.clone()).keeper;
+        let delete = |held: &mut Option<State>| {
+            for instance in held.iter().flat_map(|state| &state.instances) {
+                if let Life::Up(running) = &instance.life {
                     process::kill_left_behind(&running.token);
                 }
+            }
+            held.iter_mut().for_each(|state| state.deleting = true);
+            Ok(())
+        };
+        for service in keeper.home.services().unwrap() {
+            while !matches!(keeper.visit(&service, delete), Ok((_, None)) | Err(_)) {
+                std::thread::sleep(Duration::from_millis(2));
             }
         }
     }
@@ -69,6 +75,15 @@ impl Drop for Stage {
 
 pub(super) fn stage() -> Stage {
     Stage { folder: tempfile::tempdir().unwrap(), clock: Hand::at(1_000_000) }
+}
+
+/// A port that nobody has and that Linux gives to nobody who does not ask for it.
+pub(super) fn free_port() -> u16 {
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    let begin = u64::from(std::process::id()) * 7 + ASKED.fetch_add(1, Ordering::Relaxed);
+    let ports = (begin..).map(|number| u16::try_from(30_000 + number % 2_000).unwrap());
+    let is_free = |port: &u16| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    ports.take(2_000).find(is_free).unwrap()
 }
 
 /// What `linkflow` knows of a new process over `folder`. The image `sh` runs the script in `SCRIPT`; `listen` is this
@@ -102,9 +117,9 @@ fn child_that_listens() {
     let Some(port) = std::env::var_os("PORT") else { return };
     let port: u16 = port.to_str().unwrap().parse().unwrap();
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
-    for stream in listener.incoming() {
-        drop(stream);
-    }
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    // A test that fails leaves nothing that stays for long.
+    std::thread::sleep(Duration::from_secs(60));
 }
 
 /// A service that listens nowhere and runs `script`.
@@ -123,7 +138,7 @@ pub(super) fn worker(script: &str) -> Definition {
         env_gone: Vec::new(),
         replicas: 1,
         size: Size::default(),
-        fingerprint: Fingerprint("f1".to_owned()),
+        fingerprint: Fingerprint(format!("fingerprint of {script}")),
     }
 }
 

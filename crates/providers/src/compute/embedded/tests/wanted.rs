@@ -15,7 +15,7 @@ async fn a_deploy_is_done_when_the_port_accepts() {
     let seen = seen(&embedded).await;
     assert_eq!((seen.lifecycle, seen.running, seen.replicas), (Lifecycle::Running, 1, 1));
     assert_eq!(seen.release, Some(ReleaseId(1)));
-    assert_eq!(seen.fingerprint, Some(Fingerprint("f1".to_owned())));
+    assert_eq!(seen.fingerprint, Some(web("api", 0).fingerprint));
     assert_eq!(seen.digest, Some(image("acme/listen").digest));
     let address = seen.address.unwrap();
     let accepted = TcpStream::connect(address.strip_prefix("http://").unwrap()).await;
@@ -58,7 +58,11 @@ async fn a_deploy_asked_for_twice_changes_nothing() {
     let first = embedded.deploy(&worker("exec sleep 60")).await.unwrap();
     let pid = pids(&embedded);
     let second = embedded.deploy(&worker("exec sleep 60")).await.unwrap();
-    assert_eq!((second, pids(&embedded)), (first.clone(), pid));
+    assert_eq!((second, pids(&embedded)), (first.clone(), pid.clone()));
+    // Nor does another release that wants the same.
+    let again = Definition { release: ReleaseId(2), ..worker("exec sleep 60") };
+    let third = embedded.deploy(&again).await.unwrap();
+    assert_eq!((third, pids(&embedded)), (first.clone(), pid));
     assert_eq!(outcome(&embedded, &first).await, Progress::Done);
 }
 
@@ -132,7 +136,6 @@ async fn what_is_deleted_leaves_no_process_and_no_file() {
     let deployment = embedded.deploy(&worker("echo hello; exec sleep 60")).await.unwrap();
     let token = runnings(&embedded).remove(0).token;
     embedded.delete(&service("api")).await.unwrap();
-    until(&embedded, "it is gone", || embedded.keeper.home.services().unwrap().is_empty()).await;
     assert!(!process::left_behind(&token));
     let mut left: Vec<_> = std::fs::read_dir(stage.folder.path().join("shop/here"))
         .unwrap()
@@ -157,7 +160,7 @@ async fn what_is_deleted_leaves_no_process_and_no_file() {
 async fn services_that_ask_for_one_port_each_get_their_own_and_keep_it() {
     let stage = stage();
     let embedded = provider(stage.folder.path(), stage.clock.clone());
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = free_port();
     let one = embedded.deploy(&web("one", free)).await.unwrap();
     let two = embedded.deploy(&web("two", free)).await.unwrap();
     for deployment in [&one, &two] {
@@ -170,10 +173,30 @@ async fn services_that_ask_for_one_port_each_get_their_own_and_keep_it() {
     let first = addresses().await;
     assert_eq!(first[0], format!("http://127.0.0.1:{free}"));
     assert_ne!(first[1], first[0]);
-    let again = Definition { release: ReleaseId(2), ..web("two", free) };
+    let fingerprint = Fingerprint("another".to_owned());
+    let again = Definition { release: ReleaseId(2), fingerprint, ..web("two", free) };
     let again = embedded.deploy(&again).await.unwrap();
     assert_eq!(outcome(&embedded, &again).await, Progress::Done);
     assert_eq!(addresses().await, first);
+}
+
+#[tokio::test]
+async fn services_that_start_at_once_never_get_the_same_port() {
+    let stage = stage();
+    let embedded = Arc::new(provider(stage.folder.path(), stage.clock.clone()));
+    let free = free_port();
+    let mut deploying = JoinSet::new();
+    for number in 0..8 {
+        let embedded = Arc::clone(&embedded);
+        let name = service(&format!("s-{number}"));
+        let wanted = Definition { service: name, port: Some(free), ..worker("exec sleep 60") };
+        deploying.spawn(async move { embedded.deploy(&wanted).await.map(drop) });
+    }
+    assert!(deploying.join_all().await.iter().all(Result::is_ok));
+    let mut ports = embedded.keeper.home.ports().unwrap();
+    ports.sort_unstable();
+    ports.dedup();
+    assert_eq!((ports.len(), ports.contains(&free)), (8, true));
 }
 
 #[tokio::test]

@@ -77,3 +77,61 @@ fn printed_and_parsed_again_it_is_the_same() {
         assert_eq!(sound(&printed, None), config, "{printed}");
     }
 }
+
+#[test]
+fn the_least_that_runs_needs_no_account() {
+    let config =
+        sound("[stack]\nname = \"shop\"\n[services.api]\nimage = \"shop:1\"\nport = 80\n", None);
+    let spec = config.services().remove(0);
+    assert_eq!(spec.runs_on, [linkflow_model::ProviderName::new("embedded").unwrap()]);
+    assert_eq!((spec.health.as_deref(), spec.replicas, spec.size.memory_mb), (Some("/"), 1, 256));
+    assert_eq!(config.compute().len(), 1);
+    assert_eq!(config.to_toml().lines().count(), 6, "what is as usual is not printed");
+}
+
+#[test]
+fn one_machine_may_hold_a_copy_of_everything() {
+    let providers = ["cockroachdb", "neon", "supabase", "upstash", "resend", "brevo"];
+    let providers: String =
+        providers.iter().map(|p| format!("[providers.{p}]\nkind = \"{p}\"\n")).collect();
+    sound(
+        &format!(
+            r#"
+[stack]
+name = "linkflow"
+domain = "example.com"
+
+{providers}
+[providers.hetzner]
+kind = "server"
+address = "2001:db8::7"
+last_resort = true
+
+[services.timer]
+image = "ghcr.io/acme/linkflow/engine-timer"
+kind = "worker"
+exclusive = true
+runs_on = ["hetzner"]
+env = {{ DATABASE_URL = "${{database.main.url}}", REDIS_URL = "${{cache.main.url}}" }}
+
+[databases.main]
+primary = {{ on = "cockroachdb", url = "${{secret.COCKROACH_URL}}" }}
+copies = [
+  {{ on = "neon", url = "${{secret.NEON_URL}}", every = "1m" }},
+  {{ on = "supabase", url = "${{secret.SUPABASE_URL}}", every = "1h" }},
+  {{ on = "hetzner", url = "${{secret.HETZNER_PG}}", every = "1m" }},
+]
+promote = "auto"
+
+[caches.main]
+primary = {{ on = "upstash", url = "${{secret.UPSTASH_URL}}" }}
+fallbacks = [{{ on = "hetzner", url = "${{secret.HETZNER_REDIS}}" }}]
+
+[mail]
+from = "LinkFlow <noreply@example.com>"
+via = ["resend", "brevo"]
+"#
+        ),
+        None,
+    );
+}

@@ -37,6 +37,9 @@ use wire::{Instance, LogsAnswer, LookAnswer, Run};
 /// The vendor's address.
 const API: &str = "https://backboard.railway.com/graphql/v2";
 
+/// Asking how a deploy goes.
+const FOLLOW: &str = "follow deployment";
+
 /// Most lines of a log that the API gives.
 const MOST_LINES: usize = 5_000;
 
@@ -91,6 +94,15 @@ impl Plan {
         }
     }
 
+    /// How often one deploy is asked about. Whoever waits for it asks more often than an hour's requests allow.
+    fn follow_every(self) -> Duration {
+        Duration::from_millis(match self {
+            Self::Free => 5_000,
+            Self::Hobby => 1_000,
+            Self::Pro => 250,
+        })
+    }
+
     fn limits(self) -> Limiter {
         let (hourly, each_second) = self.rates();
         let rule = |window: Duration, count: u32| Rule {
@@ -101,8 +113,9 @@ impl Plan {
         let rules = vec![
             rule(Duration::from_secs(3_600), hourly),
             rule(Duration::from_secs(1), each_second),
+            Rule { scope: LimitScope::Action(FOLLOW), every: self.follow_every(), burst: 3 },
         ];
-        Limiter::new(rules, Duration::from_secs(5))
+        Limiter::new(rules, Duration::from_secs(6))
     }
 }
 
@@ -260,8 +273,8 @@ impl Railway {
             ids.iter().enumerate().map(|(n, id)| (format!("d{n}"), json!(id))).collect();
         let mut answer: std::collections::BTreeMap<String, Run> = self
             .query(Operation {
-                action: "follow",
-                about: "a deployment",
+                action: FOLLOW,
+                about: ids.first().copied().unwrap_or_default(),
                 text: &text,
                 variables: Value::Object(variables),
             })

@@ -1,14 +1,14 @@
 //! How a release gets out: what differs, and in which order, so that a bad one meets no visitor.
 
 use alloc::borrow::ToOwned as _;
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
 use linkflow_model::{
     Action, Change, Digest, Fingerprint, Health, Lifecycle, Plan, ProviderName, ReleaseId,
-    ServiceName, ServiceSpec, ServiceView, Stage, Step, World,
+    ServiceName, ServiceRelease, ServiceSpec, ServiceView, Stage, Step, World,
 };
 
 /// What one placement ought to be.
@@ -75,7 +75,7 @@ fn one_service(rows: &[&Wanted<'_>], view: &ServiceView, stages: &mut Stages) {
             }
             stages.home.push(step);
         }
-        return;
+        return settle(spec, home, view, stages);
     }
     let mut spares = spares.into_iter();
     let ready = rows.iter().find(|row| Some(row.provider) != home && is_ready(row, view));
@@ -98,6 +98,20 @@ fn one_service(rows: &[&Wanted<'_>], view: &ServiceView, stages: &mut Stages) {
             stages.back.push(plain(back, "it is updated"));
         }
         stages.home.push(step);
+    }
+    settle(spec, home, view, stages);
+}
+
+/// Gives a service that serves nowhere yet its place, once that is deployed.
+fn settle(
+    spec: &ServiceSpec,
+    home: Option<&ProviderName>,
+    view: &ServiceView,
+    stages: &mut Stages,
+) {
+    if let (None, Some(home)) = (&view.active, home) {
+        let action = Action::Activate { service: spec.name.clone(), provider: home.clone() };
+        stages.back.push(plain(action, "it is the most preferred"));
     }
 }
 
@@ -153,22 +167,38 @@ fn difference(row: &Wanted<'_>, home: Option<&ProviderName>, view: &ServiceView)
     Some(plain(Action::Scale { service, provider, replicas }, why))
 }
 
-/// Puts `back` in place again wherever a failed rollout has touched something. The serving places come first.
-pub fn rollback(touched: &[(ServiceName, ProviderName, u32)], back: ReleaseId) -> Plan {
-    let steps = touched.iter().map(|(service, provider, replicas)| {
-        let action = Action::Deploy {
-            service: service.clone(),
-            provider: provider.clone(),
-            release: back,
-            replicas: *replicas,
-        };
-        plain(action, &format!("the new release did not pass its gate; {back} did"))
-    });
-    let stage = Stage { name: "rollback".to_owned(), steps: steps.collect() };
-    Plan {
-        stages: if stage.steps.is_empty() { Vec::new() } else { Vec::from([stage]) },
-        held: Vec::new(),
+/// What differs between two releases of a service, field by field. Environment values are shown as written, with their
+/// references not followed, so that no secret appears.
+pub fn differences(before: Option<&ServiceRelease>, now: &ServiceRelease) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let mut field = |name: &str, from: Option<String>, to: Option<String>| {
+        if from != to {
+            changes.push(Change { field: name.to_owned(), from, to });
+        }
+    };
+    let say = |release: &ServiceRelease| {
+        let spec = &release.spec;
+        [
+            ("image", Some(release.image.to_string())),
+            ("command", spec.command.as_ref().map(|words| words.join(" "))),
+            ("port", spec.port.map(|port| port.to_string())),
+            ("health", spec.health.clone()),
+            ("cpu", Some(format!("{} milli", spec.size.cpu_milli))),
+            ("memory", Some(format!("{} MiB", spec.size.memory_mb))),
+        ]
+    };
+    let empty = ["image", "command", "port", "health", "cpu", "memory"].map(|name| (name, None));
+    let old = before.map_or(empty, say);
+    for ((name, from), (_, to)) in old.into_iter().zip(say(now)) {
+        field(name, from, to);
     }
+    let none = BTreeMap::new();
+    let held = before.map_or(&none, |release| &release.env);
+    let names: BTreeSet<&String> = held.keys().chain(now.env.keys()).collect();
+    for name in names {
+        field(&format!("env.{name}"), held.get(name).cloned(), now.env.get(name).cloned());
+    }
+    changes
 }
 
 fn plain(action: Action, why: &str) -> Step {

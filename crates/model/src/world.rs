@@ -39,8 +39,6 @@ pub struct ServiceView {
     pub active: Option<ProviderName>,
     /// Since when.
     pub active_since: Moment,
-    /// When it last had to move away from each provider, for hysteresis.
-    pub left: BTreeMap<ProviderName, Moment>,
     /// Its placements, in the order of its cascade.
     pub placements: Vec<PlacementView>,
 }

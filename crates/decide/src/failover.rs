@@ -1,15 +1,19 @@
 //! Where each service should run: away from what failed, and back when it has recovered for long enough.
 
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use linkflow_model::plan::Held;
 use linkflow_model::{
-    Action, Lifecycle, Moment, Plan, Policy, ProviderName, ServiceName, ServiceSpec, ServiceView,
-    World,
+    Action, Lifecycle, Moment, PlacementView, Plan, Policy, ProviderName, ServiceName, ServiceSpec,
+    ServiceView, World,
 };
 
 use crate::judge::{Verdict, is_cut_off, judge};
+
+#[cfg(test)]
+mod tests;
 
 /// What failover decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,6 +104,14 @@ impl Scene<'_> {
             plan.then("switch", self.activate(at), format!("it runs on {at}"));
             return self.push(decision, MoveKind::Settle, at, plan);
         }
+        if self.spec.exclusive
+            && let Some(at) = self.spec.runs_on.iter().find(|p| *p != to && !self.has_stopped(p))
+        {
+            let why = format!(
+                "it may run on {at}, which does not say that it has stopped, and it must never run twice"
+            );
+            return self.hold(decision, why);
+        }
         let mut plan = Plan::default();
         self.start(&mut plan, to);
         plan.then("switch", self.activate(to), format!("{to} is the most preferred that works"));
@@ -175,16 +187,21 @@ impl Scene<'_> {
 
     /// Providers, other than `but`, on which a worker is known to run now.
     fn running_elsewhere(&self, but: &ProviderName) -> impl Iterator<Item = &ProviderName> {
-        let fresh = |looked: Option<Moment>| {
-            looked.is_some_and(|at| self.now.since(at) <= self.policy.stale_after_ms)
-        };
-        self.view
-            .placements
-            .iter()
-            .filter(move |p| {
-                p.provider != *but && p.lifecycle == Lifecycle::Running && fresh(p.looked)
-            })
-            .map(|p| &p.provider)
+        let runs = |p: &&PlacementView| p.lifecycle == Lifecycle::Running && self.is_fresh(p);
+        let others = self.view.placements.iter().filter(move |p| p.provider != *but);
+        others.filter(runs).map(|p| &p.provider)
+    }
+
+    /// Whether `provider` says, and may be believed, that no instance runs there.
+    fn has_stopped(&self, provider: &ProviderName) -> bool {
+        self.view.on(provider).is_some_and(|p| {
+            matches!(p.lifecycle, Lifecycle::Absent | Lifecycle::Stopped) && self.is_fresh(p)
+        })
+    }
+
+    /// Whether what its provider said of a placement is recent enough to be believed.
+    fn is_fresh(&self, placement: &PlacementView) -> bool {
+        placement.looked.is_some_and(|at| self.now.since(at) <= self.policy.stale_after_ms)
     }
 
     fn judge(&self, provider: &ProviderName) -> Verdict {
@@ -231,7 +248,7 @@ impl Scene<'_> {
         Action::Activate { service: self.spec.name.clone(), provider: to.clone() }
     }
 
-    fn hold(&self, decision: &mut Decision, why: alloc::string::String) {
+    fn hold(&self, decision: &mut Decision, why: String) {
         decision.held.push(Held { service: Some(self.spec.name.clone()), why });
     }
 
@@ -241,6 +258,6 @@ impl Scene<'_> {
     }
 }
 
-fn seconds(ms: u64) -> alloc::string::String {
+fn seconds(ms: u64) -> String {
     format!("{}.{} s", ms / 1000, ms % 1000 / 100)
 }

@@ -11,6 +11,9 @@ use linkflow_model::{
     ServiceName, ServiceRelease, ServiceSpec, ServiceView, Stage, Step, World,
 };
 
+#[cfg(test)]
+mod tests;
+
 /// What one placement ought to be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted<'a> {
@@ -59,19 +62,8 @@ fn one_service(rows: &[&Wanted<'_>], view: &ServiceView, stages: &mut Stages) {
     if !spec.keeps_standby_warm() {
         stages.rollout.extend(spares.into_iter().map(|(_, step)| step));
         if let Some((row, step)) = home_step {
-            let runs = view.on(row.provider).is_some_and(|p| p.lifecycle != Lifecycle::Absent);
-            if spec.exclusive && runs {
-                let (service, provider) = (spec.name.clone(), row.provider.clone());
-                let stop = Action::Scale {
-                    service: service.clone(),
-                    provider: provider.clone(),
-                    replicas: 0,
-                };
-                stages
-                    .fence
-                    .push(plain(stop, "it must never run twice, not even while it is updated"));
-                let prove = Action::ProveStopped { service, provider };
-                stages.prove.push(plain(prove, "it must never run twice"));
+            if spec.exclusive {
+                fence(rows, row.provider, view, stages);
             }
             stages.home.push(step);
         }
@@ -100,6 +92,31 @@ fn one_service(rows: &[&Wanted<'_>], view: &ServiceView, stages: &mut Stages) {
         stages.home.push(step);
     }
     settle(spec, home, view, stages);
+}
+
+/// Stops a service that must never run twice where it is about to be updated, and has its stop proven there and
+/// wherever else it runs.
+fn fence(rows: &[&Wanted<'_>], home: &ProviderName, view: &ServiceView, stages: &mut Stages) {
+    for row in rows {
+        let Some(held) = view.on(row.provider) else { continue };
+        let (service, provider) = (row.spec.name.clone(), row.provider.clone());
+        let may_run = match held.lifecycle {
+            Lifecycle::Running | Lifecycle::Starting | Lifecycle::Failed => true,
+            Lifecycle::Stopped | Lifecycle::Unknown => provider == *home,
+            Lifecycle::Absent => false,
+        };
+        if !may_run {
+            continue;
+        }
+        if provider == *home {
+            let stop =
+                Action::Scale { service: service.clone(), provider: provider.clone(), replicas: 0 };
+            let why = "it must never run twice, not even while it is updated";
+            stages.fence.push(plain(stop, why));
+        }
+        let prove = Action::ProveStopped { service, provider };
+        stages.prove.push(plain(prove, "it must never run twice"));
+    }
 }
 
 /// Gives a service that serves nowhere yet its place, once that is deployed.

@@ -4,6 +4,9 @@ use alloc::vec::Vec;
 
 use linkflow_model::{Health, Routes, ServiceRoute, ServiceSpec, Target, World};
 
+#[cfg(test)]
+mod tests;
+
 /// The route table for `world`: the active placement in front, then those that are up, then the rest, by rank.
 ///
 /// Placements that are down stay in the table: the edge probes them, and uses them when nothing better is left.

@@ -1,1 +1,108 @@
-//! Runs the loop: observe, decide, act, tell.
+//! Runs the loop: observe, decide, act, tell; keeps the journal; owns every task.
+
+mod act;
+mod draft;
+mod error;
+mod guard;
+mod journal;
+mod lease;
+mod observe;
+mod run;
+mod tasks;
+mod tell;
+mod turn;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use linkflow_model::role::Compute;
+use linkflow_model::{
+    Clock, Definition, Event, Policy, ProbePicture, ProviderName, Release, Routes, ServiceName,
+    ServiceSpec, StackName,
+};
+use linkflow_store::Store;
+use tokio::sync::{broadcast, watch};
+
+pub use draft::Draft;
+pub use error::EngineError;
+pub use guard::{Patience, guarded};
+pub use journal::{Crash, Run, RunKind, RunState, StageRecord, StepRecord, StepState};
+pub use lease::Owner;
+pub use run::RunEnd;
+pub use tasks::{Stop, Tasks};
+
+/// Turns a release into what one provider is asked to run: references followed, secrets filled in.
+pub trait Render: Send + Sync {
+    /// The definition of `service` in `release` for `provider`; an error in words when a reference cannot be followed.
+    fn definition(
+        &self,
+        release: &Release,
+        service: &ServiceName,
+        provider: &ProviderName,
+        replicas: u32,
+    ) -> Result<Definition, String>;
+}
+
+/// Everything the engine works with.
+pub struct Parts {
+    /// The stack.
+    pub stack: StackName,
+    /// Its services.
+    pub services: Vec<ServiceSpec>,
+    /// When to move.
+    pub policy: Policy,
+    /// The compute providers, opened.
+    pub computes: BTreeMap<ProviderName, Arc<dyn Compute>>,
+    /// Makes definitions.
+    pub render: Arc<dyn Render>,
+    /// Remembers.
+    pub store: Arc<dyn Store>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// What probes from outside say.
+    pub probes: watch::Receiver<Arc<ProbePicture>>,
+    /// Where the edge reads the route table.
+    pub routes: watch::Sender<Arc<Routes>>,
+    /// Who this process is.
+    pub owner: Owner,
+    /// Whether another process still lives; false only when it is provably gone.
+    pub alive: Arc<dyn Fn(&Owner) -> bool + Send + Sync>,
+    /// Ends the process at a point of the journal; for tests.
+    pub crash: Option<Crash>,
+}
+
+/// Runs the loop over one stack.
+pub struct Engine {
+    parts: Parts,
+    looks: Mutex<BTreeMap<ProviderName, observe::Look>>,
+    actives: Mutex<observe::Actives>,
+    holding: Mutex<turn::Holding>,
+    acting: tokio::sync::Mutex<()>,
+    journal_points: Mutex<u64>,
+    told: broadcast::Sender<Event>,
+}
+
+impl Engine {
+    /// An engine that has looked at nothing yet.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let (told, _) = broadcast::channel(1024);
+        Arc::new(Self {
+            parts,
+            looks: Mutex::default(),
+            actives: Mutex::default(),
+            holding: Mutex::default(),
+            acting: tokio::sync::Mutex::default(),
+            journal_points: Mutex::default(),
+            told,
+        })
+    }
+
+    fn spec(&self, name: &ServiceName) -> Option<&ServiceSpec> {
+        self.parts.services.iter().find(|spec| spec.name == *name)
+    }
+}
+
+/// Locks, also when a panicking task held the lock: every value behind one is whole at all times.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,209 @@
+//! Asks every provider, reads the probes, and keeps it all as one world.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use linkflow_decide::routes;
+use linkflow_model::role::Seen;
+use linkflow_model::{
+    EventKind, Fault, Health, Level, Lifecycle, Moment, PlacementView, Probe, ProviderName,
+    ServiceName, ServiceSpec, ServiceView, Timestamp, World,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::guard::{Patience, guarded};
+use crate::journal::from_value;
+use crate::{Engine, EngineError, locked};
+
+/// The last word of one provider.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Look {
+    /// When it last answered.
+    at: Option<Moment>,
+    /// What it said then.
+    seen: Vec<Seen>,
+    /// Since when each service is in its lifecycle there.
+    since: BTreeMap<ServiceName, (Lifecycle, Moment)>,
+    /// Why it does not answer now.
+    fault: Option<Fault>,
+}
+
+/// Where each service serves, as last read from the store.
+#[derive(Debug, Default)]
+pub(crate) struct Actives(BTreeMap<ServiceName, (ProviderName, Moment)>);
+
+/// Where a service serves: the document `active/<service>`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Active {
+    pub(crate) provider: ProviderName,
+    pub(crate) since: Timestamp,
+}
+
+impl Engine {
+    /// Asks every provider for its placements, all at once. Never fails: a provider that does not answer keeps its last
+    /// word, with its age.
+    pub async fn look(&self) {
+        join_all(self.parts.computes.keys().map(|provider| self.look_at(provider))).await;
+    }
+
+    /// Asks one provider.
+    pub(crate) async fn look_at(&self, provider: &ProviderName) {
+        let Some(compute) = self.parts.computes.get(provider) else { return };
+        let answer =
+            guarded(provider, "tell its placements", Patience::LOOK, || compute.look()).await;
+        let now = self.parts.clock.now();
+        let changed = {
+            let mut looks = locked(&self.looks);
+            let look = looks.entry(provider.clone()).or_default();
+            let was_silent = look.fault.is_some();
+            match answer {
+                Ok(seen) => {
+                    look.note(&self.parts.services, seen, now);
+                    look.fault = None;
+                }
+                Err(fault) => look.fault = Some(fault),
+            }
+            (was_silent != look.fault.is_some()).then(|| look.fault.clone())
+        };
+        match changed {
+            Some(Some(fault)) => {
+                let mut event = self.event(EventKind::Api, Level::Warning, fault.to_string());
+                event.provider = Some(provider.clone());
+                self.tell(event).await;
+            }
+            Some(None) => {
+                let said = format!("{provider} answers again");
+                let mut event = self.event(EventKind::Api, Level::Notice, said);
+                event.provider = Some(provider.clone());
+                self.tell(event).await;
+            }
+            None => {}
+        }
+    }
+
+    /// Providers whose API does not answer now, with why.
+    pub fn faults(&self) -> BTreeMap<ProviderName, Fault> {
+        let looks = locked(&self.looks);
+        let silent =
+            |(name, look): (&ProviderName, &Look)| Some((name.clone(), look.fault.clone()?));
+        looks.iter().filter_map(silent).collect()
+    }
+
+    /// Everything that is known now. Gives the edge a new route table when that changes it.
+    pub async fn world(&self) -> Result<World, EngineError> {
+        self.read_actives().await?;
+        let world = self.assemble();
+        let mut wanted = routes(&self.parts.services, &world, 0);
+        self.parts.routes.send_if_modified(|held| {
+            wanted.generation = held.generation;
+            if **held == wanted {
+                return false;
+            }
+            wanted.generation += 1;
+            *held = Arc::new(std::mem::take(&mut wanted));
+            true
+        });
+        Ok(world)
+    }
+
+    /// What the provider last said of a placement, and why it does not answer if it does not.
+    pub(crate) fn seen(&self, service: &ServiceName, on: &ProviderName) -> Option<Seen> {
+        let looks = locked(&self.looks);
+        looks.get(on)?.seen.iter().find(|seen| seen.service == *service).cloned()
+    }
+
+    /// When the provider last answered.
+    pub(crate) fn looked(&self, provider: &ProviderName) -> Option<Moment> {
+        locked(&self.looks).get(provider)?.at
+    }
+
+    /// What the probes say of a placement.
+    pub(crate) fn probe(&self, service: &ServiceName, on: &ProviderName) -> Option<Probe> {
+        self.parts.probes.borrow().get(&(service.clone(), on.clone())).cloned()
+    }
+
+    async fn read_actives(&self) -> Result<(), EngineError> {
+        let documents = self.parts.store.list("active/").await?;
+        let (now, wall) = (self.parts.clock.now(), self.parts.clock.wall());
+        let mut found = Vec::new();
+        for document in documents {
+            let active: Active = from_value(&document.key, document.body)?;
+            let name = document.key.trim_start_matches("active/");
+            found.extend(ServiceName::new(name).map(|name| (name, active)));
+        }
+        let mut held = locked(&self.actives);
+        for (name, active) in found {
+            if held.0.get(&name).is_some_and(|(provider, _)| *provider == active.provider) {
+                continue;
+            }
+            // As long ago as the wall clock says, but never longer than this process remembers.
+            let ago = wall.0.saturating_sub(active.since.0);
+            let since = Moment(now.0.saturating_sub(ago));
+            held.0.insert(name, (active.provider, since));
+        }
+        Ok(())
+    }
+
+    fn assemble(&self) -> World {
+        let actives = locked(&self.actives);
+        let looks = locked(&self.looks);
+        let probes = self.parts.probes.borrow();
+        let mut world = World::default();
+        for spec in &self.parts.services {
+            let active = actives.0.get(&spec.name);
+            let placements = spec.runs_on.iter().map(|provider| {
+                let probe = probes.get(&(spec.name.clone(), provider.clone()));
+                view(spec, provider, looks.get(provider), probe)
+            });
+            let view = ServiceView {
+                active: active.map(|(provider, _)| provider.clone()),
+                active_since: active.map(|(_, since)| *since).unwrap_or_default(),
+                placements: placements.collect(),
+            };
+            world.services.insert(spec.name.clone(), view);
+        }
+        world
+    }
+}
+
+impl Look {
+    fn note(&mut self, services: &[ServiceSpec], seen: Vec<Seen>, now: Moment) {
+        self.at = Some(now);
+        for spec in services {
+            let found = seen.iter().find(|seen| seen.service == spec.name);
+            let lifecycle = found.map_or(Lifecycle::Absent, |seen| seen.lifecycle);
+            let held = self.since.get(&spec.name);
+            if held.is_none_or(|(before, _)| *before != lifecycle) {
+                self.since.insert(spec.name.clone(), (lifecycle, now));
+            }
+        }
+        self.seen = seen;
+    }
+}
+
+fn view(
+    spec: &ServiceSpec,
+    provider: &ProviderName,
+    look: Option<&Look>,
+    probe: Option<&Probe>,
+) -> PlacementView {
+    let seen = look.and_then(|look| look.seen.iter().find(|seen| seen.service == spec.name));
+    let noted = look.and_then(|look| look.since.get(&spec.name));
+    let (lifecycle, changed) = noted.copied().unwrap_or_default();
+    let said = seen.filter(|_| lifecycle == Lifecycle::Failed).map(|seen| seen.said.clone());
+    PlacementView {
+        provider: provider.clone(),
+        lifecycle,
+        looked: look.and_then(|look| look.at),
+        health: probe.map_or(Health::Unknown, |probe| probe.health),
+        health_since: probe.map_or(changed, |probe| probe.since),
+        why: probe.and_then(|probe| probe.why.clone()).or(said),
+        latency_ms: probe.and_then(|probe| probe.latency_ms),
+        release: probe.and_then(|probe| probe.release).or(seen.and_then(|seen| seen.release)),
+        digest: seen.and_then(|seen| seen.digest.clone()),
+        fingerprint: seen.and_then(|seen| seen.fingerprint.clone()),
+        address: seen.and_then(|seen| seen.address.clone()),
+        running: seen.map_or(0, |seen| seen.running),
+    }
+}

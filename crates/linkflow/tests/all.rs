@@ -1,0 +1,5 @@
+//! The binary, as its users meet it, and the shape of the workspace.
+#![cfg(test)]
+
+#[path = "all/tidy.rs"]
+mod tidy;

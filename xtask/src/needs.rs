@@ -1,0 +1,107 @@
+//! What the tests need of the machine, and how it gets there.
+
+use std::path::{Path, PathBuf};
+
+use crate::run::{Done, run, works};
+
+/// The vendors' API descriptions and the tool that holds recordings against them, where they stand beside the checkout.
+pub(crate) const DESCRIPTIONS: &str = "../shared/specs";
+/// See [`DESCRIPTIONS`].
+pub(crate) const CONFORMANCE: &str = "../shared/tools/conformance.py";
+
+/// Something that tests need.
+struct Need {
+    /// What for.
+    what: &'static str,
+    /// Debian's packages that hold it.
+    packages: &'static [&'static str],
+    is_there: fn() -> bool,
+}
+
+const NEEDS: &[Need] = &[
+    Need {
+        what: "PostgreSQL (initdb and postgres), for the sample app's books",
+        packages: &["postgresql"],
+        is_there: has_postgres,
+    },
+    Need {
+        what: "Python 3 with venv, for the check of recordings",
+        packages: &["python3", "python3-venv", "python3-pip"],
+        is_there: || !describes() || works(&["python3", "-c", "import ensurepip"]),
+    },
+];
+
+/// Whether the vendors' API descriptions are there.
+pub(crate) fn describes() -> bool {
+    let root = crate::root();
+    root.join(DESCRIPTIONS).is_dir() && root.join(CONFORMANCE).is_file()
+}
+
+/// Installs what is missing, and says what.
+pub(crate) fn install() -> Done {
+    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.is_there)()).collect();
+    if missing.is_empty() {
+        println!("all that the tests need is there");
+        return Ok(());
+    }
+    let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
+    for need in &missing {
+        println!("missing: {}", need.what);
+    }
+    let list = packages.join(" ");
+    if !Path::new("/etc/debian_version").exists() || !works(&["apt-get", "--version"]) {
+        println!("this is no Debian: please install what Debian calls {list}");
+        println!("what is missing meanwhile is not tested");
+        return Ok(());
+    }
+    println!("installing {list}");
+    as_root(&["apt-get", "update", "-qq"])?;
+    let apt = ["apt-get", "install", "-y", "-qq", "--no-install-recommends"];
+    as_root(&[apt.as_slice(), packages.as_slice()].concat())?;
+    match missing.iter().find(|need| !(need.is_there)()) {
+        Some(need) => {
+            Err(format!("{} is still missing after the installation of {list}", need.what))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A Python that has graphql-core: the machine's own, or one in `target`.
+pub(crate) fn python() -> Result<String, String> {
+    const PROOF: &str = "import graphql";
+    if works(&["python3", "-c", PROOF]) {
+        return Ok("python3".to_owned());
+    }
+    let folder = crate::root().join("target/python").display().to_string();
+    let python = format!("{folder}/bin/python");
+    if !works(&[&python, "-c", PROOF]) {
+        println!("installing graphql-core into {folder}");
+        run(&["python3", "-m", "venv", &folder])?;
+        run(&[&python, "-m", "pip", "install", "--quiet", "graphql-core>=3.2,<3.3"])?;
+    }
+    Ok(python)
+}
+
+/// The same places that the tests look at.
+fn has_postgres() -> bool {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut programs = versions.map(|version| version.path().join("bin"));
+    let both = |bin: PathBuf| bin.join("initdb").exists() && bin.join("postgres").exists();
+    programs.any(both)
+}
+
+fn as_root(words: &[&str]) -> Done {
+    let quiet = ["env", "DEBIAN_FRONTEND=noninteractive"];
+    if is_root() {
+        return run(&[quiet.as_slice(), words].concat());
+    }
+    if !works(&["sudo", "-n", "true"]) {
+        let text = words.join(" ");
+        return Err(format!("neither root nor sudo without a password: please run `{text}`"));
+    }
+    run(&[&["sudo", "-n"], quiet.as_slice(), words].concat())
+}
+
+fn is_root() -> bool {
+    crate::run::output(&["id", "-u"]).is_ok_and(|id| id.trim() == "0")
+}

@@ -1,0 +1,190 @@
+//! `cargo xtask test`: everything that has to hold.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::needs::{CONFORMANCE, DESCRIPTIONS, describes, install, python};
+use crate::rehearse::{RECORDING, rehearse};
+use crate::run::{Done, command, run, works};
+
+/// A part of the chore.
+type Part = fn() -> Done;
+
+/// The parts, in order: cheap ones first, so that a slip is told early.
+const PARTS: &[(&str, Part)] = &[
+    ("needs", install),
+    ("format", || run(&["cargo", "fmt", "--all", "--check"])),
+    ("lints", lints),
+    ("tests", tests),
+    ("release build", || run(&["cargo", "build", "--quiet", "--release", "-p", "linkflow"])),
+    ("rehearsal", rehearse),
+    ("API descriptions", descriptions),
+    ("dependencies", dependencies),
+];
+
+/// Runs every part, also after one that failed, and fails when one did.
+pub(crate) fn test() -> Done {
+    let mut rows = Vec::new();
+    for (name, part) in PARTS {
+        println!("\n== {name}");
+        let start = now();
+        let done = part();
+        if let Err(why) = &done {
+            println!("{name} failed: {why}");
+        }
+        rows.push((name, start.elapsed(), done));
+    }
+    println!("\n== summary");
+    for (name, took, done) in &rows {
+        println!(
+            "{name:<18} {:>7}  {}",
+            seconds(*took),
+            if done.is_ok() { "ok" } else { "FAILED" }
+        );
+    }
+    let failed = rows.iter().filter(|(_, _, done)| done.is_err()).count();
+    println!("{} parts passed, {failed} parts failed", rows.len() - failed);
+    if failed == 0 { Ok(()) } else { Err(format!("{failed} of {} parts", rows.len())) }
+}
+
+fn lints() -> Done {
+    let cargo = ["cargo", "clippy", "--quiet", "--workspace", "--all-targets"];
+    run(&[cargo.as_slice(), &["--", "-D", "warnings"]].concat())
+}
+
+/// Runs the tests of every crate. One line for each program of tests; all that a failing one said.
+fn tests() -> Done {
+    let words = ["cargo", "test", "--workspace", "--no-fail-fast", "--color", "never"];
+    let (reader, writer) = std::io::pipe().map_err(|error| error.to_string())?;
+    let errors = writer.try_clone().map_err(|error| error.to_string())?;
+    let mut cargo = command(&words);
+    cargo.stdout(Stdio::from(writer)).stderr(Stdio::from(errors));
+    let mut child = cargo.spawn().map_err(|error| format!("cargo test: {error}"))?;
+    // The command holds the writing ends: the pipe ends when they are gone.
+    drop(cargo);
+    let mut tally = Tally::default();
+    for line in BufReader::new(reader).lines() {
+        tally.read(line.map_err(|error| error.to_string())?);
+    }
+    let status = child.wait().map_err(|error| error.to_string())?;
+    println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
+    if status.success() {
+        return if tally.passed > 0 { Ok(()) } else { Err("no test was run".to_owned()) };
+    }
+    if tally.failed == 0 {
+        // Nothing ran to its end: cargo or a test program itself says why.
+        tally.block.iter().for_each(|line| println!("{line}"));
+    }
+    Err(format!("`{}`: {status}", words.join(" ")))
+}
+
+/// What cargo's lines come to.
+#[derive(Default)]
+struct Tally {
+    /// The program whose lines these are.
+    program: String,
+    /// Its lines so far.
+    block: Vec<String>,
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+impl Tally {
+    fn read(&mut self, line: String) {
+        let text = line.trim_start();
+        if let Some(rest) = text.strip_prefix("Running ").or(text.strip_prefix("Doc-tests ")) {
+            self.program = program(rest);
+            self.block.clear();
+        } else if let Some(result) = text.strip_prefix("test result: ") {
+            let count = |word| count(result, word);
+            let (passed, failed) = (count("passed"), count("failed"));
+            self.passed += passed;
+            self.failed += failed;
+            if failed > 0 {
+                self.block.drain(..).for_each(|line| println!("{line}"));
+            }
+            if passed + failed > 0 {
+                println!("{:<32} {result}", self.program);
+            }
+        } else {
+            let note = text.starts_with("skipped: ");
+            self.skipped += u64::from(note);
+            self.block.push(line);
+        }
+    }
+}
+
+/// `linkflow_decide unittests src/lib.rs` from `unittests src/lib.rs (target/debug/deps/linkflow_decide-0f3a)`.
+fn program(text: &str) -> String {
+    let Some((kind, path)) = text.split_once(" (") else { return format!("{text} doc-tests") };
+    let file = path.trim_end_matches(')').rsplit('/').next().unwrap_or_default();
+    let name = file.rsplit_once('-').map_or(file, |(name, _)| name);
+    format!("{name} {kind}")
+}
+
+/// The number in front of `word` in `ok. 3 passed; 0 failed; …`.
+fn count(result: &str, word: &str) -> u64 {
+    let words: Vec<&str> = result.split([' ', ';', '.']).filter(|w| !w.is_empty()).collect();
+    let at = words.iter().position(|w| *w == word);
+    at.and_then(|at| words.get(at.checked_sub(1)?)?.parse().ok()).unwrap_or_default()
+}
+
+/// Holds what the rehearsal recorded against the vendors' own descriptions.
+fn descriptions() -> Done {
+    if !describes() {
+        println!("skipped: {DESCRIPTIONS} and {CONFORMANCE} are not there");
+        return Ok(());
+    }
+    let python = python()?;
+    run(&[&python, CONFORMANCE, RECORDING, "--specs", DESCRIPTIONS, "--require", "fly,railway"])
+}
+
+fn dependencies() -> Done {
+    if !works(&["cargo", "deny", "--version"]) {
+        println!("skipped: cargo-deny is not installed (`cargo install --locked cargo-deny`)");
+        return Ok(());
+    }
+    run(&["cargo", "deny", "check", "bans", "licenses", "sources"])
+}
+
+#[expect(clippy::disallowed_methods, reason = "a chore is timed by the machine's own clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn seconds(took: Duration) -> String {
+    format!("{:.1} s", took.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargos_lines_are_counted_program_by_program() {
+        let mut tally = Tally::default();
+        for line in [
+            "     Running unittests src/lib.rs (target/debug/deps/linkflow_decide-7bdd813bc3f28edb)",
+            "test a ... ok",
+            "test result: ok. 44 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+            "     Running tests/all.rs (target/debug/deps/all-0a)",
+            "skipped: no postgres",
+            "test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.20s",
+        ] {
+            tally.read(line.to_owned());
+        }
+        assert_eq!((tally.passed, tally.failed, tally.skipped), (46, 1, 1));
+        assert_eq!(tally.program, "all tests/all.rs");
+    }
+
+    #[test]
+    fn a_program_is_named_by_its_crate() {
+        assert_eq!(
+            program("unittests src/lib.rs (target/debug/deps/linkflow_decide-7bdd)"),
+            "linkflow_decide unittests src/lib.rs"
+        );
+        assert_eq!(program("linkflow_decide"), "linkflow_decide doc-tests");
+    }
+}

@@ -1,5 +1,6 @@
 //! Where each service should run: away from what failed, and back when it has recovered for long enough.
 
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -113,6 +114,10 @@ impl Scene<'_> {
             return self.hold(decision, why);
         }
         let mut plan = Plan::default();
+        if let Err(silent) = self.fence(&mut plan, to, None, "it starts elsewhere") {
+            let why = format!("it may still run on {silent}, which does not answer");
+            return self.hold(decision, why);
+        }
         self.start(&mut plan, to);
         plan.then("switch", self.activate(to), format!("{to} is the most preferred that works"));
         self.push(decision, MoveKind::Settle, to, plan);
@@ -126,14 +131,11 @@ impl Scene<'_> {
             return self.hold(decision, format!("{reason}; no other provider can take it"));
         };
         let mut plan = Plan::default();
-        if self.spec.exclusive {
-            if !self.can_prove(from) {
-                let why = format!(
-                    "{reason}; its stop cannot be proven while {from} does not answer, and it must never run twice"
-                );
-                return self.hold(decision, why);
-            }
-            self.stop_and_prove(&mut plan, from, &reason);
+        if let Err(silent) = self.fence(&mut plan, to, Some(from), &reason) {
+            let why = format!(
+                "{reason}; its stop cannot be proven while {silent} does not answer, and it must never run twice"
+            );
+            return self.hold(decision, why);
         }
         self.start(&mut plan, to);
         plan.then("switch", self.activate(to), reason);
@@ -154,11 +156,8 @@ impl Scene<'_> {
         let Some(to) = before.clone().find(recovered) else { return false };
         let reason = format!("{to} is preferred and has recovered");
         let mut plan = Plan::default();
-        if self.spec.exclusive {
-            if !self.can_prove(active) {
-                return false;
-            }
-            self.stop_and_prove(&mut plan, active, &reason);
+        if self.fence(&mut plan, to, Some(active), &reason).is_err() {
+            return false;
         }
         self.start(&mut plan, to);
         plan.then("switch", self.activate(to), reason);
@@ -179,6 +178,10 @@ impl Scene<'_> {
                 replicas: 0,
             };
             plan.then("tidy", action, format!("it runs on {active}"));
+        }
+        let remains = self.view.may_run.iter().filter(|p| *p != active && self.can_prove(p));
+        for provider in remains.filter(|_| self.spec.exclusive) {
+            self.stop_and_prove(&mut plan, provider, &format!("it runs on {active}"));
         }
         if !plan.is_empty() {
             self.push(decision, MoveKind::Tidy, active, plan);
@@ -221,6 +224,30 @@ impl Scene<'_> {
         let looked = self.view.on(provider).and_then(|p| p.looked);
         let patience = self.policy.look_every_ms.saturating_mul(2).saturating_add(1_000);
         looked.is_some_and(|at| self.now.since(at) <= patience.min(self.policy.stale_after_ms))
+    }
+
+    /// Stops an exclusive service wherever it may run but on `to`, and has that proven. Names a provider that cannot
+    /// prove it now.
+    fn fence(
+        &self,
+        plan: &mut Plan,
+        to: &ProviderName,
+        from: Option<&ProviderName>,
+        why: &str,
+    ) -> Result<(), ProviderName> {
+        if !self.spec.exclusive {
+            return Ok(());
+        }
+        let mut may_run: BTreeSet<&ProviderName> = self.view.may_run.iter().collect();
+        may_run.extend(from);
+        may_run.remove(to);
+        if let Some(silent) = may_run.iter().find(|p| !self.can_prove(p)) {
+            return Err((*silent).clone());
+        }
+        for provider in may_run {
+            self.stop_and_prove(plan, provider, why);
+        }
+        Ok(())
     }
 
     fn stop_and_prove(&self, plan: &mut Plan, from: &ProviderName, why: &str) {

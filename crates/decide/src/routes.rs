@@ -7,8 +7,9 @@ use linkflow_model::{Health, Routes, ServiceRoute, ServiceSpec, Target, World};
 #[cfg(test)]
 mod tests;
 
-/// The route table for `world`: the active placement in front, then those that are up, then the rest, by rank.
+/// The route table for `world`: what is not known to be down first; among those the active placement, then by rank.
 ///
+/// So visitors leave a dead placement as soon as the probes know of it, before the service is officially moved.
 /// Placements that are down stay in the table: the edge probes them, and uses them when nothing better is left.
 pub fn routes(services: &[ServiceSpec], world: &World, generation: u64) -> Routes {
     let services = services.iter().filter(|spec| spec.is_probed()).map(|spec| {
@@ -19,9 +20,9 @@ pub fn routes(services: &[ServiceSpec], world: &World, generation: u64) -> Route
             let Some(address) = &placement.address else { continue };
             let is_active = view.and_then(|v| v.active.as_ref()) == Some(provider);
             let target = Target { provider: provider.clone(), address: address.clone(), rank };
-            targets.push((!is_active, placement.health == Health::Down, target));
+            targets.push((placement.health == Health::Down, !is_active, target));
         }
-        targets.sort_by_key(|(spare, down, target)| (*spare, *down, target.rank));
+        targets.sort_by_key(|(down, spare, target)| (*down, *spare, target.rank));
         ServiceRoute {
             service: spec.name.clone(),
             kind: spec.kind,

@@ -1,5 +1,6 @@
 //! Carries out one action. Each can be repeated: it reads, compares, and writes only the difference.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use linkflow_model::role::{Compute, Progress};
@@ -37,7 +38,7 @@ impl Engine {
                 self.scale(service, provider, *replicas, fence).await
             }
             Action::ProveStopped { service, provider } => {
-                self.prove_stopped(service, provider).await
+                self.prove_stopped(service, provider, fence).await
             }
             Action::Activate { service, provider } => self.activate(service, provider, fence).await,
             Action::Restart { service, provider } => {
@@ -72,6 +73,9 @@ impl Engine {
         let spec = record.services.get(service).map(|held| held.spec.clone());
         let spec = spec.ok_or_else(|| format!("{release} has no service {service}"))?;
         let wanted = self.parts.render.definition(&record, service, provider, replicas)?;
+        if replicas > 0 {
+            self.note_start(service, provider, fence).await?;
+        }
         self.may_write(fence).await?;
         let started = self.parts.clock.now();
         let deadline = started.plus(spec.start_within_ms);
@@ -174,6 +178,9 @@ impl Engine {
         fence: &Fence,
     ) -> Result<String, String> {
         let compute = self.compute(provider)?;
+        if replicas > 0 {
+            self.note_start(service, provider, fence).await?;
+        }
         self.may_write(fence).await?;
         let started = self.parts.clock.now();
         let call = || compute.scale(service, replicas);
@@ -211,6 +218,7 @@ impl Engine {
         &self,
         service: &ServiceName,
         provider: &ProviderName,
+        fence: &Fence,
     ) -> Result<String, String> {
         let started = self.parts.clock.now();
         let deadline = started.plus(STOP_WITHIN_MS);
@@ -220,6 +228,7 @@ impl Engine {
             let lifecycle =
                 self.seen(service, provider).map_or(Lifecycle::Absent, |seen| seen.lifecycle);
             if fresh && matches!(lifecycle, Lifecycle::Stopped | Lifecycle::Absent) {
+                self.note_stopped(service, provider, fence).await?;
                 return Ok(format!("{provider} says that nothing runs"));
             }
             if self.parts.clock.now() >= deadline {
@@ -229,6 +238,44 @@ impl Engine {
             }
             sleep(FIRST_POLL).await;
         }
+    }
+
+    /// Before an exclusive service is told to run on `provider`: writes down that it may, and refuses while it may still
+    /// run anywhere else. A start whose answer was lost is so remembered until it is proven stopped.
+    async fn note_start(
+        &self,
+        service: &ServiceName,
+        provider: &ProviderName,
+        fence: &Fence,
+    ) -> Result<(), String> {
+        if !self.spec(service).is_some_and(|spec| spec.exclusive) {
+            return Ok(());
+        }
+        let mut at = self.may_run(service).await?;
+        if let Some(other) = at.iter().find(|p| *p != provider) {
+            return Err(format!("{service} may still run on {other}, and must never run twice"));
+        }
+        at.insert(provider.clone());
+        self.put(&format!("may-run/{service}"), &at, fence).await.map_err(said)
+    }
+
+    /// After `provider` has proven that nothing runs there any more.
+    async fn note_stopped(
+        &self,
+        service: &ServiceName,
+        provider: &ProviderName,
+        fence: &Fence,
+    ) -> Result<(), String> {
+        let mut at = self.may_run(service).await?;
+        if at.remove(provider) {
+            self.put(&format!("may-run/{service}"), &at, fence).await.map_err(said)?;
+        }
+        Ok(())
+    }
+
+    async fn may_run(&self, service: &ServiceName) -> Result<BTreeSet<ProviderName>, String> {
+        let held = self.document(&format!("may-run/{service}")).await.map_err(said)?;
+        Ok(held.map(|(at, _)| at).unwrap_or_default())
     }
 
     async fn activate(

@@ -1,6 +1,6 @@
 //! Asks every provider, reads the probes, and keeps it all as one world.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -31,7 +31,10 @@ pub(crate) struct Look {
 
 /// Where each service serves, as last read from the store.
 #[derive(Debug, Default)]
-pub(crate) struct Actives(BTreeMap<ServiceName, (ProviderName, Moment)>);
+pub(crate) struct Actives {
+    active: BTreeMap<ServiceName, (ProviderName, Moment)>,
+    may_run: BTreeMap<ServiceName, BTreeSet<ProviderName>>,
+}
 
 /// Where a service serves: the document `active/<service>`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -132,15 +135,22 @@ impl Engine {
             let name = document.key.trim_start_matches("active/");
             found.extend(ServiceName::new(name).map(|name| (name, active)));
         }
+        let mut may_run = BTreeMap::new();
+        for document in self.parts.store.list("may-run/").await? {
+            let at: BTreeSet<ProviderName> = from_value(&document.key, document.body)?;
+            let name = document.key.trim_start_matches("may-run/");
+            may_run.extend(ServiceName::new(name).map(|name| (name, at)));
+        }
         let mut held = locked(&self.actives);
+        held.may_run = may_run;
         for (name, active) in found {
-            if held.0.get(&name).is_some_and(|(provider, _)| *provider == active.provider) {
+            if held.active.get(&name).is_some_and(|(provider, _)| *provider == active.provider) {
                 continue;
             }
             // As long ago as the wall clock says, but never longer than this process remembers.
             let ago = wall.0.saturating_sub(active.since.0);
             let since = Moment(now.0.saturating_sub(ago));
-            held.0.insert(name, (active.provider, since));
+            held.active.insert(name, (active.provider, since));
         }
         Ok(())
     }
@@ -151,7 +161,7 @@ impl Engine {
         let probes = self.parts.probes.borrow();
         let mut world = World::default();
         for spec in &self.parts.services {
-            let active = actives.0.get(&spec.name);
+            let active = actives.active.get(&spec.name);
             let placements = spec.runs_on.iter().map(|provider| {
                 let probe = probes.get(&(spec.name.clone(), provider.clone()));
                 view(spec, provider, looks.get(provider), probe)
@@ -159,6 +169,7 @@ impl Engine {
             let view = ServiceView {
                 active: active.map(|(provider, _)| provider.clone()),
                 active_since: active.map(|(_, since)| *since).unwrap_or_default(),
+                may_run: actives.may_run.get(&spec.name).cloned().unwrap_or_default(),
                 placements: placements.collect(),
             };
             world.services.insert(spec.name.clone(), view);

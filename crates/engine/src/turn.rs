@@ -150,9 +150,17 @@ impl Engine {
                 }
             }
         };
+        // Visitors are led around what is down also while a slow move holds up the turns.
+        let routing = async {
+            let mut probes = self.parts.probes.clone();
+            while probes.changed().await.is_ok() {
+                self.try_to("publish routes", self.world().await.map(drop));
+            }
+            std::future::pending::<()>().await;
+        };
         // A first look before the first turn, so that nothing is decided on nothing.
         if stop.or(self.look()).await.is_some() {
-            Box::pin(stop.or(async { tokio::join!(looking, turning) })).await;
+            Box::pin(stop.or(async { tokio::join!(looking, turning, routing) })).await;
         }
     }
 

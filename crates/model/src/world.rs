@@ -1,6 +1,6 @@
 //! What was last seen of the outside world, each fact with its moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,9 @@ pub struct ServiceView {
     pub active: Option<ProviderName>,
     /// Since when.
     pub active_since: Moment,
+    /// For an exclusive service: where an instance may run, because it was told to and has not been proven stopped since.
+    #[serde(default)]
+    pub may_run: BTreeSet<ProviderName>,
     /// Its placements, in the order of its cascade.
     pub placements: Vec<PlacementView>,
 }

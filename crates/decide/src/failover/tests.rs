@@ -247,6 +247,27 @@ fn an_exclusive_service_waits_while_its_silent_provider_cannot_prove_its_stop() 
 }
 
 #[test]
+fn an_exclusive_service_is_fenced_wherever_it_may_still_run() {
+    check(
+        "exclusive timer maybe hetzner at azure: azure=failed@0 fly=stopped@0 hetzner=running@0",
+        8_000,
+        "failover timer to fly
+         fence: stop timer on azure (azure has been down for 8.0 s: its provider gave up starting it)
+         prove: prove that timer has stopped on azure (timer must never run twice)
+         fence: stop timer on hetzner (azure has been down for 8.0 s: its provider gave up starting it)
+         prove: prove that timer has stopped on hetzner (timer must never run twice)
+         start: run 1 of timer on fly (its standby is kept stopped)
+         switch: serve timer from fly (azure has been down for 8.0 s: its provider gave up starting it)",
+    );
+    check(
+        "exclusive timer maybe hetzner at azure: azure=failed@0 fly=stopped@0 hetzner=unknown@0~never",
+        8_000,
+        "wait timer: azure has been down for 8.0 s: its provider gave up starting it; its stop cannot be proven while \
+         hetzner does not answer, and it must never run twice",
+    );
+}
+
+#[test]
 fn a_worker_that_runs_twice_is_stopped_where_it_is_not_due() {
     check(
         "worker queue at render: render=running@0 azure=running@0",

@@ -24,17 +24,22 @@ fn targets_stand_by_rank_while_all_are_well() {
 }
 
 #[test]
-fn the_active_placement_stands_in_front_even_when_it_is_down() {
+fn the_active_placement_stands_in_front_of_more_preferred_ones() {
     check(
-        "web api at hetzner: fly=up@0 railway=up@0 hetzner=down@0",
+        "web api at hetzner: fly=up@0 railway=up@0 hetzner=up@0",
         "api hetzner:2 fly:0 railway:1",
     );
 }
 
 #[test]
-fn what_is_down_stands_last_but_stays() {
+fn visitors_leave_the_active_placement_as_soon_as_it_is_down() {
+    check("web api at fly: fly=down@0 railway=up@0 hetzner=up@0", "api railway:1 hetzner:2 fly:0");
+}
+
+#[test]
+fn what_is_down_stays_in_the_table_with_the_active_placement_first() {
     check(
-        "web api at railway: fly=down@0 railway=up@0 hetzner=up@0",
+        "web api at hetzner: fly=down@0 railway=up@0 hetzner=down@0",
         "api railway:1 hetzner:2 fly:0",
     );
 }

@@ -1,3 +1,39 @@
-//! The binary.
+//! The `linkflow` binary: reads the environment once, dispatches the command, and answers with an exit code.
 
-fn main() {}
+mod command;
+mod drill;
+mod say;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    keep_panics_short();
+    let vars = variables();
+    let arguments: Vec<String> =
+        std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+    // The sample app is started by the dozen, so it sets up nothing else.
+    if let [_, command, service] = arguments.as_slice()
+        && command == "app"
+        && !service.starts_with('-')
+    {
+        return command::app::run(service, vars);
+    }
+    ExitCode::from(command::dispatch(vars))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the environment is read once, here")]
+fn variables() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// A panic tells where it happened and not what it was about, which might hold a secret.
+fn keep_panics_short() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        say::output::err(&format!("error: linkflow made a mistake at {place}; please report it\n"));
+    }));
+}

@@ -17,6 +17,7 @@ pub(crate) struct Which {
     /// The config.
     #[arg(
         long,
+        short,
         global = true,
         value_name = "FILE",
         env = "LINKFLOW_CONFIG",
@@ -97,7 +98,12 @@ fn refused(parsed: &Parsed, colours: bool) -> Answer {
 }
 
 /// What `check` answers.
-pub(crate) fn answer(parsed: &Parsed, args: &CheckArgs, env: Option<&str>, colours: bool) -> Answer {
+pub(crate) fn answer(
+    parsed: &Parsed,
+    args: &CheckArgs,
+    env: Option<&str>,
+    colours: bool,
+) -> Answer {
     let mut answer = refused(parsed, colours);
     let Some(config) = &parsed.config else { return answer };
     answer.exit = if args.deny_warnings && !parsed.problems.is_empty() { 2 } else { 0 };

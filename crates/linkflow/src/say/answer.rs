@@ -15,8 +15,11 @@ pub(crate) struct Answer {
     pub(crate) errors: Vec<Value>,
     /// What is likely not as meant, for machines.
     pub(crate) warnings: Vec<Value>,
-    /// The exit code: 0 ok, 1 failed, 2 usage or invalid config.
+    /// The exit code: 0 ok, 1 failed, 2 usage or invalid config, 3 changes found, 4 not authorised, 5 refused,
+    /// 6 partly done, 7 unknown, 130 interrupted.
     pub(crate) exit: u8,
+    /// Whether the result was told already, while the command ran.
+    pub(crate) told: bool,
 }
 
 impl Answer {
@@ -24,6 +27,12 @@ impl Answer {
     pub(crate) fn failure(exit: u8, what: &str, help: &str) -> Self {
         let error = serde_json::json!({ "message": what, "help": help });
         let err = format!("error: {what}\nhelp: {help}\n");
+        let err = if help.is_empty() { format!("error: {what}\n") } else { err };
         Self { err, errors: vec![error], exit, ..Self::default() }
+    }
+
+    /// What a failure comes as.
+    pub(crate) fn failed<T>(exit: u8, what: &str, help: &str) -> Result<T, Box<Self>> {
+        Err(Box::new(Self::failure(exit, what, help)))
     }
 }

@@ -1,0 +1,137 @@
+//! `linkflow up`: serves visitors, watches, and moves services when something dies.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+use linkflow_engine::{RunKind, RunState};
+use linkflow_model::config::Config;
+use linkflow_rehearsal::cloud::Cloud;
+use serde_json::{Value, json};
+
+use crate::say::answer::Answer;
+use crate::say::output;
+use crate::wire::{Listen, Stack};
+
+use super::change::{self, Doing};
+use super::{Answered, Context, cloud, plan, shutdown};
+
+/// Serve visitors, watch every placement, and move services when something dies, until Ctrl-C.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+#[command(
+    after_help = "Examples:\n  linkflow up\n  linkflow up --rehearsal            everything on this machine, with no account\n  linkflow up --listen 127.0.0.1:9000"
+)]
+pub(crate) struct UpArgs {
+    /// Start a rehearsal cloud, deploy the stack to it, and serve it.
+    #[arg(long)]
+    pub(crate) rehearsal: bool,
+
+    /// Where to listen for visitors, in place of `edge.listen`.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+/// How long what is under way may take at the end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What `up` answers.
+pub(crate) async fn answer(context: &Context, args: &UpArgs) -> Answered {
+    let rehearsal = args.rehearsal || context.common.cloud.is_some();
+    let config = context.config(rehearsal)?;
+    let mut own_cloud = None;
+    let endpoints = match context.cloud().await? {
+        Some(endpoints) => Some(endpoints),
+        None if args.rehearsal => {
+            let folder = context.state(&config, true).join("cloud");
+            let cloud = cloud::start(&config, folder, 1).await?;
+            Some(own_cloud.insert(cloud).endpoints())
+        }
+        None => None,
+    };
+    let listen = Listen::At(args.listen.unwrap_or(config.edge.listen));
+    let control = endpoints.as_ref().map(|cloud| cloud.control.clone());
+    let options = context.options(&config, endpoints, "up", listen);
+    let answer = match Stack::open(config, options).await {
+        Ok(stack) => serve(context, args, stack, control.as_deref()).await,
+        Err(error) => Err(error.into()),
+    };
+    if let Some(cloud) = own_cloud {
+        Cloud::stop(cloud).await;
+    }
+    answer
+}
+
+async fn serve(context: &Context, args: &UpArgs, stack: Stack, control: Option<&str>) -> Answered {
+    let begun = tokio::select! {
+        begun = begin(context, args, &stack, control) => begun,
+        () = shutdown::requested() => Ok(()),
+    };
+    if begun.is_ok() {
+        stack.run_loop();
+        shutdown::requested().await;
+        output::err("stopping\n");
+    }
+    stack.close(GRACE).await;
+    begun.map(|()| Answer { told: true, ..Answer::default() })
+}
+
+/// Deploys what a rehearsal lacks, and tells where everything is.
+async fn begin(
+    context: &Context,
+    args: &UpArgs,
+    stack: &Stack,
+    control: Option<&str>,
+) -> Result<(), Box<Answer>> {
+    if args.rehearsal {
+        stack.engine.resume().await?;
+        let draft = plan::drafted(stack).await?;
+        if !draft.plan.is_empty() {
+            let doing =
+                Doing { kind: RunKind::Apply, dry_run: false, wait: Duration::from_secs(30) };
+            let end = change::run(stack, &draft, doing, context.voice).await?;
+            if end.state != RunState::Done {
+                return Err(Box::new(change::ended(&draft, &end)));
+            }
+        }
+    }
+    if stack.engine.live().await?.is_none() {
+        output::err("nothing is live yet; `linkflow apply` deploys the stack\n");
+    }
+    let (text, value) = addresses(stack, control);
+    context.voice.tell_now(&text, value);
+    Ok(())
+}
+
+fn addresses(stack: &Stack, control: Option<&str>) -> (String, Value) {
+    let public = stack.edge.public();
+    let mut out = format!("serving `{}` on http://{public}\n", stack.config.stack.name);
+    for (name, service) in &stack.config.services {
+        for route in service.route.iter() {
+            let host = if route.host == "*" {
+                String::new()
+            } else {
+                format!(" -H 'host: {}'", route.host)
+            };
+            out.push_str(&format!(
+                "  {name}: curl{host} http://{public}{}\n",
+                path(&stack.config, name, &route.path)
+            ));
+        }
+    }
+    let services = stack.config.services.keys();
+    let internal: serde_json::Map<String, Value> = services
+        .filter_map(|name| Some((name.to_string(), json!(stack.address_of(name)?))))
+        .collect();
+    if let Some(control) = control {
+        out.push_str(&format!(
+            "rehearsal cloud: {control}\n  in another terminal: export LINKFLOW_CLOUD={control}\n  then: linkflow status, linkflow drill set PROVIDER killed, linkflow drill clear\n"
+        ));
+    }
+    (out, json!({ "public": public, "internal": internal, "control": control }))
+}
+
+/// A path that answers: the health path under the route, when the service has one.
+fn path(config: &Config, name: &linkflow_model::ServiceName, route: &str) -> String {
+    let health = config.services.get(name).and_then(|service| service.health.clone());
+    health.filter(|health| health.starts_with(route)).unwrap_or_else(|| route.to_owned())
+}

@@ -1,0 +1,93 @@
+//! How a run goes, as it goes: a bar on a terminal, one line for each event elsewhere.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use linkflow_model::{Event, EventKind, Level, Timestamp};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+
+use super::output::{Voice, err};
+use super::table::Tone;
+
+/// Shows a run.
+pub(crate) struct Progress {
+    events: Receiver<Event>,
+    bar: Option<ProgressBar>,
+    started: Timestamp,
+    colours: bool,
+}
+
+impl Progress {
+    /// Shows what `events` tell, of a run with this many steps that began at `started`.
+    pub(crate) fn new(
+        events: Receiver<Event>,
+        steps: usize,
+        started: Timestamp,
+        voice: Voice,
+    ) -> Self {
+        let bar = (voice.terminal && !voice.json).then(|| {
+            let bar = ProgressBar::with_draw_target(
+                Some(u64::try_from(steps).unwrap_or(u64::MAX)),
+                ProgressDrawTarget::stderr(),
+            );
+            let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {elapsed} {msg}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        });
+        Self { events, bar, started, colours: voice.colours_err }
+    }
+
+    /// Shows events while `work` is done, and those that are left at its end.
+    pub(crate) async fn during<T>(mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut work => break outcome,
+                event = self.events.recv() => match event {
+                    Ok(event) => self.show(&event),
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => break work.await,
+                },
+            }
+        };
+        loop {
+            match self.events.try_recv() {
+                Ok(event) => self.show(&event),
+                Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
+        }
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        outcome
+    }
+
+    fn show(&self, event: &Event) {
+        let line = line(event, self.started, self.colours);
+        match &self.bar {
+            Some(bar) => {
+                if event.kind == EventKind::StepDone {
+                    bar.inc(1);
+                }
+                if event.level == Level::Info {
+                    bar.set_message(event.message.clone());
+                } else {
+                    bar.println(line);
+                }
+            }
+            None => err(&format!("{line}\n")),
+        }
+    }
+}
+
+/// `   1.2 s  deploy r2 of api on azure`.
+fn line(event: &Event, started: Timestamp, colours: bool) -> String {
+    let ms = event.at.0.saturating_sub(started.0);
+    let tone = match event.level {
+        Level::Info | Level::Notice => Tone::Plain,
+        Level::Warning => Tone::Notable,
+        Level::Alarm => Tone::Bad,
+    };
+    let time = Tone::Faint.paint(&format!("{:>4}.{} s", ms / 1_000, ms % 1_000 / 100), colours);
+    format!("{time}  {}", tone.paint(&event.message, colours))
+}

@@ -1,0 +1,227 @@
+//! From a config to a running stack: every part is made here, and nowhere else.
+
+pub(crate) mod control;
+mod parts;
+pub(crate) mod ports;
+pub(crate) mod process;
+pub(crate) mod registry;
+pub(crate) mod releases;
+pub(crate) mod render;
+pub(crate) mod secrets;
+pub(crate) mod state;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use linkflow_edge::{Edge, Limits, Options, Resolve};
+use linkflow_engine::{Engine, Parts, Stop, Tasks};
+use linkflow_model::clock::SystemClock;
+use linkflow_model::config::Config;
+use linkflow_model::role::Compute;
+use linkflow_model::{Clock, Event, ProviderName, Routes, ServiceName};
+use linkflow_providers::kit::{Kit, KitOptions};
+use linkflow_rehearsal::cloud::Endpoints;
+use linkflow_store::{Sqlite, Store};
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::TaskTracker;
+
+use process::crash_at;
+use registry::Registries;
+use render::Renderer;
+use secrets::Secrets;
+use state::Home;
+
+/// How a stack is opened.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenOptions {
+    /// The folder for what LinkFlow keeps on this machine.
+    pub(crate) state: PathBuf,
+    /// The folder of the config.
+    pub(crate) workdir: PathBuf,
+    /// The rehearsal cloud that stands for every vendor.
+    pub(crate) cloud: Option<Endpoints>,
+    /// Where to append each exchange with a provider.
+    pub(crate) record: Option<PathBuf>,
+    /// The environment of this process.
+    pub(crate) vars: BTreeMap<String, String>,
+    /// What this process does, for whoever finds it at work: `linkflow apply`.
+    pub(crate) what: String,
+    /// Whether it serves visitors and services, or only looks and changes.
+    pub(crate) listen: Listen,
+    /// At which journal point this process kills itself, in tests.
+    pub(crate) crash: Option<u64>,
+}
+
+/// Whether a stack serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Listen {
+    /// No: its edge only checks targets. Another process may serve at the same time.
+    Nowhere,
+    /// Visitors at this address, services at the ports that are theirs.
+    At(SocketAddr),
+}
+
+/// Why a stack could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    /// The state folder cannot be used.
+    #[error("the state folder {folder} cannot be used: {source}")]
+    State {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store says no.
+    #[error("{0}")]
+    Store(#[from] linkflow_store::StoreError),
+    /// The HTTP client cannot be made.
+    #[error("{0}")]
+    Kit(#[from] linkflow_providers::kit::KitError),
+    /// An address cannot be listened on.
+    #[error("the edge cannot listen: {0}; perhaps another `linkflow up` serves this stack")]
+    Listen(std::io::Error),
+    /// Something that the config names is not there.
+    #[error("{what}")]
+    Missing {
+        /// What.
+        what: String,
+        /// What helps.
+        help: String,
+    },
+}
+
+/// A stack with everything it needs. [`Stack::close`] ends it.
+pub(crate) struct Stack {
+    /// Observes, decides, acts.
+    pub(crate) engine: Arc<Engine>,
+    /// Serves and checks. It runs since the stack was opened.
+    pub(crate) edge: Edge,
+    /// Every background task of the loop.
+    pub(crate) tasks: Tasks,
+    /// Where images are looked up.
+    pub(crate) registry: Arc<Registries>,
+    /// The providers that run services.
+    pub(crate) computes: BTreeMap<ProviderName, Arc<dyn Compute>>,
+    /// Makes definitions of releases.
+    pub(crate) renderer: Arc<Renderer>,
+    /// What the user asked for.
+    pub(crate) config: Config,
+    /// Tells the time.
+    pub(crate) clock: Arc<dyn Clock>,
+    tracker: TaskTracker,
+}
+
+impl Stack {
+    /// Opens everything. Nothing is asked of a provider yet.
+    ///
+    /// # Errors
+    /// What is missing or cannot be used.
+    pub(crate) async fn open(config: Config, options: OpenOptions) -> Result<Self, OpenError> {
+        let in_folder = |source| OpenError::State { folder: options.state.clone(), source };
+        let home = Home::open(&options.state).map_err(in_folder)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let store: Arc<dyn Store> = Arc::new(Sqlite::open(home.path("linkflow.db"))?);
+        let user_agent = concat!("linkflow/", env!("CARGO_PKG_VERSION")).to_owned();
+        let record = options.record.clone();
+        let kit = Kit::new(KitOptions { record, clock: Arc::clone(&clock), user_agent })?;
+        let ports = ports::choose(&home, &config).map_err(in_folder)?;
+
+        let secrets =
+            Arc::new(Secrets::new(options.vars.clone(), home.key(), options.cloud.is_some()));
+        let computes = parts::computes(&config, &options, &secrets, &kit)?;
+        let registry = Arc::new(Registries::open(&config, options.cloud.as_ref(), &secrets, &kit)?);
+        let held = store.list("release/").await?;
+        let renderer =
+            Arc::new(Renderer::new(&config, secrets, ports.clone(), &options, home.key()));
+        renderer.learn(&held);
+
+        let (routes, seen) = watch::channel(Arc::new(Routes::default()));
+        let (events, told) = mpsc::channel(1_024);
+        let edge = Edge::bind(edge(&config, &options, ports), seen, Arc::clone(&clock), events);
+        let edge = edge.await.map_err(OpenError::Listen)?;
+        let (tracker, tasks) = (TaskTracker::new(), Tasks::default());
+        edge.run(&tracker);
+        let engine = Engine::new(Parts {
+            stack: config.stack.name.clone(),
+            services: config.services(),
+            policy: config.policy(),
+            computes: computes.clone(),
+            render: Arc::clone(&renderer) as _,
+            store,
+            clock: Arc::clone(&clock),
+            probes: edge.probes(),
+            routes,
+            owner: process::owner(&options.what),
+            alive: Arc::new(process::is_alive),
+            crash: options.crash.map(crash_at),
+        });
+        forward(&tasks, told, Arc::clone(&engine));
+        Ok(Self { engine, edge, tasks, registry, computes, renderer, config, clock, tracker })
+    }
+
+    /// Starts the loop: it looks, decides and acts until the stack is closed.
+    pub(crate) fn run_loop(&self) {
+        let engine = Arc::clone(&self.engine);
+        self.tasks.start("engine", |stop| engine.run(stop));
+    }
+
+    /// Where services call `service`, `host:port`.
+    pub(crate) fn address_of(&self, service: &ServiceName) -> Option<String> {
+        self.renderer.address_of(service)
+    }
+
+    /// Ends every task, the edge last; what is under way may finish for up to `grace`.
+    pub(crate) async fn close(self, grace: Duration) {
+        self.tasks.shut_down(grace).await;
+        self.edge.stop(grace).await;
+        self.tracker.close();
+    }
+}
+
+/// Gives what the edge noticed to the engine, which keeps it.
+fn forward(tasks: &Tasks, mut told: mpsc::Receiver<Event>, engine: Arc<Engine>) {
+    tasks.start("edge events", |stop: Stop| async move {
+        while let Some(Some(event)) = stop.or(told.recv()).await {
+            engine.tell(event).await;
+        }
+    });
+}
+
+fn edge(
+    config: &Config,
+    options: &OpenOptions,
+    ports: BTreeMap<ServiceName, SocketAddr>,
+) -> Options {
+    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let (public, internal) = match options.listen {
+        Listen::Nowhere => (anywhere, BTreeMap::new()),
+        Listen::At(public) => (public, ports),
+    };
+    let clouds = options.cloud.iter().flat_map(|cloud| cloud.providers.values());
+    let resolve = clouds.map(|p| (p.host_suffix.clone(), p.ingress)).collect();
+    // In a rehearsal answers name their provider, so that people see who answered.
+    let limits = Limits { name_target: options.cloud.is_some(), ..Limits::default() };
+    Options { public, internal, resolve: Resolve(resolve), limits, policy: config.policy() }
+}
+
+impl OpenError {
+    /// What would help.
+    pub(crate) fn help(&self) -> &str {
+        match self {
+            Self::Missing { help, .. } => help,
+            Self::State { .. } => "`--state FOLDER` names another folder",
+            Self::Store(_) => "see whether the disk is full and the folder may be written",
+            Self::Kit(_) => "HTTPS needs the certificates of the system (ca-certificates)",
+            Self::Listen(_) => "`edge.listen` in the config says where it listens",
+        }
+    }
+
+    /// Whether the config is what is wrong.
+    pub(crate) fn is_of_config(&self) -> bool {
+        matches!(self, Self::Missing { .. })
+    }
+}

@@ -1,0 +1,74 @@
+//! Who this process is, whether another still lives, and how it dies in tests.
+
+use std::fs;
+use std::sync::Arc;
+
+use linkflow_engine::{Crash, Owner};
+use rustix::process::{Signal, getpid, kill_process};
+
+/// This process, as others find it in the lease.
+pub(crate) fn owner(what: &str) -> Owner {
+    let pid = std::process::id();
+    let id = id(pid).unwrap_or_else(|| pid.to_string());
+    Owner { id, host: host(), pid, what: what.to_owned() }
+}
+
+/// Whether `owner` may still live: `false` only when it ran on this machine and is provably gone.
+pub(crate) fn is_alive(owner: &Owner) -> bool {
+    if owner.host != host() || !owner.id.starts_with(&space()) {
+        return true;
+    }
+    // A number is given again one day, a number and a start are not.
+    id(owner.pid).is_some_and(|id| owner.id == id)
+}
+
+/// What no other process has: its number, when it started, and in which space of numbers.
+fn id(pid: u32) -> Option<String> {
+    Some(format!("{} {pid} {}", space(), started(pid)?))
+}
+
+fn host() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+}
+
+/// The space that process numbers count in: a container has its own.
+fn space() -> String {
+    fs::read_link("/proc/self/ns/pid").unwrap_or_default().display().to_string()
+}
+
+/// When the process started, in the kernel's ticks; `None` when it is gone, also when only its entry is left.
+fn started(pid: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in brackets, may itself have blanks and brackets. proc(5): state is field 3, starttime field 22.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let state = fields.first()?;
+    (!matches!(*state, "Z" | "X")).then(|| fields.get(19).map(|f| (*f).to_owned()))?
+}
+
+/// Kills this process at the `at`-th journal point, as a power cut would.
+pub(crate) fn crash_at(at: u64) -> Crash {
+    let kill = || {
+        if let Err(error) = kill_process(getpid(), Signal::KILL) {
+            tracing::error!(%error, "this process cannot kill itself");
+        }
+    };
+    Crash { at, kill: Arc::new(kill) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_lives_and_one_that_ended_does_not() {
+        let me = owner("linkflow test");
+        assert!(is_alive(&me));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        child.wait().unwrap();
+        assert!(!is_alive(&Owner { pid, ..me.clone() }));
+        assert!(!is_alive(&Owner { id: format!("{}0", me.id), ..me.clone() }));
+        assert!(is_alive(&Owner { host: "elsewhere".to_owned(), pid, ..me }));
+    }
+}

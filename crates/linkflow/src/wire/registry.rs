@@ -1,0 +1,55 @@
+//! Where images are looked up.
+
+use std::collections::BTreeMap;
+
+use linkflow_model::config::{Config, kinds};
+use linkflow_model::role::Registry;
+use linkflow_model::{Fault, ImageRef, PinnedImage, ProviderName};
+use linkflow_providers::kit::Kit;
+use linkflow_providers::registry::{Credentials, Oci, Settings};
+use linkflow_rehearsal::cloud::Endpoints;
+
+use super::OpenError;
+use super::secrets::Secrets;
+
+/// Every registry, with who pulls where the config says so.
+pub(crate) struct Registries(Oci);
+
+impl Registries {
+    /// Opens the registries of `config`; in a rehearsal the cloud's stands for all.
+    pub(super) fn open(
+        config: &Config,
+        cloud: Option<&Endpoints>,
+        secrets: &Secrets,
+        kit: &Kit,
+    ) -> Result<Self, OpenError> {
+        let wrong = |error: linkflow_model::name::NameError| OpenError::Missing {
+            what: error.to_string(),
+            help: String::new(),
+        };
+        let name: ProviderName = "registry".parse().map_err(wrong)?;
+        let base = cloud.map(|cloud| cloud.registry.clone());
+        let credentials =
+            if cloud.is_some() { BTreeMap::new() } else { credentials(config, secrets) };
+        Ok(Self(Oci::open(Settings { base, credentials }, kit, &name)))
+    }
+
+    /// `image` by digest.
+    ///
+    /// # Errors
+    /// What the registry says; [`linkflow_model::FaultKind::Missing`] when there is no such image.
+    pub(crate) async fn pin(&self, image: &ImageRef) -> Result<PinnedImage, Fault> {
+        Ok(image.at(self.0.resolve(image).await?))
+    }
+}
+
+/// Who pulls from GHCR. Public images need nobody, so a secret that is not there is no mistake here.
+fn credentials(config: &Config, secrets: &Secrets) -> BTreeMap<String, Credentials> {
+    let found = config.providers.values().filter_map(|provider| {
+        let kinds::Settings::Ghcr(settings) = &provider.settings else { return None };
+        let password = secrets.follow(provider.secret()?)?;
+        let user = settings.user.clone().unwrap_or_else(|| "linkflow".to_owned());
+        Some(("ghcr.io".to_owned(), Credentials { user, password }))
+    });
+    found.collect()
+}

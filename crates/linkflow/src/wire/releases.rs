@@ -1,0 +1,133 @@
+//! What each service of a release is: its image by digest, its environment as written, its fingerprints.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use linkflow_model::{
+    Fault, FaultKind, ImageRef, ProviderName, Release, ServiceName, ServiceRelease, ServiceSpec,
+};
+
+use super::Stack;
+
+/// Why a release cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ReleaseError {
+    /// An image is not there, or its registry does not answer.
+    #[error("{service}: the image {image} {}", said(.fault))]
+    Image {
+        /// Whose image.
+        service: ServiceName,
+        /// Which.
+        image: ImageRef,
+        /// What the registry says.
+        fault: Fault,
+    },
+    /// A reference leads nowhere.
+    #[error("{0}")]
+    Render(String),
+    /// There is no such service.
+    #[error("there is no service `{0}`")]
+    NoService(ServiceName),
+}
+
+fn said(fault: &Fault) -> String {
+    match fault.kind {
+        FaultKind::Missing => "is not in its registry".to_owned(),
+        FaultKind::Denied => format!("may not be read: {}", fault.said),
+        _ => format!("could not be looked up: {}", fault.said),
+    }
+}
+
+impl Stack {
+    /// Every service as the config has it, with `images` in place of its own images.
+    ///
+    /// # Errors
+    /// Every image that cannot be found, or the first reference that leads nowhere.
+    pub(crate) async fn service_releases(
+        &self,
+        images: &BTreeMap<ServiceName, ImageRef>,
+    ) -> Result<BTreeMap<ServiceName, ServiceRelease>, Vec<ReleaseError>> {
+        let services = self.config.services.iter().map(|(name, service)| {
+            let env = service.env.iter().map(|(k, v)| (k.clone(), v.to_string())).collect();
+            (service.spec(name), env)
+        });
+        self.pinned(services.collect(), images).await
+    }
+
+    /// Every service as `release` has it, with `images` in place of its own images: tags are looked up anew only there.
+    ///
+    /// # Errors
+    /// As [`Stack::service_releases`].
+    pub(crate) async fn releases_like(
+        &self,
+        release: &Release,
+        images: &BTreeMap<ServiceName, ImageRef>,
+    ) -> Result<BTreeMap<ServiceName, ServiceRelease>, Vec<ReleaseError>> {
+        let mut services = release.services.clone();
+        let chosen = release.services.values().filter(|s| images.contains_key(&s.spec.name));
+        let chosen = chosen.map(|s| (s.spec.clone(), s.env.clone())).collect();
+        services.extend(self.pinned(chosen, images).await?);
+        Ok(services)
+    }
+
+    async fn pinned(
+        &self,
+        services: Vec<(ServiceSpec, BTreeMap<String, String>)>,
+        images: &BTreeMap<ServiceName, ImageRef>,
+    ) -> Result<BTreeMap<ServiceName, ServiceRelease>, Vec<ReleaseError>> {
+        let each = services.into_iter().map(|(mut spec, env)| async move {
+            if let Some(image) = images.get(&spec.name) {
+                spec.image = image.clone();
+            }
+            let image = self.registry.pin(&spec.image).await.map_err(|fault| {
+                let (service, image) = (spec.name.clone(), spec.image.clone());
+                ReleaseError::Image { service, image, fault }
+            })?;
+            self.with_fingerprints(ServiceRelease {
+                spec,
+                image,
+                env,
+                fingerprints: BTreeMap::new(),
+            })
+        });
+        let (mut made, mut errors) = (BTreeMap::new(), Vec::new());
+        for one in join_all(each).await {
+            match one {
+                Ok(service) => {
+                    made.insert(service.spec.name.clone(), service);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() { Ok(made) } else { Err(errors) }
+    }
+
+    fn with_fingerprints(
+        &self,
+        mut service: ServiceRelease,
+    ) -> Result<ServiceRelease, ReleaseError> {
+        let each = service.spec.runs_on.iter().map(|provider| {
+            let fingerprint = self.renderer.fingerprint(&service, provider)?;
+            Ok((provider.clone(), fingerprint))
+        });
+        let fingerprints = each.collect::<Result<BTreeMap<ProviderName, _>, String>>();
+        service.fingerprints = fingerprints.map_err(ReleaseError::Render)?;
+        Ok(service)
+    }
+
+    /// The image that `text` means for `service`: a whole reference, or only `:TAG` or `@DIGEST` of its own image.
+    ///
+    /// # Errors
+    /// Why it is none, in words.
+    pub(crate) fn image_for(&self, service: &ServiceName, text: &str) -> Result<ImageRef, String> {
+        let Some(own) = self.config.services.get(service) else {
+            return Err(ReleaseError::NoService(service.clone()).to_string());
+        };
+        let whole = if text.starts_with([':', '@']) {
+            format!("{}/{}{text}", own.image.registry, own.image.repository)
+        } else {
+            text.to_owned()
+        };
+        whole.parse().map_err(|error: linkflow_model::image::ImageError| error.to_string())
+    }
+}

@@ -15,7 +15,7 @@ const USAGE: &str = "\
 Usage: cargo xtask CHORE
 
   test      everything that has to hold: format, lints, tests, a rehearsal, the vendors' API descriptions, licences;
-            installs what the tests need where it is missing
+            installs what the tests need where it is missing. `cargo xtask test format lints` runs only these parts
   docs      writes examples/linkflow/linkflow.schema.json and docs/config.md anew
   picture   runs a rehearsal and puts its pictures into docs/pictures";
 
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
-        ["test"] => test::test(),
+        ["test", parts @ ..] => test::test(parts),
         ["docs"] => docs::docs(),
         ["picture"] => docs::picture(),
         ["help" | "--help" | "-h"] => {

@@ -17,16 +17,20 @@ const PARTS: &[(&str, Part)] = &[
     ("format", || run(&["cargo", "fmt", "--all", "--check"])),
     ("lints", lints),
     ("tests", tests),
-    ("release build", || run(&["cargo", "build", "--quiet", "--release", "-p", "linkflow"])),
+    ("build", || run(&["cargo", "build", "--quiet", "--release", "-p", "linkflow"])),
     ("rehearsal", rehearse),
-    ("API descriptions", descriptions),
+    ("descriptions", descriptions),
     ("dependencies", dependencies),
 ];
 
-/// Runs every part, also after one that failed, and fails when one did.
-pub(crate) fn test() -> Done {
+/// Runs every part, or those that are named, also after one that failed, and fails when one did.
+pub(crate) fn test(named: &[&str]) -> Done {
+    if let Some(unknown) = named.iter().find(|name| PARTS.iter().all(|(part, _)| part != *name)) {
+        let parts: Vec<&str> = PARTS.iter().map(|(part, _)| *part).collect();
+        return Err(format!("no part is called `{unknown}`: {}", parts.join(", ")));
+    }
     let mut rows = Vec::new();
-    for (name, part) in PARTS {
+    for (name, part) in PARTS.iter().filter(|(part, _)| named.is_empty() || named.contains(part)) {
         println!("\n== {name}");
         let start = now();
         let done = part();
@@ -38,7 +42,7 @@ pub(crate) fn test() -> Done {
     println!("\n== summary");
     for (name, took, done) in &rows {
         println!(
-            "{name:<18} {:>7}  {}",
+            "{name:<14} {:>7}  {}",
             seconds(*took),
             if done.is_ok() { "ok" } else { "FAILED" }
         );

@@ -1,5 +1,9 @@
 //! The binary, as its users meet it, and the shape of the workspace.
 #![cfg(test)]
 
+#[path = "all/conversations.rs"]
+mod conversations;
+#[path = "all/rehearsed.rs"]
+mod rehearsed;
 #[path = "all/tidy.rs"]
 mod tidy;

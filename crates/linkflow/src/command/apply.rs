@@ -40,7 +40,7 @@ pub(crate) async fn answer(context: &Context, args: &ApplyArgs) -> Answered {
     let wait = Duration::from_secs(args.wait);
     let doing = Doing { kind: RunKind::Apply, dry_run: args.dry_run, wait };
     match prepare(&stack, kept, doing).await {
-        Ok(draft) => carry_out(context, stack, draft, doing).await,
+        Ok(draft) => Box::pin(carry_out(context, stack, draft, doing)).await,
         Err(answer) => {
             stack.close(GRACE).await;
             Err(answer)

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use linkflow_engine::{Draft, RunEnd, RunKind, RunState, StepState};
-use linkflow_model::{Action, Change, ProviderName};
+use linkflow_model::{Action, Change, ProviderName, ServiceName};
 use serde_json::{Value, json};
 
 use crate::say::answer::Answer;
@@ -156,6 +156,7 @@ fn requests(stack: &Stack, draft: &Draft) -> BTreeMap<ProviderName, u32> {
 /// The plan, for people.
 fn text(stack: &Stack, draft: &Draft, colours: bool) -> String {
     let mut out = String::new();
+    let mut shown: BTreeMap<&ServiceName, &[Change]> = BTreeMap::new();
     for stage in &draft.plan.stages {
         say(&mut out, format_args!("{}\n", Tone::Strong.paint(&stage.name, colours)));
         for step in &stage.steps {
@@ -169,9 +170,10 @@ fn text(stack: &Stack, draft: &Draft, colours: bool) -> String {
             let line = tone.paint(&format!("{sign} {}", step.action), colours);
             let why = Tone::Faint.paint(&format!("({})", step.why), colours);
             say(&mut out, format_args!("  {line}  {why}\n"));
-            let width = step.changes.iter().map(|c| c.field.chars().count()).max().unwrap_or(0);
-            for change in &step.changes {
-                say(&mut out, format_args!("      {}\n", difference(change, width)));
+            // The same service on the next provider mostly differs in the same way.
+            let before = shown.insert(step.action.service(), &step.changes);
+            if before.is_none_or(|before| before != step.changes) {
+                out.push_str(&differences(&step.changes));
             }
         }
     }
@@ -190,9 +192,19 @@ fn text(stack: &Stack, draft: &Draft, colours: bool) -> String {
     out
 }
 
+/// One line for each field that differs.
+fn differences(changes: &[Change]) -> String {
+    let is_bare = |c: &Change| c.to.as_ref().is_some_and(|to| to.starts_with("sha256:"));
+    let images = changes.iter().filter(|c| c.field == "image").count();
+    let told = |c: &&Change| images < 2 || c.field != "image" || !is_bare(c);
+    let width = changes.iter().map(|c| c.field.chars().count()).max().unwrap_or(0);
+    let lines = changes.iter().filter(told).map(|c| format!("      {}\n", difference(c, width)));
+    lines.collect()
+}
+
 fn difference(change: &Change, width: usize) -> String {
     let short = |text: &str| match text.split_once("@sha256:") {
-        Some((image, hex)) => format!("{image}@{}", hex.get(..12).unwrap_or(hex)),
+        Some((image, hex)) => format!("{image}@sha256:{}", hex.get(..12).unwrap_or(hex)),
         None => text.get(..19).filter(|t| t.starts_with("sha256:")).unwrap_or(text).to_owned(),
     };
     let field = &change.field;

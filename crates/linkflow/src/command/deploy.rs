@@ -56,7 +56,7 @@ pub(crate) async fn answer(context: &Context, args: &DeployArgs) -> Answered {
         stack.config.services.get(*name).is_some_and(|service| service.image != **image)
     });
     let differs: Vec<String> = differs.map(|(name, _)| name.to_string()).collect();
-    let mut answer = carry_out(context, stack, draft, doing).await?;
+    let mut answer = Box::pin(carry_out(context, stack, draft, doing)).await?;
     if !differs.is_empty() && answer.exit == 0 {
         let note = format!(
             "the config names another image of {}: `linkflow apply` would go back to it",

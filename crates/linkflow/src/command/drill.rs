@@ -13,7 +13,7 @@ use super::{Answered, Context};
 
 /// Make things go wrong at a running rehearsal cloud, and put them right again.
 ///
-/// The cloud is named by --cloud or LINKFLOW_CLOUD: the `control` address that `linkflow cloud` and `linkflow up --rehearsal` print.
+/// The cloud is named by --cloud or `LINKFLOW_CLOUD`: the `control` address that `linkflow cloud` and `linkflow up --rehearsal` print.
 #[derive(Subcommand, Clone, Debug)]
 #[command(
     after_help = "Examples:\n  linkflow drill set azure killed\n  linkflow drill set fly slow --ms 400 --service engine-frontend\n  linkflow drill set railway errors --status 503\n  linkflow drill list\n  linkflow drill clear"

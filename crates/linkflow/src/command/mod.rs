@@ -45,7 +45,7 @@ pub(crate) type Answered = Result<Answer, Box<Answer>>;
     version,
     max_term_width = 100,
     disable_help_subcommand = true,
-    after_help = "Examples:\n  linkflow init                     write a first linkflow.toml\n  linkflow rehearse                 see everything at work, with no account\n  linkflow plan                     what would change\n  linkflow apply                    change it\n  linkflow up                       serve visitors, watch, move services when something dies\n\nExit codes: 0 ok, 1 failed, 2 usage or invalid config, 3 changes found (--exit-code), 4 not authorised,\n5 refused by a safety rule, 6 partly done, 7 outcome unknown, 130 interrupted."
+    after_help = "Examples:\n  linkflow init                     write a first linkflow.toml\n  linkflow rehearse                 see everything at work, with no account\n  linkflow plan                     what would change\n  linkflow apply                    change it\n  linkflow up                       serve visitors, watch, move services when something dies\n\nExit codes: 0 ok, 1 failed, 2 usage or invalid config, 3 changes found (--exit-code), 4 not\nauthorised, 5 refused by a safety rule, 6 partly done, 7 outcome unknown, 130 interrupted."
 )]
 struct Cli {
     #[command(flatten)]
@@ -146,7 +146,9 @@ fn usage(error: &clap::Error) -> u8 {
 }
 
 fn log_to_stderr(vars: &BTreeMap<String, String>, voice: Voice) {
-    let wanted = vars.get("LINKFLOW_LOG").map_or("warn", String::as_str);
+    // Events are shown by the commands themselves.
+    let usual = "warn,linkflow_engine::tell=error";
+    let wanted = vars.get("LINKFLOW_LOG").map_or(usual, String::as_str);
     let filter = tracing_subscriber::EnvFilter::try_new(wanted);
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     let subscriber = tracing_subscriber::fmt()

@@ -43,7 +43,7 @@ pub(crate) async fn answer(context: &Context, args: &RollbackArgs) -> Answered {
             return Err(answer);
         }
     };
-    carry_out(context, stack, draft, doing).await
+    Box::pin(carry_out(context, stack, draft, doing)).await
 }
 
 async fn drafted(

@@ -215,6 +215,7 @@ mod tests {
                 placement("railway", Lifecycle::Running, Health::Up),
                 placement("embedded", Lifecycle::Stopped, Health::Unknown),
             ],
+            ..ServiceView::default()
         };
         let world = World { services: BTreeMap::from([(spec.name.clone(), view)]) };
         insta::assert_snapshot!(text(&[spec], &world, None, false), @r"

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::say::answer::Answer;
 use crate::say::output;
+use crate::say::progress::Progress;
 use crate::wire::{Listen, Stack};
 
 use super::change::{self, Doing};
@@ -52,7 +53,7 @@ pub(crate) async fn answer(context: &Context, args: &UpArgs) -> Answered {
     let control = endpoints.as_ref().map(|cloud| cloud.control.clone());
     let options = context.options(&config, endpoints, "up", listen);
     let answer = match Stack::open(config, options).await {
-        Ok(stack) => serve(context, args, stack, control.as_deref()).await,
+        Ok(stack) => Box::pin(serve(context, args, stack, control.as_deref())).await,
         Err(error) => Err(error.into()),
     };
     if let Some(cloud) = own_cloud {
@@ -67,6 +68,10 @@ async fn serve(context: &Context, args: &UpArgs, stack: Stack, control: Option<&
         () = shutdown::requested() => Ok(()),
     };
     if begun.is_ok() {
+        let shown = Progress::for_ever(stack.engine.listen(), context.voice.colours_err);
+        stack.tasks.start("show events", |stop| async move {
+            stop.or(shown).await;
+        });
         stack.run_loop();
         shutdown::requested().await;
         output::err("stopping\n");

@@ -7,6 +7,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::output::{Voice, err};
 use super::table::Tone;
+use super::time::local;
 
 /// Shows a run.
 pub(crate) struct Progress {
@@ -34,6 +35,17 @@ impl Progress {
             bar
         });
         Self { events, bar, started, colours: voice.colours_err }
+    }
+
+    /// Shows what `events` tell for as long as a stack is served, with the time of day.
+    pub(crate) async fn for_ever(mut events: Receiver<Event>, colours: bool) {
+        loop {
+            match events.recv().await {
+                Ok(event) => err(&format!("{}  {}\n", local(event.at), told(&event, colours))),
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            }
+        }
     }
 
     /// Shows events while `work` is done, and those that are left at its end.
@@ -83,11 +95,15 @@ impl Progress {
 /// `   1.2 s  deploy r2 of api on azure`.
 fn line(event: &Event, started: Timestamp, colours: bool) -> String {
     let ms = event.at.0.saturating_sub(started.0);
+    let time = Tone::Faint.paint(&format!("{:>4}.{} s", ms / 1_000, ms % 1_000 / 100), colours);
+    format!("{time}  {}", told(event, colours))
+}
+
+fn told(event: &Event, colours: bool) -> String {
     let tone = match event.level {
         Level::Info | Level::Notice => Tone::Plain,
         Level::Warning => Tone::Notable,
         Level::Alarm => Tone::Bad,
     };
-    let time = Tone::Faint.paint(&format!("{:>4}.{} s", ms / 1_000, ms % 1_000 / 100), colours);
-    format!("{time}  {}", tone.paint(&event.message, colours))
+    tone.paint(&event.message, colours)
 }

@@ -18,9 +18,9 @@ pub(crate) enum ReleaseError {
         /// Whose image.
         service: ServiceName,
         /// Which.
-        image: ImageRef,
+        image: String,
         /// What the registry says.
-        fault: Fault,
+        fault: Box<Fault>,
     },
     /// A reference leads nowhere.
     #[error("{0}")]
@@ -80,8 +80,8 @@ impl Stack {
                 spec.image = image.clone();
             }
             let image = self.registry.pin(&spec.image).await.map_err(|fault| {
-                let (service, image) = (spec.name.clone(), spec.image.clone());
-                ReleaseError::Image { service, image, fault }
+                let (service, image) = (spec.name.clone(), spec.image.to_string());
+                ReleaseError::Image { service, image, fault: Box::new(fault) }
             })?;
             self.with_fingerprints(ServiceRelease {
                 spec,

@@ -52,7 +52,7 @@ impl Renderer {
             match serde_json::from_value::<Release>(document.body.clone()) {
                 Ok(release) => self.note(&release),
                 Err(error) => {
-                    tracing::warn!(key = document.key, %error, "a release cannot be read")
+                    tracing::warn!(key = document.key, %error, "a release cannot be read");
                 }
             }
         }

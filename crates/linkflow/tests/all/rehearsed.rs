@@ -1,0 +1,163 @@
+//! Commands on a rehearsal cloud, from plan to rollback, each in its own process.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::conversations::{Said, linkflow};
+
+const STACK: &str = r#"
+[stack]
+name = "shop"
+[providers.a]
+kind = "koyeb"
+[providers.b]
+kind = "render"
+[services.api]
+image = "ghcr.io/acme/linkflow/api:1.0"
+port = 8000
+health = "/api/v1/health"
+runs_on = ["a", "b"]
+start_within = "10s"
+env = { LINKFLOW_SECRET = "${secret.SHARED}" }
+[failover]
+probe_every = "200ms"
+probe_timeout = "200ms"
+probe_in_doubt = "50ms"
+look_every = "500ms"
+"#;
+
+/// A cloud in its own process, and a folder with a config. Ends with the test.
+struct Stage {
+    dir: tempfile::TempDir,
+    cloud: Child,
+    control: String,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("linkflow.toml"), STACK).unwrap();
+        let mut cloud = Command::new(env!("CARGO_BIN_EXE_linkflow"))
+            .arg("cloud")
+            .current_dir(dir.path())
+            .env_clear()
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(cloud.stdout.take().unwrap()).lines();
+        let mut text = String::new();
+        for line in lines.map_while(Result::ok) {
+            text.push_str(&line);
+            if line == "}" {
+                break;
+            }
+        }
+        let endpoints: Value = serde_json::from_str(&text).unwrap();
+        let control = endpoints["control"].as_str().unwrap().to_owned();
+        Self { dir, cloud, control }
+    }
+
+    fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Said {
+        linkflow(self.folder(), &[arguments, &["--cloud", &self.control]].concat())
+    }
+
+    #[track_caller]
+    fn expect(&self, arguments: &[&str], code: i32) -> Said {
+        let said = self.run(arguments);
+        assert_eq!(said.code, code, "{arguments:?}\n{}\n{}", said.out, said.err);
+        said
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.cloud.kill().unwrap();
+        self.cloud.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_stack_is_planned_applied_changed_and_put_back() {
+    let stage = Stage::new();
+    let plan = stage.expect(&["plan", "--exit-code", "--out", "plan.json"], 3);
+    assert!(plan.out.contains("+ deploy r1 of api on b"), "{}", plan.out);
+    assert!(plan.out.contains("${secret.SHARED}"), "{}", plan.out);
+    let applied = stage.expect(&["apply", "plan.json"], 0);
+    assert!(applied.out.starts_with("r1 is live"), "{}", applied.out);
+    assert!(applied.err.contains("serve api from a"), "{}", applied.err);
+    let again = stage.expect(&["apply"], 0);
+    assert_eq!(again.out, "nothing to do: r1 runs as it should\n");
+    let moved = stage.expect(&["apply", "plan.json"], 5);
+    assert!(moved.err.contains("what runs at the providers has changed"), "{}", moved.err);
+
+    let deployed = stage.expect(&["deploy", "api=:1.1", "--json"], 0);
+    assert_eq!(deployed.value()["result"]["release"], "r2");
+    assert_eq!(deployed.value()["warnings"].as_array().unwrap().len(), 1);
+    let status = stage.expect(&["status", "--json"], 0).value();
+    let placements = status["result"]["services"][0]["placements"].as_array().unwrap().clone();
+    let said: Vec<(&Value, &Value)> =
+        placements.iter().map(|p| (&p["release"], &p["active"])).collect();
+    assert_eq!(said, [(&"r2".into(), &true.into()), (&"r2".into(), &false.into())]);
+
+    let back = stage.expect(&["rollback"], 0);
+    assert!(back.out.starts_with("r1 is live"), "{}", back.out);
+    let events = stage.expect(&["events", "--json"], 0).value();
+    let kinds: Vec<&str> = events["result"]["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|e| e["kind"].as_str())
+        .collect();
+    assert!(kinds.contains(&"release_live"), "{kinds:?}");
+}
+
+#[test]
+fn a_release_that_does_not_start_is_put_back_and_its_log_is_shown() {
+    let stage = Stage::new();
+    stage.expect(&["apply"], 0);
+    let broken = stage.expect(&["deploy", "--image", "ghcr.io/acme/linkflow/api:broken"], 1);
+    assert!(broken.err.contains("failed: deploy r2 of api on b"), "{}", broken.err);
+    assert!(broken.err.contains("broken on purpose"), "{}", broken.err);
+    assert!(broken.err.contains("what ran before was put back"), "{}", broken.err);
+    let nothing = stage.expect(&["plan", "--exit-code"], 0);
+    assert_eq!(nothing.out, "nothing to do: r1 runs as it should\n");
+}
+
+#[test]
+fn an_image_that_is_not_there_stops_everything_before_anything_is_touched() {
+    let stage = Stage::new();
+    let said = stage.expect(&["deploy", "api=:9.9"], 1);
+    assert!(
+        said.err.contains("api: the image ghcr.io/acme/linkflow/api:9.9 is not in its registry"),
+        "{}",
+        said.err
+    );
+    let said = stage.expect(&["deploy", "shop=:1.0"], 2);
+    assert!(said.err.contains("there is no service `shop`"), "{}", said.err);
+    assert_eq!(
+        stage.expect(&["events", "--json"], 0).value()["result"]["events"]
+            .as_array()
+            .unwrap()
+            .len(),
+        0
+    );
+}
+
+#[test]
+fn faults_are_set_shown_and_lifted() {
+    let stage = Stage::new();
+    let said = stage.expect(&["drill", "set", "b", "slow", "--ms", "70"], 0);
+    assert_eq!(said.out, "b: slow by 70 ms\n");
+    stage.expect(&["drill", "set", "c", "killed"], 1);
+    assert_eq!(stage.expect(&["drill", "clear"], 0).out, "all is well\n");
+    stage.expect(&["drill", "set", "b", "api-down"], 0);
+    let plan = stage.expect(&["plan", "--json"], 0).value();
+    assert_eq!(plan["warnings"][0]["provider"], "b");
+}

@@ -154,21 +154,20 @@ fn difference(row: &Wanted<'_>, home: Option<&ProviderName>, view: &ServiceView)
         };
         Some(Step { action, why, changes: row.changes.clone() })
     };
-    let seen = view.on(row.provider).filter(|p| p.lifecycle != Lifecycle::Absent);
-    let Some(seen) = seen else {
-        let mut step = deploy(format!("{provider} does not have it"))?;
-        let image = row.digest.to_string();
-        step.changes.insert(0, Change { field: "image".into(), from: None, to: Some(image) });
-        return Some(step);
-    };
-    if seen.digest.as_ref().is_some_and(|held| held != row.digest) {
-        let mut step = deploy("its image differs".into())?;
-        if !step.changes.iter().any(|c| c.field == "image") {
-            let from = seen.digest.as_ref().map(Digest::to_string);
-            let to = Some(row.digest.to_string());
+    // What the provider really runs may differ where the releases do not.
+    let with_image = |mut step: Step, from: Option<&Digest>| {
+        if !step.changes.iter().any(|change| change.field == "image") {
+            let (from, to) = (from.map(Digest::to_string), Some(row.digest.to_string()));
             step.changes.insert(0, Change { field: "image".into(), from, to });
         }
-        return Some(step);
+        step
+    };
+    let seen = view.on(row.provider).filter(|p| p.lifecycle != Lifecycle::Absent);
+    let Some(seen) = seen else {
+        return Some(with_image(deploy(format!("{provider} does not have it"))?, None));
+    };
+    if seen.digest.as_ref().is_some_and(|held| held != row.digest) {
+        return Some(with_image(deploy("its image differs".into())?, seen.digest.as_ref()));
     }
     if seen.fingerprint.as_ref() != Some(row.fingerprint) {
         return deploy("its settings differ".into());

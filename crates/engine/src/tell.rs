@@ -2,17 +2,14 @@
 
 use linkflow_model::{Event, EventKind, Level};
 use tokio::sync::broadcast;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::Engine;
 
 impl Engine {
     /// Tells `event`. A store that cannot take it is said in the log; the loop goes on.
     pub async fn tell(&self, event: Event) {
-        match event.level {
-            Level::Info | Level::Notice => info!(kind = ?event.kind, "{}", event.message),
-            Level::Warning | Level::Alarm => warn!(kind = ?event.kind, "{}", event.message),
-        }
+        info!(kind = ?event.kind, level = ?event.level, "{}", event.message);
         if let Err(failed) = self.parts.store.append(&event).await {
             error!("an event could not be kept: {failed}");
         }

@@ -80,9 +80,12 @@ struct Scene<'a> {
 impl Scene<'_> {
     fn decide(&self, decision: &mut Decision) {
         let Some(active) = &self.view.active else { return self.settle(decision) };
+        if self.spec.rank(active).is_none() {
+            return self.leave(active, "it is no longer in the cascade", None, decision);
+        }
         match self.judge(active) {
             Verdict::Down { since, why } if self.now.since(since) >= self.policy.confirm_ms => {
-                self.leave(active, &why, self.now.since(since), decision);
+                self.leave(active, &why, Some(self.now.since(since)), decision);
             }
             Verdict::Up { .. } => {
                 if !self.go_back(active, decision) {
@@ -124,9 +127,12 @@ impl Scene<'_> {
     }
 
     /// Leaves a place that failed.
-    fn leave(&self, from: &ProviderName, why: &str, down_ms: u64, decision: &mut Decision) {
+    fn leave(&self, from: &ProviderName, why: &str, down_ms: Option<u64>, decision: &mut Decision) {
         let best = self.spec.runs_on.iter().find(|p| *p != from && self.is_ready(p));
-        let reason = format!("{from} has been down for {}: {why}", seconds(down_ms));
+        let reason = match down_ms {
+            Some(ms) => format!("{from} has been down for {}: {why}", seconds(ms)),
+            None => format!("{from}: {why}"),
+        };
         let Some(to) = best else {
             return self.hold(decision, format!("{reason}; no other provider can take it"));
         };

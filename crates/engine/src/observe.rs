@@ -162,15 +162,19 @@ impl Engine {
         let mut world = World::default();
         for spec in &self.parts.services {
             let active = actives.active.get(&spec.name);
-            let placements = spec.runs_on.iter().map(|provider| {
+            let may_run = actives.may_run.get(&spec.name).cloned().unwrap_or_default();
+            // Where it was before its cascade changed still counts, until it has left.
+            let left = may_run.iter().chain(active.map(|(provider, _)| provider));
+            let left: BTreeSet<_> = left.filter(|p| spec.rank(p).is_none()).collect();
+            let placements = spec.runs_on.iter().chain(left).map(|provider| {
                 let probe = probes.get(&(spec.name.clone(), provider.clone()));
                 view(spec, provider, looks.get(provider), probe)
             });
             let view = ServiceView {
                 active: active.map(|(provider, _)| provider.clone()),
                 active_since: active.map(|(_, since)| *since).unwrap_or_default(),
-                may_run: actives.may_run.get(&spec.name).cloned().unwrap_or_default(),
                 placements: placements.collect(),
+                may_run,
             };
             world.services.insert(spec.name.clone(), view);
         }

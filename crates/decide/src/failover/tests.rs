@@ -322,3 +322,13 @@ fn an_exclusive_service_without_a_place_waits_where_it_may_run_unseen() {
          switch: serve timer from azure (azure is the most preferred that works)",
     );
 }
+
+#[test]
+fn a_place_that_left_the_cascade_is_left_at_once() {
+    check(
+        "web api at azure since 0: fly=up@0 hetzner=up@0",
+        1_000,
+        "failover api to fly
+         switch: serve api from fly (azure: it is no longer in the cascade)",
+    );
+}

@@ -40,6 +40,8 @@ pub(crate) struct Tuning {
     pub(crate) hedge: bool,
     /// Retries that may be made at once; at least the requests in flight, so that a sudden death loses none.
     pub(crate) retry_burst: u64,
+    /// After this long in use without another one, the next ejection is a first one again.
+    pub(crate) forgiven: u64,
 }
 
 /// Failures in a row until a target is ejected.
@@ -48,8 +50,6 @@ const STREAK: u32 = 3;
 const EJECT_FIRST: u64 = 2_000;
 /// No ejection lasts longer.
 const EJECT_MOST: u64 = 30_000;
-/// After this long in use without another one, the next ejection is a first one again.
-const FORGIVEN: u64 = 60_000;
 /// A hedge is sent no sooner and no later than this.
 const HEDGE: std::ops::RangeInclusive<u64> = 50..=500;
 /// Races lost in a row, over at least [`LATE_FOR`], until a target is ejected for being slow.
@@ -184,10 +184,6 @@ impl Standing {
     fn shows_life(&mut self, now: Moment) {
         self.life = now;
         self.suspect = false;
-        if self.readmitted.is_some_and(|at| now.since(at) >= FORGIVEN) {
-            self.ejections = 0;
-            self.readmitted = None;
-        }
     }
 
     /// Moves the estimate of the 95th percentile towards `took`, 19 times faster up than down.
@@ -532,9 +528,13 @@ impl Steer {
         if !self.another_is_usable(id) {
             return Vec::new();
         }
+        let forgiven = self.tuning.forgiven;
         let Some(t) = self.targets.get_mut(&id).filter(|t| t.ejection.is_none()) else {
             return Vec::new();
         };
+        if t.readmitted.is_some_and(|at| now.since(at) >= forgiven) {
+            t.ejections = 0;
+        }
         let for_ms = (EJECT_FIRST << t.ejections.min(4)).min(EJECT_MOST);
         t.ejection = Some(Ejection { at: now, until: now.plus(for_ms) });
         t.ejections += 1;

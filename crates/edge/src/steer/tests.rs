@@ -21,6 +21,7 @@ fn tuning() -> Tuning {
         first_byte: 2_000,
         hedge: true,
         retry_burst: 100,
+        forgiven: 60_000,
     }
 }
 

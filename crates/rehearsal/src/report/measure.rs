@@ -103,7 +103,9 @@ pub fn acknowledged(samples: &[Sample]) -> impl Iterator<Item = &str> {
 /// - A request is *disturbed* when it failed, took longer than a second, or was due after the fault and yet answered by a
 ///   provider that the fault ought to drive requests off. `rerouted_ms` is from the fault to the end of the last disturbed
 ///   request among those that were due before the fault was lifted and over after it began; so requests in flight at that
-///   moment count, and one late straggler counts in full. It is 0 when none was disturbed, and none when no request was due
+///   moment count, and one late straggler counts in full. Of a write that no other provider answered it is when that was
+///   due: once sent it is never sent elsewhere, so how long it hangs or what becomes of it says nothing of the way that
+///   requests take (it counts as slow or failed). It is 0 when none was disturbed, and none when no request was due
 ///   after that end while the fault lasted: then nobody saw that it was over.
 /// - `back_ms` is from the lifting of the fault to when the first of a *good second* was due: a request that the preferred
 ///   provider answered, and from which on it gives more than half of the good answers for a second. One canary does not
@@ -188,14 +190,19 @@ fn detected(seen: &Observed<'_>, fault: &FaultSpan) -> Option<u64> {
 
 fn rerouted(seen: &Observed<'_>, fault: &FaultSpan) -> Option<u64> {
     let lasts = |due: Moment| fault.cleared.is_none_or(|cleared| due < cleared);
+    let by_struck = |sample: &Sample| sample.provider.as_deref() == Some(fault.provider.as_str());
     let is_disturbed = |sample: &&Sample| {
-        let by_struck = sample.provider.as_deref() == Some(fault.provider.as_str());
+        let by_struck = by_struck(sample);
         sample.failure.is_some()
             || is_slow(sample)
             || (fault.drives_off && by_struck && sample.due >= fault.at)
     };
     let under_fault = seen.samples.iter().filter(|s| lasts(s.due) && s.ended() >= fault.at);
-    let last = under_fault.filter(is_disturbed).map(Sample::ended).max();
+    let until = |sample: &Sample| match sample.kind {
+        Kind::Write if sample.provider.is_none() || by_struck(sample) => sample.due.max(fault.at),
+        Kind::Read | Kind::Write => sample.ended(),
+    };
+    let last = under_fault.filter(is_disturbed).map(until).max();
     let Some(last) = last else {
         let any = seen.samples.iter().any(|s| s.due >= fault.at && lasts(s.due));
         return any.then_some(0);

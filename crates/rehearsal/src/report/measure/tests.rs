@@ -115,6 +115,18 @@ fn rerouting_lasts_until_the_last_disturbed_request_is_over() {
 }
 
 #[test]
+fn a_write_that_was_sent_shows_only_when_it_was_due() {
+    // It hangs at the struck provider until that lives again, or fails: nobody may send it elsewhere.
+    check_rerouted("+1400:4000:fly 1500:5:render 5400:5:fly", Some(400));
+    check_rerouted("+900:4500:fly 1500:5:render 5400:5:fly", Some(0));
+    check_rerouted("+1400:2000:! 1500:5:render", Some(400));
+    // A later one that goes there is one more that was not rerouted.
+    check_rerouted("+1400:4000:fly 1500:5:render +4000:1100:fly 4100:5:render", Some(3_000));
+    // One that another provider answered was rerouted, and waited for it.
+    check_rerouted("+1400:1600:render 3100:5:render", Some(2_000));
+}
+
+#[test]
 fn what_nobody_saw_the_end_of_is_not_rerouted() {
     // It failed until the fault was lifted.
     check_rerouted("1100:5:! 4900:5:! 5100:5:fly", None);

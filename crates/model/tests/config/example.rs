@@ -47,7 +47,7 @@ fn the_rehearsal_is_quick_and_has_no_database_address() {
         (1_000, 1_000, 6_000)
     );
     for spec in config.services() {
-        assert_eq!(spec.start_within_ms, 20_000, "{}", spec.name);
+        assert_eq!(spec.start_within_ms, 10_000, "{}", spec.name);
         assert!(!config.env_of(&spec.name).contains_key("DATABASE_URL"), "{}", spec.name);
     }
     let real = sound(EXAMPLE, None);

@@ -83,6 +83,12 @@ impl Cast {
             })
     }
 
+    /// A service that can be spoken to and is not served from `provider` yet.
+    pub(crate) fn not_served_from(&self, provider: &ProviderName, world: &World) -> Option<String> {
+        let probed = self.services.iter().filter(|spec| spec.is_probed());
+        probed.filter(|spec| !spec.exclusive).find_map(|spec| is_at(world, &spec.name, provider))
+    }
+
     /// Whether `service` answers on `provider`.
     pub(crate) fn is_reached(
         &self,
@@ -173,7 +179,15 @@ mod tests {
             };
             let placements = spec.runs_on.iter().enumerate().map(place).collect();
             let active = spec.runs_on.first().cloned();
-            (spec.name.clone(), ServiceView { active, active_since: Moment(1), placements })
+            (
+                spec.name.clone(),
+                ServiceView {
+                    active,
+                    active_since: Moment(1),
+                    placements,
+                    ..ServiceView::default()
+                },
+            )
         };
         World { services: cast.services.iter().map(view).collect() }
     }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use linkflow_engine::{RunKind, RunState};
-use linkflow_model::{EventKind, ProviderName, World};
+use linkflow_model::{EventKind, ProviderName, ServiceName, World};
 use linkflow_rehearsal::cloud::Trouble;
 use linkflow_rehearsal::report::{Check, Return, ScenarioResult, Told};
 use tokio::time::sleep;
@@ -219,21 +219,33 @@ async fn all_free_die(scene: &mut Scene<'_>) -> Result<(), String> {
     scene.strike(&cast.free, Trouble::Gone, Some((&cast.struck, true))).await?;
     let what = format!("{} runs everything that may run there", cast.last);
     scene.expect(&what, LEFT, |world| cast.not_all_on(&cast.last, world)).await;
-    hold(scene, began).await;
-    let world = scene.stage.world().await?;
-    let events = scene.events();
     for spec in cast.exclusive() {
-        let held = events.iter().rev().find(|event| {
-            event.kind == EventKind::Held && event.service.as_ref() == Some(&spec.name)
-        });
+        let held = held(scene, &spec.name).await;
+        let world = scene.stage.world().await?;
         let active = world.services.get(&spec.name).and_then(|view| view.active.as_ref());
         let stayed = active == spec.runs_on.first();
-        let said = held.map_or("nothing was said", |event| event.message.as_str());
+        let said = held.as_deref().unwrap_or("nothing was said");
         let what = format!("{} waits until its stop is proven", spec.name);
         scene.note(&what, "and says so", said, held.is_some() && stayed);
     }
+    hold(scene, began).await;
     scene.clear(Some(Return::Answers(cast.struck.clone()))).await;
     Ok(())
+}
+
+/// Waits until it is said that a service waits, and why.
+async fn held(scene: &Scene<'_>, service: &ServiceName) -> Option<String> {
+    let began = scene.elapsed();
+    loop {
+        let said =
+            scene.events().into_iter().rev().find(|event| {
+                event.kind == EventKind::Held && event.service.as_ref() == Some(service)
+            });
+        if said.is_some() || u128::from(scene.elapsed() - began) > LEFT.as_millis() {
+            return said.map(|event| event.message);
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// The last resort dies while everything runs there and the others have just come back.
@@ -241,9 +253,11 @@ async fn last_resort_dies(scene: &mut Scene<'_>) -> Result<(), String> {
     let cast = &scene.stage.cast;
     let (last, front) = (&cast.last, &cast.front);
     scene.strike(&cast.free, Trouble::Gone, None).await?;
-    let what = format!("{last} runs everything that may run there");
-    scene.expect(&what, LEFT, |world| cast.not_all_on(last, world)).await;
+    let what = format!("visitors are served by {last}");
+    let elsewhere = |world: &World| cast.not_served_from(last, world);
+    scene.expect(&what, LEFT, elsewhere).await;
     scene.lift(&cast.free).await;
+    let lifted = scene.elapsed();
     let spares = |world: &World| {
         let reached = |name: &ProviderName| cast.is_reached(world, front, name);
         let any = front.runs_on.iter().filter(|p| *p != last).any(reached);
@@ -259,10 +273,17 @@ async fn last_resort_dies(scene: &mut Scene<'_>) -> Result<(), String> {
     scene.note(&what, "when that died", measured, was_there);
 
     let began = scene.elapsed();
+    let recovered = began - lifted;
     scene.wanted.rerouted_within_ms = Some(1_000);
     scene.wanted.detected_within_ms = Some(3_000);
     scene.strike([last], Trouble::Killed, Some((last, true))).await?;
-    let what = format!("every service left {last} at once, {stayed} ms after it had come there");
+    let policy = scene.stage.stack.config.policy();
+    let what = format!("{} had come to {last} and the others back", front.name);
+    let expected =
+        format!("less than {} ms and {} ms before", policy.min_stay_ms, policy.failback_after_ms);
+    let kept = stayed < policy.min_stay_ms && recovered < policy.failback_after_ms;
+    scene.note(&what, &expected, &format!("{stayed} ms and {recovered} ms"), kept);
+    let what = format!("every service left {last}");
     scene.expect(&what, LEFT, |world| cast.still_on(last, world)).await;
     hold(scene, began).await;
     scene.clear(None).await;

@@ -22,7 +22,7 @@ pub(crate) const WRITE_EVERY: u32 = 10;
 pub(crate) const VISITOR_WAITS: Duration = Duration::from_secs(10);
 
 /// How long visitors ask before anything happens.
-const BASELINE: Duration = Duration::from_millis(1_500);
+const BASELINE: Duration = Duration::from_millis(1_000);
 
 /// How long visitors ask after everything is over: long enough that a whole good second is seen.
 const TAIL: Duration = Duration::from_millis(1_300);
@@ -78,8 +78,7 @@ impl<'a> Scene<'a> {
             wanted,
             judges: Vec::new(),
         };
-        let unsettled = |world: &World| stage.cast.unsettled(world);
-        stage.until(Duration::from_secs(30), unsettled).await?;
+        stage.until(Duration::from_secs(30), |world| stage.unsettled(world)).await?;
         sleep(BASELINE).await;
         Ok(scene)
     }
@@ -198,8 +197,8 @@ impl<'a> Scene<'a> {
 
     /// Waits until everything is where it prefers to be again.
     pub(crate) async fn settle(&mut self, within: Duration) {
-        let cast = &self.stage.cast;
-        self.expect("every service is back in its place", within, |world| cast.unsettled(world))
+        let stage = self.stage;
+        self.expect("every service is back in its place", within, |world| stage.unsettled(world))
             .await;
     }
 

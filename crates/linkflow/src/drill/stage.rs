@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use linkflow_engine::{Engine, RunEnd, RunKind, RunState, Stop};
-use linkflow_model::{Clock, Event, ImageRef, ServiceName, World};
+use linkflow_engine::{Engine, EngineError, RunEnd, RunKind, RunState, Stop};
+use linkflow_model::{Clock, Event, ImageRef, ProviderName, ServiceName, World};
 use linkflow_rehearsal::cloud::Cloud;
 use linkflow_rehearsal::ledger::{Ledger, LedgerCount, LedgerError, Span};
 use tokio::sync::broadcast::error::RecvError;
@@ -121,18 +121,36 @@ impl<'a> Stage<'a> {
             images.insert(spec.name.clone(), image);
         }
         let stack = self.stack;
+        let said = |error: EngineError| error.to_string();
         let told = |errors: Vec<ReleaseError>| {
             errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
         };
-        let services = stack.service_releases(&images).await.map_err(told)?;
+        let live = self.engine().live().await.map_err(said)?;
+        let services = match &live {
+            Some(live) => stack.releases_like(live, &images).await,
+            None => stack.service_releases(&images).await,
+        };
+        let services = services.map_err(told)?;
         let why = match (tag, one) {
             (Some(tag), Some(one)) => format!("rehearse {one} {tag}"),
             (Some(tag), None) => format!("rehearse {tag}"),
             (None, _) => "rehearse".to_owned(),
         };
-        let said = |error: linkflow_engine::EngineError| error.to_string();
         let draft = self.engine().draft(services, &why).await.map_err(said)?;
         self.engine().carry_out(&draft, kind, LEASE).await.map_err(said)
+    }
+
+    /// What keeps the stack from being settled: every service is where it prefers to be, and requests go there.
+    pub(crate) fn unsettled(&self, world: &World) -> Option<String> {
+        self.cast.unsettled(world).or_else(|| {
+            let stats = self.stack.edge.stats();
+            let at_home = |name: &ServiceName, provider: &ProviderName| {
+                let spec = self.cast.services.iter().find(|spec| spec.name == *name);
+                spec.and_then(|spec| spec.runs_on.first()) == Some(provider)
+            };
+            let mut shut = stats.iter().filter(|t| !t.usable && at_home(&t.service, &t.provider));
+            shut.next().map(|t| format!("the edge leaves {} on {} alone", t.service, t.provider))
+        })
     }
 
     /// Rolls out the first release and starts the loop.
@@ -149,8 +167,7 @@ impl<'a> Stage<'a> {
             return Err(format!("the first release failed; {}", failed.unwrap_or_default()));
         }
         self.stack.run_loop();
-        let unsettled = |world: &World| self.cast.unsettled(world);
-        let settled = self.until(limit, unsettled).await;
+        let settled = self.until(limit, |world| self.unsettled(world)).await;
         settled.map(|_| ()).map_err(|why| format!("the stack did not settle: {why}"))
     }
 

@@ -90,10 +90,10 @@ fn real(
 ) -> Result<Settings, OpenError> {
     let api = provider.api().map(ToOwned::to_owned);
     Ok(match &provider.settings {
-        kinds::Settings::Embedded(_) => Settings::Embedded(embedded::Settings {
+        kinds::Settings::Embedded(settings) => Settings::Embedded(embedded::Settings {
             folder: options.state.join("embedded"),
             workdir: options.workdir.clone(),
-            programs: BTreeMap::new(),
+            programs: settings.programs.0.clone(),
             env: ["PATH", "HOME", "LANG", "TZ"]
                 .iter()
                 .filter_map(|v| Some(((*v).to_owned(), options.vars.get(*v)?.clone())))
@@ -110,12 +110,19 @@ fn real(
         }),
         kinds::Settings::Railway(settings) => Settings::Railway(railway::Settings {
             token: token(name, provider, secrets)?,
-            token_kind: railway::TokenKind::Account,
+            token_kind: match settings.token_kind {
+                kinds::RailwayToken::Account => railway::TokenKind::Account,
+                kinds::RailwayToken::Project => railway::TokenKind::Project,
+            },
             project: settings.project.clone(),
             environment: settings.environment.clone(),
             workspace: settings.workspace.clone(),
             api,
-            plan: railway::Plan::default(),
+            plan: match settings.plan {
+                kinds::RailwayPlan::Free => railway::Plan::Free,
+                kinds::RailwayPlan::Hobby => railway::Plan::Hobby,
+                kinds::RailwayPlan::Pro => railway::Plan::Pro,
+            },
         }),
         _ => {
             let kind = provider.kind();

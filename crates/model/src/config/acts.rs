@@ -7,23 +7,25 @@ use super::problem::Place;
 use super::provider::Role;
 
 /// The roles in which each kind of provider is acted on. In a rehearsal every compute kind acts, simulated.
-const KINDS: &[(&str, &[Role])] = &[
-    ("embedded", &[Role::Compute, Role::Secrets]),
-    ("fly", &[Role::Compute]),
-    ("railway", &[Role::Compute]),
-];
+const KINDS: &[(&str, &[Role])] =
+    &[("embedded", &[Role::Compute]), ("fly", &[Role::Compute]), ("railway", &[Role::Compute])];
 
 /// Keys that nothing acts on yet. `*` is any name.
 pub(super) const NOT_YET: &[&str] = &[
+    "secrets.from",
+    "secrets.file",
     "secrets.sync_to",
     "secrets.rotate_after",
     "services.*.migrate",
+    "services.*.needs",
     "databases",
     "caches",
     "buckets",
     "backups",
     "mail",
     "dns",
+    "edge.timeout",
+    "edge.max_body",
     "edge.on",
     "edge.min_tls",
     "edge.tls",

@@ -6,8 +6,9 @@
 )]
 
 use super::address::{Host, Machine, Url};
-use super::macros::section;
+use super::macros::{choice, section};
 use super::print::Printed;
+use super::programs::Programs;
 use super::provider::Role;
 use super::read::{Fields, Reader};
 use super::shape::{Book, Key, Word};
@@ -80,9 +81,31 @@ macro_rules! kinds {
     };
 }
 
+choice! {
+    /// What a token of Railway is bound to.
+    pub enum RailwayToken {
+        /// An account or a workspace.
+        Account = "account",
+        /// One environment of one project, which it then knows by itself.
+        Project = "project",
+    }
+}
+
+choice! {
+    /// The plans of Railway.
+    pub enum RailwayPlan {
+        /// 100 requests an hour.
+        Free = "free",
+        /// 1,000 requests an hour, 10 a second.
+        Hobby = "hobby",
+        /// 10,000 requests an hour, 50 a second.
+        Pro = "pro",
+    }
+}
+
 impl Settings {
     pub(super) fn embedded() -> Self {
-        Self::Embedded(Embedded {})
+        Self::Embedded(Embedded { programs: Programs::default() })
     }
 }
 
@@ -91,7 +114,11 @@ kinds! {
     Embedded = "embedded", "embedded", [
         Compute, Dns, Cdn, Database, Cache, Objects, Mail, Monitor, Heartbeat, StatusPage, Errors, Logs, Metrics, Secrets, Notify,
         Registry, Ci
-    ] {}
+    ] {
+        /// The program that stands for each image, by repository without tag: its command line as a list of words, or
+        /// the program alone.
+        programs: Programs,
+    }
 
     /// Azure Container Apps.
     AzureContainerApps = "azure-container-apps", "Azure Container Apps", [Compute] {
@@ -127,6 +154,10 @@ kinds! {
         environment: Option<String>,
         /// The id of the workspace.
         workspace: Option<String>,
+        /// What `token` is bound to.
+        token_kind: RailwayToken = RailwayToken::Account,
+        /// The plan of the account, which decides how often LinkFlow may ask.
+        plan: RailwayPlan = RailwayPlan::Hobby,
         /// The region: `europe-west4`.
         region: Option<String>,
     }

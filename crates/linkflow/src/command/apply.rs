@@ -7,6 +7,7 @@ use clap::Args;
 use linkflow_engine::{Draft, RunKind};
 
 use crate::say::answer::Answer;
+use crate::say::output::Voice;
 use crate::wire::Stack;
 
 use super::change::{Doing, GRACE, carry_out, finish_earlier};
@@ -39,7 +40,7 @@ pub(crate) async fn answer(context: &Context, args: &ApplyArgs) -> Answered {
     let stack = context.stack("apply").await?;
     let wait = Duration::from_secs(args.wait);
     let doing = Doing { kind: RunKind::Apply, dry_run: args.dry_run, wait };
-    match prepare(&stack, kept, doing).await {
+    match prepare(&stack, kept, doing, context.voice).await {
         Ok(draft) => Box::pin(carry_out(context, stack, draft, doing)).await,
         Err(answer) => {
             stack.close(GRACE).await;
@@ -53,8 +54,9 @@ async fn prepare(
     stack: &Stack,
     kept: Option<SavedPlan>,
     doing: Doing,
+    voice: Voice,
 ) -> Result<Draft, Box<Answer>> {
-    finish_earlier(stack, doing).await?;
+    finish_earlier(stack, doing.dry_run, voice).await?;
     let draft = plan::drafted(stack).await?;
     let Some(kept) = kept else { return Ok(draft) };
     let now = plan::saved(stack, draft).await?;

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use linkflow_engine::{Draft, RunEnd, RunKind, RunState, StepState};
+use linkflow_engine::{Draft, Run, RunEnd, RunKind, RunState, StepState};
 use linkflow_model::{Action, Change, ProviderName, ServiceName};
 use serde_json::{Value, json};
 
 use crate::say::answer::Answer;
-use crate::say::output::Voice;
+use crate::say::output::{Voice, err};
 use crate::say::progress::Progress;
 use crate::say::table::Tone;
 use crate::say::time::took;
@@ -54,10 +54,20 @@ pub(super) struct Doing {
 }
 
 /// Finishes what an earlier process was cut off from, so that a plan is made of how things stand then.
-pub(super) async fn finish_earlier(stack: &Stack, doing: Doing) -> Result<(), Box<Answer>> {
-    if !doing.dry_run {
-        stack.engine.resume().await?;
+pub(super) async fn finish_earlier(
+    stack: &Stack,
+    dry_run: bool,
+    voice: Voice,
+) -> Result<(), Box<Answer>> {
+    let runs = stack.engine.runs().await?;
+    let Some(run) = runs.iter().find(|run| run.state == RunState::Running) else { return Ok(()) };
+    if dry_run {
+        err(&format!("note: {} was cut off; it is taken up again first\n", run.id));
+        return Ok(());
     }
+    let progress =
+        Progress::new(stack.engine.listen(), run.steps().count(), stack.clock.wall(), voice);
+    progress.during(stack.engine.resume()).await?;
     Ok(())
 }
 
@@ -81,10 +91,17 @@ async fn carry(context: &Context, stack: &Stack, draft: &Draft, doing: Doing) ->
         return Ok(nothing(draft));
     }
     if !context.voice.json && !draft.plan.is_empty() {
-        crate::say::output::err(&format!("{}\n", text(stack, draft, context.voice.colours_err)));
+        err(&format!("{}\n", text(stack, draft, context.voice.colours_err)));
     }
     let end = run(stack, draft, doing, context.voice).await?;
-    Ok(ended(draft, &end))
+    Ok(ended(draft, &end, done_of(stack, &end).await?))
+}
+
+/// How many steps of a run were carried out.
+pub(super) async fn done_of(stack: &Stack, end: &RunEnd) -> Result<usize, Box<Answer>> {
+    let runs = stack.engine.runs().await?;
+    let steps = runs.iter().filter(|run| run.id == end.run).flat_map(Run::steps);
+    Ok(steps.filter(|record| record.state == StepState::Done).count())
 }
 
 /// Carries out `draft`, showing how it goes.
@@ -217,7 +234,7 @@ fn difference(change: &Change, width: usize) -> String {
 }
 
 /// How a run ended, as an answer.
-pub(super) fn ended(draft: &Draft, end: &RunEnd) -> Answer {
+pub(super) fn ended(draft: &Draft, end: &RunEnd, done: usize) -> Answer {
     let time = took(end.took_ms);
     let result = json!({
         "changed": true,
@@ -227,7 +244,6 @@ pub(super) fn ended(draft: &Draft, end: &RunEnd) -> Answer {
         "failed": end.failed,
         "took_ms": end.took_ms,
     });
-    let done = draft.plan.steps().count();
     let what = match end.state {
         RunState::Done => {
             let out = format!("{} is live, {done} steps in {time}\n", end.release);
@@ -241,7 +257,7 @@ pub(super) fn ended(draft: &Draft, end: &RunEnd) -> Answer {
     };
     let exit = match end.state {
         RunState::Done | RunState::RolledBack => 1,
-        RunState::Failed if end.failed.len() < done => 6,
+        RunState::Failed if done > 0 => 6,
         RunState::Failed => 1,
         RunState::Running => 7,
     };
@@ -250,17 +266,17 @@ pub(super) fn ended(draft: &Draft, end: &RunEnd) -> Answer {
         &what,
         "`linkflow events` tells what happened; `linkflow apply` goes on",
     );
-    let mut err = String::new();
+    let mut failed = String::new();
     for record in &end.failed {
         if record.state != StepState::Failed {
             continue;
         }
-        say(&mut err, format_args!("failed: {}\n", record.step.action));
+        say(&mut failed, format_args!("failed: {}\n", record.step.action));
         for line in record.said.iter().flat_map(|said| said.lines()) {
-            say(&mut err, format_args!("    {line}\n"));
+            say(&mut failed, format_args!("    {line}\n"));
         }
     }
-    answer.err = err + &answer.err;
+    answer.err = failed + &answer.err;
     answer.result = result;
     answer
 }

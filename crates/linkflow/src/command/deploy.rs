@@ -9,6 +9,7 @@ use linkflow_model::{ImageRef, ServiceName};
 use serde_json::json;
 
 use crate::say::answer::Answer;
+use crate::say::output::Voice;
 use crate::wire::Stack;
 
 use super::change::{Doing, GRACE, carry_out, finish_earlier};
@@ -45,7 +46,7 @@ pub(crate) async fn answer(context: &Context, args: &DeployArgs) -> Answered {
     let stack = context.stack("deploy").await?;
     let wait = Duration::from_secs(args.wait);
     let doing = Doing { kind: RunKind::Deploy, dry_run: args.dry_run, wait };
-    let (images, draft) = match prepare(&stack, args, doing).await {
+    let (images, draft) = match prepare(&stack, args, context.voice).await {
         Ok(prepared) => prepared,
         Err(answer) => {
             stack.close(GRACE).await;
@@ -71,13 +72,13 @@ pub(crate) async fn answer(context: &Context, args: &DeployArgs) -> Answered {
 async fn prepare(
     stack: &Stack,
     args: &DeployArgs,
-    doing: Doing,
+    voice: Voice,
 ) -> Result<(BTreeMap<ServiceName, ImageRef>, Draft), Box<Answer>> {
     let images = match chosen(stack, args) {
         Ok(images) => images,
         Err(why) => return Answer::failed(2, &why, "linkflow deploy --help"),
     };
-    finish_earlier(stack, doing).await?;
+    finish_earlier(stack, args.dry_run, voice).await?;
     let (services, images) = match stack.engine.live().await? {
         None => (stack.service_releases(&images).await?, images),
         Some(live) if images.is_empty() => {

@@ -7,6 +7,7 @@ use linkflow_engine::{Draft, RunKind};
 use linkflow_model::{ReleaseId, ReleaseState};
 
 use crate::say::answer::Answer;
+use crate::say::output::Voice;
 use crate::wire::Stack;
 
 use super::change::{Doing, GRACE, carry_out, finish_earlier};
@@ -36,7 +37,7 @@ pub(crate) async fn answer(context: &Context, args: &RollbackArgs) -> Answered {
     let stack = context.stack("rollback").await?;
     let wait = Duration::from_secs(args.wait);
     let doing = Doing { kind: RunKind::Rollback, dry_run: args.dry_run, wait };
-    let draft = match drafted(&stack, args.release, doing).await {
+    let draft = match drafted(&stack, args, context.voice).await {
         Ok(draft) => draft,
         Err(answer) => {
             stack.close(GRACE).await;
@@ -46,13 +47,9 @@ pub(crate) async fn answer(context: &Context, args: &RollbackArgs) -> Answered {
     Box::pin(carry_out(context, stack, draft, doing)).await
 }
 
-async fn drafted(
-    stack: &Stack,
-    release: Option<ReleaseId>,
-    doing: Doing,
-) -> Result<Draft, Box<Answer>> {
-    finish_earlier(stack, doing).await?;
-    let to = match release {
+async fn drafted(stack: &Stack, args: &RollbackArgs, voice: Voice) -> Result<Draft, Box<Answer>> {
+    finish_earlier(stack, args.dry_run, voice).await?;
+    let to = match args.release {
         Some(release) => release,
         None => {
             let live = stack.engine.live().await?.map(|release| release.id);

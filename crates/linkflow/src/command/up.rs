@@ -88,14 +88,15 @@ async fn begin(
     control: Option<&str>,
 ) -> Result<(), Box<Answer>> {
     if args.rehearsal {
-        stack.engine.resume().await?;
+        change::finish_earlier(stack, false, context.voice).await?;
         let draft = plan::drafted(stack).await?;
         if !draft.plan.is_empty() {
             let doing =
                 Doing { kind: RunKind::Apply, dry_run: false, wait: Duration::from_secs(30) };
             let end = change::run(stack, &draft, doing, context.voice).await?;
             if end.state != RunState::Done {
-                return Err(Box::new(change::ended(&draft, &end)));
+                let done = change::done_of(stack, &end).await?;
+                return Err(Box::new(change::ended(&draft, &end, done)));
             }
         }
     }

@@ -21,7 +21,7 @@ port = 8000
 health = "/api/v1/health"
 runs_on = ["a", "b"]
 start_within = "10s"
-env = { LINKFLOW_SECRET = "${secret.SHARED}" }
+env = { LINKFLOW_SECRET = "${secret.SHARED}", FRONTEND_ADDR = "127.0.0.1:1" }
 [failover]
 probe_every = "200ms"
 probe_timeout = "200ms"

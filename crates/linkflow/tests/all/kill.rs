@@ -58,20 +58,16 @@ struct Cloud {
 
 impl Cloud {
     fn start(folder: &Path) -> Self {
-        let mut child = linkflow(folder)
-            .args(["cloud", "--json"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut command = linkflow(folder);
+        command.args(["cloud", "--json"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut cloud = Self { child: command.spawn().unwrap(), control: String::new() };
         // The endpoints are one JSON value that may span lines.
         let mut text = String::new();
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        for line in BufReader::new(cloud.child.stdout.take().unwrap()).lines() {
             text.push_str(&line.unwrap());
             if let Ok(value) = serde_json::from_str::<Value>(&text) {
-                let held = value.get("result").unwrap_or(&value);
-                let control = held["control"].as_str().unwrap().to_owned();
-                return Self { child, control };
+                cloud.control = value["result"]["control"].as_str().unwrap().to_owned();
+                return cloud;
             }
         }
         panic!("the cloud told no endpoints: {text}");

@@ -79,7 +79,12 @@ impl Stack {
             if let Some(image) = images.get(&spec.name) {
                 spec.image = image.clone();
             }
-            let image = self.registry.pin(&spec.image).await.map_err(|fault| {
+            let pinned = if self.is_here(&spec) {
+                self.registry.pin_here(&spec.image).await
+            } else {
+                self.registry.pin(&spec.image).await
+            };
+            let image = pinned.map_err(|fault| {
                 let (service, image) = (spec.name.clone(), spec.image.to_string());
                 ReleaseError::Image { service, image, fault: Box::new(fault) }
             })?;
@@ -100,6 +105,14 @@ impl Stack {
             }
         }
         if errors.is_empty() { Ok(made) } else { Err(errors) }
+    }
+
+    /// Whether a service runs on this machine and nowhere else.
+    fn is_here(&self, spec: &ServiceSpec) -> bool {
+        let here = |name: &ProviderName| {
+            self.config.provider(name).is_some_and(|p| p.kind().word == "embedded")
+        };
+        spec.runs_on.iter().all(here)
     }
 
     fn with_fingerprints(

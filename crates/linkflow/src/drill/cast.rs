@@ -1,9 +1,11 @@
 //! Who plays which part: the service that visitors ask, the provider that is struck, the last resort, the timer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use linkflow_model::config::Config;
-use linkflow_model::{Lifecycle, ProviderName, ServiceKind, ServiceName, ServiceSpec, World};
+use linkflow_model::{
+    Lifecycle, Moment, ProviderName, ServiceKind, ServiceName, ServiceSpec, World,
+};
 
 /// The parts of a rehearsal, as one config casts them.
 #[derive(Clone, Debug)]
@@ -89,6 +91,18 @@ impl Cast {
         probed.filter(|spec| !spec.exclusive).find_map(|spec| is_at(world, &spec.name, provider))
     }
 
+    /// How long each service that is placed on `provider` has been there at `now`, in milliseconds.
+    pub(crate) fn stays_on(
+        &self,
+        provider: &ProviderName,
+        world: &World,
+        now: Moment,
+    ) -> BTreeMap<ServiceName, u64> {
+        let there =
+            world.services.iter().filter(|(_, view)| view.active.as_ref() == Some(provider));
+        there.map(|(name, view)| (name.clone(), now.since(view.active_since))).collect()
+    }
+
     /// Whether `service` answers on `provider`.
     pub(crate) fn is_reached(
         &self,
@@ -144,9 +158,7 @@ fn amiss(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use linkflow_model::{Health, Moment, PlacementView, ServiceView};
+    use linkflow_model::{Health, PlacementView, ServiceView};
 
     use super::*;
 

@@ -265,9 +265,8 @@ async fn last_resort_dies(scene: &mut Scene<'_>) -> Result<(), String> {
     };
     scene.expect("a provider came back", LEFT, spares).await;
     let (world, now) = (scene.stage.world().await?, scene.stage.clock().now());
-    let view = world.services.get(&front.name);
-    let was_there = view.is_some_and(|view| view.active.as_ref() == Some(last));
-    let stayed = view.map_or(0, |view| now.since(view.active_since));
+    let stays = cast.stays_on(last, &world, now);
+    let was_there = stays.contains_key(&front.name);
     let what = format!("{} was still on {last}", front.name);
     let measured = if was_there { "it was" } else { "it was not" };
     scene.note(&what, "when that died", measured, was_there);
@@ -278,11 +277,12 @@ async fn last_resort_dies(scene: &mut Scene<'_>) -> Result<(), String> {
     scene.wanted.detected_within_ms = Some(3_000);
     scene.strike([last], Trouble::Killed, Some((last, true))).await?;
     let policy = scene.stage.stack.config.policy();
-    let what = format!("{} had come to {last} and the others back", front.name);
-    let expected =
-        format!("less than {} ms and {} ms before", policy.min_stay_ms, policy.failback_after_ms);
-    let kept = stayed < policy.min_stay_ms && recovered < policy.failback_after_ms;
-    scene.note(&what, &expected, &format!("{stayed} ms and {recovered} ms"), kept);
+    let what = format!("{last} was new to a service, and the others had just come back");
+    let (stay, back) = (policy.min_stay_ms, policy.failback_after_ms);
+    let newest = stays.values().min().copied().unwrap_or(u64::MAX);
+    let expected = format!("less than {stay} ms and {back} ms before");
+    let measured = format!("{newest} ms and {recovered} ms");
+    scene.note(&what, &expected, &measured, newest < stay && recovered < back);
     let what = format!("every service left {last}");
     scene.expect(&what, LEFT, |world| cast.still_on(last, world)).await;
     hold(scene, began).await;

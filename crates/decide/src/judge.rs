@@ -69,8 +69,8 @@ pub fn judge(
     let since = placement.health_since;
     match placement.lifecycle {
         Lifecycle::Running => Verdict::Up { since },
-        Lifecycle::Stopped if !is_active => Verdict::Up { since },
-        Lifecycle::Stopped | Lifecycle::Failed | Lifecycle::Absent => {
+        Lifecycle::Stopped | Lifecycle::Asleep if !is_active => Verdict::Up { since },
+        Lifecycle::Stopped | Lifecycle::Asleep | Lifecycle::Failed | Lifecycle::Absent => {
             Verdict::Down { since, why: why(placement) }
         }
         Lifecycle::Starting | Lifecycle::Unknown => Verdict::Unknown,
@@ -113,6 +113,7 @@ fn why(placement: &PlacementView) -> String {
         None => match placement.lifecycle {
             Lifecycle::Absent => "not deployed".to_owned(),
             Lifecycle::Stopped => "stopped".to_owned(),
+            Lifecycle::Asleep => "asleep".to_owned(),
             Lifecycle::Failed => "its provider gave up starting it".to_owned(),
             Lifecycle::Starting | Lifecycle::Running | Lifecycle::Unknown => "down".to_owned(),
         },

@@ -101,7 +101,9 @@ fn fence(rows: &[&Wanted<'_>], home: &ProviderName, view: &ServiceView, stages: 
         let Some(held) = view.on(row.provider) else { continue };
         let (service, provider) = (row.spec.name.clone(), row.provider.clone());
         let may_run = match held.lifecycle {
-            Lifecycle::Running | Lifecycle::Starting | Lifecycle::Failed => true,
+            Lifecycle::Running | Lifecycle::Starting | Lifecycle::Asleep | Lifecycle::Failed => {
+                true
+            }
             Lifecycle::Stopped | Lifecycle::Unknown => provider == *home,
             Lifecycle::Absent => false,
         };
@@ -175,7 +177,8 @@ fn difference(row: &Wanted<'_>, home: Option<&ProviderName>, view: &ServiceView)
     if seen.lifecycle == Lifecycle::Failed {
         return deploy("its provider gave up starting it".into());
     }
-    let runs = matches!(seen.lifecycle, Lifecycle::Running | Lifecycle::Starting);
+    let runs =
+        matches!(seen.lifecycle, Lifecycle::Running | Lifecycle::Starting | Lifecycle::Asleep);
     if seen.lifecycle == Lifecycle::Unknown || runs == (replicas > 0) {
         return None;
     }

@@ -53,6 +53,17 @@ impl fmt::Display for Fingerprint {
     }
 }
 
+/// Who pulls from a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistryLogin {
+    /// The registry's host: `ghcr.io`.
+    pub registry: String,
+    /// The user.
+    pub user: String,
+    /// The password, or a token in its place.
+    pub password: Secret,
+}
+
 /// What one provider is asked to run for one service.
 ///
 /// The adapter adds to the environment, under names that the app can read:
@@ -69,6 +80,8 @@ pub struct Definition {
     pub release: ReleaseId,
     /// What to run, by digest.
     pub image: PinnedImage,
+    /// Who pulls the image, where not everybody may. Not part of the fingerprint.
+    pub login: Option<RegistryLogin>,
     /// The command instead of the image's own.
     pub command: Option<Vec<String>>,
     /// How it is spoken to.

@@ -17,7 +17,7 @@ pub mod service;
 pub mod world;
 
 pub use clock::{Clock, Moment, Timestamp};
-pub use definition::{Definition, EnvValue, Fingerprint, Size};
+pub use definition::{Definition, EnvValue, Fingerprint, RegistryLogin, Size};
 pub use event::{Event, EventKind, Level};
 pub use fault::{Fault, FaultKind};
 pub use health::{Health, Probe, ProbePicture};

@@ -18,6 +18,8 @@ pub enum Lifecycle {
     Running,
     /// Deployed, and provably no instance runs.
     Stopped,
+    /// Deployed and put to sleep by its provider for want of requests: the next request starts it.
+    Asleep,
     /// The provider gave up starting it, or it keeps crashing. An instance may still run now and then.
     Failed,
     /// The provider could not be asked, or said something nobody knows.

@@ -55,6 +55,7 @@ fn definition(service: &str, image: &str, release: u64) -> Definition {
         release: ReleaseId(release),
         image: format!("example.com/{image}@sha256:{digest}").parse().unwrap(),
         command: None,
+        login: None,
         kind: if is_web { ServiceKind::Web } else { ServiceKind::Worker },
         port: is_web.then_some(8_000),
         health: None,

@@ -32,6 +32,7 @@ fn wanted() -> Definition {
         fingerprint: linkflow_model::Fingerprint("f2".to_owned()),
         image: image.parse().unwrap(),
         command: None,
+        login: None,
         kind: linkflow_model::ServiceKind::Worker,
         port: None,
         health: None,

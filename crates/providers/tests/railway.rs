@@ -164,6 +164,7 @@ fn worker() -> Definition {
         fingerprint: linkflow_model::Fingerprint("f1".to_owned()),
         image: image.parse().unwrap(),
         command: Some(["sh", "-c", "echo it's fine"].map(str::to_owned).to_vec()),
+        login: None,
         kind: linkflow_model::ServiceKind::Worker,
         port: None,
         health: None,

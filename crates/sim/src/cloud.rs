@@ -165,6 +165,10 @@ fn lifecycle(held: &Held, trouble: Option<Trouble>) -> Lifecycle {
 
 #[async_trait]
 impl ComputeLook for Cloud {
+    fn name(&self) -> &ProviderName {
+        &self.name
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             grpc: true,
@@ -173,6 +177,7 @@ impl ComputeLook for Cloud {
             logs: true,
             requests_per_deploy: 2,
             requests_per_hour: None,
+            ..Capabilities::LEAST
         }
     }
 

@@ -91,6 +91,7 @@ impl Render for Plain {
             release: release.id,
             image: held.image.clone(),
             command: None,
+            login: None,
             kind: held.spec.kind,
             port: held.spec.port,
             health: held.spec.health.clone(),

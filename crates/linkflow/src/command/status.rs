@@ -81,6 +81,7 @@ fn state(view: &PlacementView) -> (&'static str, Tone) {
         (Lifecycle::Running, Health::Unknown) => ("running", Tone::Good),
         (Lifecycle::Starting, _) => ("starting", Tone::Notable),
         (Lifecycle::Stopped, _) => ("stopped", Tone::Faint),
+        (Lifecycle::Asleep, _) => ("asleep", Tone::Faint),
         (Lifecycle::Failed, _) => ("failed", Tone::Bad),
         (Lifecycle::Unknown, _) => ("unknown", Tone::Notable),
     }

@@ -231,6 +231,7 @@ fn definition(
         release,
         image: held.image.clone(),
         command: spec.command.clone(),
+        login: None,
         kind: spec.kind,
         port: spec.port,
         health: spec.health.clone(),

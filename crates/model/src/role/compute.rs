@@ -3,10 +3,13 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{Definition, Digest, Fault, Fingerprint, Lifecycle, ReleaseId, ServiceName, Timestamp};
+use crate::{
+    Definition, Digest, Fault, FaultKind, Fingerprint, Lifecycle, ProviderName, ReleaseId,
+    ServiceName, Timestamp,
+};
 
 /// What a provider's plan and API can do, known beforehand. Planning reads only this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Capabilities {
     /// Passes gRPC (HTTP/2 with trailers) through its ingress.
     pub grpc: bool,
@@ -16,10 +19,131 @@ pub struct Capabilities {
     pub scale_to_zero: bool,
     /// Has an API to read logs.
     pub logs: bool,
+    /// How it comes to an image that not everybody may pull.
+    pub private_images: PrivateImages,
+    /// Runs a command to its end in a container of its own: [`Compute::run_once`].
+    pub jobs: bool,
+    /// Serves a service under names of the stack's own domain: [`Compute::add_domain`].
+    pub domains: bool,
+    /// Tells what was used of the plan: [`ComputeLook::usage`].
+    pub usage: bool,
+    /// Stops an idle service by itself after so many seconds without a request; the next request starts it again.
+    pub sleeps_after: Option<u32>,
+    /// The region that the config names, in the vendor's word.
+    pub region: Option<String>,
+    /// The platform that its machines run, `linux/amd64`.
+    pub platform: &'static str,
     /// Requests that one deploy costs, about, polling included.
     pub requests_per_deploy: u32,
     /// Requests allowed in an hour, when the vendor says so.
     pub requests_per_hour: Option<u32>,
+}
+
+impl Capabilities {
+    /// A provider that runs web services and nothing else.
+    pub const LEAST: Self = Self {
+        grpc: false,
+        workers: false,
+        scale_to_zero: false,
+        logs: false,
+        private_images: PrivateImages::Never,
+        jobs: false,
+        domains: false,
+        usage: false,
+        sleeps_after: None,
+        region: None,
+        platform: "linux/amd64",
+        requests_per_deploy: 1,
+        requests_per_hour: None,
+    };
+}
+
+/// How a provider comes to an image that not everybody may pull.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrivateImages {
+    /// It pulls with the login it is given: [`crate::Definition::login`].
+    Pulls,
+    /// It pulls from its own registry only, so the image is copied there first.
+    Copies,
+    /// Not at all: the image must be public.
+    Never,
+}
+
+/// How much of one allowance is used up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// What is counted, in our word where the catalogue has one: `vcpu_seconds`, `instance_hours`, `requests`.
+    pub what: String,
+    /// How much was used since the period began.
+    pub used: f64,
+    /// How much there is in a period, where the provider says so.
+    pub limit: Option<f64>,
+    /// The unit of both: `s`, `h`, `USD`, `B`.
+    pub unit: String,
+    /// When it begins anew, where the provider says so.
+    pub resets: Option<Timestamp>,
+}
+
+/// A command that is run to its end exactly once, in a container of its own: a migration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// Unique for this stack, and the same each time this very run is asked for: `migrate-api-r12`. Lower-case letters,
+    /// digits and dashes; at most 40 bytes.
+    pub id: String,
+    /// The image, its environment and its size. The command of the definition is the job's; port, health and replicas
+    /// do not matter.
+    pub what: Definition,
+}
+
+/// How a [`Job`] stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum JobState {
+    /// The provider knows of no such job.
+    Absent,
+    /// It is being started, or it runs; in the provider's own word.
+    Under {
+        /// The provider's word.
+        said: String,
+    },
+    /// It has ended.
+    Ended {
+        /// Its exit code; `None` when the provider says only that it failed.
+        code: Option<i32>,
+        /// Whether it worked.
+        worked: bool,
+        /// The last lines it wrote, oldest first, as far as the provider tells them.
+        log: Vec<LogLine>,
+    },
+}
+
+/// How a name of the stack's own domain stands at a provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum DomainState {
+    /// Not asked for yet.
+    Absent,
+    /// The provider waits for DNS or for a certificate.
+    Waiting {
+        /// In the provider's own words.
+        said: String,
+        /// What DNS has to say.
+        records: Vec<DnsRecord>,
+    },
+    /// It serves, with a certificate.
+    Ready,
+}
+
+/// One record that a provider asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsRecord {
+    /// The whole name, without a dot at its end.
+    pub name: String,
+    /// `A`, `AAAA`, `CNAME`, `TXT`.
+    pub kind: String,
+    /// Its value.
+    pub value: String,
 }
 
 /// A placement, as its provider tells of it.
@@ -86,6 +210,9 @@ pub struct LogLine {
 /// The reading half of [`Compute`]: `plan`, `status` and `drift` hold only this, so they cannot write.
 #[async_trait]
 pub trait ComputeLook: Send + Sync {
+    /// Its name in the config, which its faults carry.
+    fn name(&self) -> &ProviderName;
+
     /// What this provider can do.
     fn capabilities(&self) -> Capabilities;
 
@@ -97,6 +224,37 @@ pub trait ComputeLook: Send + Sync {
 
     /// The last lines a service wrote, oldest first. [`crate::FaultKind::Unsupported`] where there is no API.
     async fn logs(&self, service: &ServiceName, last: usize) -> Result<Vec<LogLine>, Fault>;
+
+    /// What was used of the plan. [`crate::FaultKind::Unsupported`] where there is no API.
+    async fn usage(&self) -> Result<Vec<Usage>, Fault> {
+        Err(self.cannot("tell its usage"))
+    }
+
+    /// Whether the provider itself can pull `wanted`'s image, asked before anything is touched. `Ok(None)`: it has no
+    /// way to ask; `Ok(Some(why))`: it cannot.
+    async fn pull_problem(&self, _wanted: &Definition) -> Result<Option<String>, Fault> {
+        Ok(None)
+    }
+
+    /// How the job `id` stands.
+    async fn job(&self, _id: &str) -> Result<JobState, Fault> {
+        Err(self.cannot("run jobs"))
+    }
+
+    /// How `host` stands as a name of `service`.
+    async fn domain(&self, _service: &ServiceName, _host: &str) -> Result<DomainState, Fault> {
+        Err(self.cannot("serve own domains"))
+    }
+
+    /// That this provider does not do `attempt`.
+    fn cannot(&self, attempt: &str) -> Fault {
+        Fault {
+            kind: FaultKind::Unsupported,
+            provider: self.name().clone(),
+            attempt: attempt.to_owned(),
+            said: "this provider has no way to do that".to_owned(),
+        }
+    }
 }
 
 /// Runs containers.
@@ -121,4 +279,25 @@ pub trait Compute: ComputeLook {
 
     /// Takes the service away. What is already gone is fine.
     async fn delete(&self, service: &ServiceName) -> Result<(), Fault>;
+
+    /// Has `job` run, once: where it is running or has ended already, nothing is started. Returns at once; waiting is
+    /// [`ComputeLook::job`].
+    async fn run_once(&self, _job: &Job) -> Result<(), Fault> {
+        Err(self.cannot("run jobs"))
+    }
+
+    /// Takes what is left of an ended job away. What is already gone is fine.
+    async fn forget_job(&self, _id: &str) -> Result<(), Fault> {
+        Err(self.cannot("run jobs"))
+    }
+
+    /// Has `host` lead to `service`, with a certificate. What already does is fine.
+    async fn add_domain(&self, _service: &ServiceName, _host: &str) -> Result<DomainState, Fault> {
+        Err(self.cannot("serve own domains"))
+    }
+
+    /// Takes `host` away from `service`. What is already gone is fine.
+    async fn remove_domain(&self, _service: &ServiceName, _host: &str) -> Result<(), Fault> {
+        Err(self.cannot("serve own domains"))
+    }
 }

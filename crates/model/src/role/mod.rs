@@ -1,7 +1,12 @@
 //! What LinkFlow asks of a provider, one trait per role.
 
 mod compute;
+mod notify;
 mod registry;
 
-pub use compute::{Capabilities, Compute, ComputeLook, Deployment, LogLine, Progress, Seen};
+pub use compute::{
+    Capabilities, Compute, ComputeLook, Deployment, DnsRecord, DomainState, Job, JobState, LogLine,
+    PrivateImages, Progress, Seen, Usage,
+};
+pub use notify::{Notice, Notify, Tone};
 pub use registry::Registry;

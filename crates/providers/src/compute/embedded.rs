@@ -368,6 +368,10 @@ fn kind_of(error: &io::Error) -> FaultKind {
 
 #[async_trait]
 impl ComputeLook for Embedded {
+    fn name(&self) -> &ProviderName {
+        &self.provider
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             grpc: true,
@@ -376,6 +380,7 @@ impl ComputeLook for Embedded {
             logs: true,
             requests_per_deploy: 1,
             requests_per_hour: None,
+            ..Capabilities::LEAST
         }
     }
 

@@ -125,6 +125,7 @@ impl Stage {
             fingerprint: Fingerprint(format!("{release:032x}")),
             image: image.at(digest),
             command: None,
+            login: None,
             kind,
             port,
             health: health.map(str::to_owned),

@@ -186,14 +186,20 @@ impl Fly {
 
 #[async_trait]
 impl ComputeLook for Fly {
+    fn name(&self) -> &ProviderName {
+        &self.provider
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             grpc: true,
             workers: true,
             scale_to_zero: true,
             logs: true,
+            region: Some(self.region.clone()),
             requests_per_deploy: 20,
             requests_per_hour: None,
+            ..Capabilities::LEAST
         }
     }
 

@@ -330,6 +330,10 @@ fn name_services(variables: &mut Map<String, Value>, ids: &[String]) {
 
 #[async_trait]
 impl ComputeLook for Railway {
+    fn name(&self) -> &ProviderName {
+        &self.provider
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             grpc: true,
@@ -338,6 +342,7 @@ impl ComputeLook for Railway {
             logs: true,
             requests_per_deploy: 15,
             requests_per_hour: Some(self.settings.plan.rates().0),
+            ..Capabilities::LEAST
         }
     }
 

@@ -146,6 +146,10 @@ impl Adapter {
 
 #[async_trait]
 impl ComputeLook for Adapter {
+    fn name(&self) -> &ProviderName {
+        &self.provider
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             grpc: true,
@@ -154,6 +158,7 @@ impl ComputeLook for Adapter {
             logs: true,
             requests_per_deploy: 6,
             requests_per_hour: None,
+            ..Capabilities::LEAST
         }
     }
 

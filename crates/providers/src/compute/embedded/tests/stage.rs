@@ -131,6 +131,7 @@ pub(super) fn worker(script: &str) -> Definition {
         release: ReleaseId(1),
         image: image("example.com/sh"),
         command: None,
+        login: None,
         kind: ServiceKind::Worker,
         port: None,
         health: None,
@@ -147,6 +148,7 @@ pub(super) fn web(name: &str, port: u16) -> Definition {
     Definition {
         service: service(name),
         image: image("acme/listen"),
+        login: None,
         kind: ServiceKind::Web,
         port: Some(port),
         ..worker("")

@@ -48,6 +48,9 @@ impl Engine {
                 guarded(provider, "restart", Patience::ACT, call).await.map_err(said)?;
                 Ok("restarted".to_owned())
             }
+            Action::Soak { service, provider, ms } => {
+                self.soak(service, provider, *ms, fence).await
+            }
             Action::Delete { service, provider } => {
                 let compute = self.compute(provider)?;
                 self.may_write(fence).await?;

@@ -8,6 +8,7 @@ mod journal;
 mod lease;
 mod observe;
 mod run;
+mod soak;
 mod tasks;
 mod tell;
 mod turn;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use linkflow_model::{Health, Lifecycle, ProviderName, ServiceName, ServiceSpec};
+use linkflow_model::{Health, Lifecycle, ProviderName, ServiceName};
 use linkflow_store::Fence;
 use tokio::time::sleep;
 
@@ -23,7 +23,7 @@ impl Engine {
         fence: &Fence,
     ) -> Result<String, String> {
         let started = self.parts.clock.now();
-        let probed = self.spec(service).is_some_and(ServiceSpec::is_probed);
+        let probed = self.spec(service).is_some_and(|spec| spec.is_probed());
         let mut looked = started;
         loop {
             let now = self.parts.clock.now();

@@ -26,8 +26,6 @@ pub(super) struct Page<T> {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Resource {
     #[serde(default)]
-    pub(super) id: String,
-    #[serde(default)]
     pub(super) name: String,
     #[serde(default)]
     pub(super) location: String,

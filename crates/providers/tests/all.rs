@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod azure;
 mod canned;
 mod contract;
 mod embedded;

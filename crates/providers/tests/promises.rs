@@ -36,7 +36,7 @@ async fn check(provider: &'static str) {
     let strangers = stage.adapter(provider, "other");
     contract::leaves_strangers_alone(compute, &*strangers, &matching).await;
     // Clients that are not of the kit are not recorded; of them only the sameness of the deploy is seen.
-    let is_recorded = matches!(provider, "fly" | "railway");
+    let is_recorded = matches!(provider, "azure-container-apps" | "fly" | "railway");
     let writes = || if is_recorded { stage.writes() } else { 0 };
     if is_recorded || provider == "embedded" {
         contract::repeats_itself(compute, &matching, writes).await;
@@ -49,6 +49,11 @@ async fn check(provider: &'static str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_embedded_default_keeps_the_promises() {
     check("embedded").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn azure_container_apps_keeps_the_promises() {
+    check("azure-container-apps").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,7 +12,7 @@ use linkflow_model::{
     Definition, EnvValue, Fingerprint, ImageRef, ProviderName, ReleaseId, Secret, ServiceKind,
     ServiceName, Size,
 };
-use linkflow_providers::compute::{self, Settings, embedded, fly, railway};
+use linkflow_providers::compute::{self, Settings, azure_container_apps, embedded, fly, railway};
 use linkflow_providers::kit::{Kit, KitOptions};
 use linkflow_providers::registry::{self, Oci};
 use linkflow_rehearsal::app;
@@ -36,6 +36,10 @@ pub(crate) const SECRET: &str = "s3cr3t-\"value\"-of-the-app";
 fn this_test_binary_is_the_sample_app() {
     let env: BTreeMap<String, String> = std::env::vars().collect();
     let Some(service) = env.get(BE).cloned() else { return };
+    if service == "migrate" {
+        // A command that does its work and ends.
+        return;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     if let Err(why) = runtime.block_on(app::run(&service, env)) {
         eprintln!("{why}");
@@ -148,6 +152,19 @@ impl Stage {
                 api: Some(format!("{api}/graphql/v2")),
                 plan: railway::Plan::Pro,
             }),
+            "azure-container-apps" => {
+                let credentials: Value = serde_json::from_str(&endpoint.token).unwrap();
+                Settings::AzureContainerApps(azure_container_apps::Settings {
+                    credentials: token,
+                    subscription: credentials["subscriptionId"].as_str().unwrap().to_owned(),
+                    tenant: None,
+                    resource_group: endpoint.project.clone().unwrap(),
+                    environment: endpoint.environment.clone().unwrap(),
+                    location: Some("westeurope".to_owned()),
+                    api: Some(api.to_owned()),
+                    login_api: Some(endpoint.api.clone()),
+                })
+            }
             _ => return Arc::new(Adapter::new(name, stack, api, token)),
         };
         compute::open(settings, &self.kit, &stack, &name)

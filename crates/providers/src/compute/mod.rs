@@ -5,4 +5,9 @@ mod time;
 
 use crate::catalogue::catalogue;
 
-catalogue!(Compute: embedded => Embedded, fly => Fly, railway => Railway);
+catalogue!(
+    Compute: embedded => Embedded,
+    azure_container_apps = "azure-container-apps" => AzureContainerApps,
+    fly => Fly,
+    railway => Railway,
+);

@@ -28,11 +28,11 @@ pub struct ProviderEndpoint {
     /// Replaces the scheme and host of the vendor's production address; the vendor's paths follow it
     /// (`/v1/apps` and `/api/v1/apps/…/logs` for Fly, `/graphql/v2` for Railway, `/v1/services` for generic ones).
     pub api: String,
-    /// The only credential that it takes.
+    /// The only credential that it takes. Azure: the JSON that its command line prints for a service principal.
     pub token: String,
-    /// Fly: the organisation's slug. Railway: the project's id. Otherwise `None`.
+    /// Fly: the organisation's slug. Railway: the project's id. Azure: the resource group. Otherwise `None`.
     pub project: Option<String>,
-    /// Railway: the environment's id. Otherwise `None`.
+    /// Railway: the environment's id. Azure: the name of an environment that is there. Otherwise `None`.
     pub environment: Option<String>,
     /// What public host names end in: `fly.dev`, `up.railway.app`, `NAME.rehearsal`.
     pub host_suffix: String,

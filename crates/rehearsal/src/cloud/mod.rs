@@ -4,6 +4,7 @@
 //! two doors: the management API and the ingress. Nothing here is shared with the adapters that talk to it.
 
 mod answer;
+mod azure;
 mod control;
 mod dice;
 mod door;
@@ -275,6 +276,7 @@ fn build(
     let host_suffix = match kind {
         "fly" => "fly.dev".to_owned(),
         "railway" => "up.railway.app".to_owned(),
+        "azure-container-apps" => azure::HOST_SUFFIX.to_owned(),
         _ => format!("{name}.rehearsal"),
     };
     let site = Arc::new(Site {
@@ -294,10 +296,16 @@ fn build(
         entrances: std::sync::Mutex::default(),
     });
     let machines = (kind == "hetzner").then(|| Arc::new(hetzner::Hetzner::new(Arc::clone(&site))));
+    let mut token = site.token.clone();
     let (vendor, project, environment): (Arc<dyn Vendor>, _, _) = match (kind, &machines) {
         (_, Some(machines)) => (Arc::clone(machines) as _, None, None),
         ("fly", _) => {
             (Arc::new(fly::Fly::new(Arc::clone(&site))), Some(fly::ORGANISATION.to_owned()), None)
+        }
+        ("azure-container-apps", _) => {
+            let azure = azure::Azure::new(Arc::clone(&site));
+            token = azure.credentials();
+            (Arc::new(azure), Some(azure::GROUP.to_owned()), Some(azure::ENVIRONMENT.to_owned()))
         }
         ("railway", _) => {
             let railway = railway::Railway::new(Arc::clone(&site), options.stack.as_str());
@@ -323,7 +331,7 @@ fn build(
     let endpoint = ProviderEndpoint {
         kind: kind.to_owned(),
         api: api.url(),
-        token: site.token.clone(),
+        token,
         project,
         environment,
         host_suffix,

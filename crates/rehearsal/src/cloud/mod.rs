@@ -10,6 +10,7 @@ mod door;
 mod endpoints;
 mod fly;
 pub mod generic;
+mod graphql;
 mod ingress;
 mod limit;
 mod log;
@@ -19,6 +20,7 @@ mod registry;
 mod site;
 mod tasks;
 mod trouble;
+mod zeabur;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -55,7 +57,7 @@ pub struct CloudOptions {
     pub folder: PathBuf,
     /// The stack that is rehearsed.
     pub stack: StackName,
-    /// Each provider and its kind. `fly` and `railway` speak those vendors' APIs; all others the generic one.
+    /// Each provider and its kind. `fly`, `railway` and `zeabur` speak those vendors' APIs; all others the generic one.
     pub providers: Vec<(ProviderName, String)>,
     /// Ids and delays follow from it.
     pub seed: u64,
@@ -262,6 +264,7 @@ fn build(
     let host_suffix = match kind {
         "fly" => "fly.dev".to_owned(),
         "railway" => "up.railway.app".to_owned(),
+        "zeabur" => "zeabur.app".to_owned(),
         _ => format!("{name}.rehearsal"),
     };
     let site = Arc::new(Site {
@@ -288,6 +291,11 @@ fn build(
             let railway = railway::Railway::new(Arc::clone(&site), options.stack.as_str());
             let (project, environment) = railway.home();
             (Arc::new(railway), Some(project), Some(environment))
+        }
+        "zeabur" => {
+            let zeabur = zeabur::Zeabur::new(Arc::clone(&site), options.stack.as_str());
+            let (project, environment) = zeabur.home();
+            (Arc::new(zeabur), Some(project), Some(environment))
         }
         _ => (Arc::new(generic::Generic::new(Arc::clone(&site))), None, None),
     };

@@ -13,3 +13,4 @@ mod promises;
 mod railway;
 mod registry;
 mod stage;
+mod zeabur;

@@ -15,3 +15,4 @@ mod promises;
 mod railway;
 mod registry;
 mod stage;
+mod zeabur;

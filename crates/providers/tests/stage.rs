@@ -12,7 +12,9 @@ use linkflow_model::{
     Definition, EnvValue, Fingerprint, ImageRef, ProviderName, ReleaseId, Secret, ServiceKind,
     ServiceName, Size,
 };
-use linkflow_providers::compute::{self, Settings, azure_container_apps, embedded, fly, railway};
+use linkflow_providers::compute::{
+    self, Settings, azure_container_apps, embedded, fly, railway, zeabur,
+};
 use linkflow_providers::kit::{Kit, KitOptions};
 use linkflow_providers::registry::{self, Oci};
 use linkflow_rehearsal::app;
@@ -165,6 +167,13 @@ impl Stage {
                     login_api: Some(endpoint.api.clone()),
                 })
             }
+            "zeabur" => Settings::Zeabur(zeabur::Settings {
+                token,
+                project: endpoint.project.as_ref().map(|id| format!("project-{id}")),
+                environment: endpoint.environment.clone(),
+                region: None,
+                api: Some(format!("{api}/graphql")),
+            }),
             _ => return Arc::new(Adapter::new(name, stack, api, token)),
         };
         compute::open(settings, &self.kit, &stack, &name)

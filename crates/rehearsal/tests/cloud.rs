@@ -13,6 +13,8 @@ mod leftovers;
 mod railway;
 #[path = "cloud/stage.rs"]
 mod stage;
+#[path = "cloud/zeabur.rs"]
+mod zeabur;
 
 use http::Method;
 use serde_json::json;

@@ -1,5 +1,6 @@
 //! Providers that run containers.
 
+mod graphql;
 mod settle;
 mod time;
 
@@ -10,4 +11,5 @@ catalogue!(
     azure_container_apps = "azure-container-apps" => AzureContainerApps,
     fly => Fly,
     railway => Railway,
+    zeabur => Zeabur,
 );

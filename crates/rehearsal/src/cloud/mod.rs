@@ -11,6 +11,7 @@ mod door;
 mod endpoints;
 mod fly;
 pub mod generic;
+mod graphql;
 mod hetzner;
 mod ingress;
 mod limit;
@@ -21,6 +22,7 @@ mod registry;
 mod site;
 mod tasks;
 mod trouble;
+mod zeabur;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -58,7 +60,7 @@ pub struct CloudOptions {
     pub folder: PathBuf,
     /// The stack that is rehearsed.
     pub stack: StackName,
-    /// Each provider and its kind. `fly` and `railway` speak those vendors' APIs; all others the generic one.
+    /// Each provider and its kind. `fly`, `railway` and `zeabur` speak those vendors' APIs; all others the generic one.
     pub providers: Vec<(ProviderName, String)>,
     /// Ids and delays follow from it.
     pub seed: u64,
@@ -277,6 +279,7 @@ fn build(
         "fly" => "fly.dev".to_owned(),
         "railway" => "up.railway.app".to_owned(),
         "azure-container-apps" => azure::HOST_SUFFIX.to_owned(),
+        "zeabur" => "zeabur.app".to_owned(),
         _ => format!("{name}.rehearsal"),
     };
     let site = Arc::new(Site {
@@ -311,6 +314,11 @@ fn build(
             let railway = railway::Railway::new(Arc::clone(&site), options.stack.as_str());
             let (project, environment) = railway.home();
             (Arc::new(railway), Some(project), Some(environment))
+        }
+        ("zeabur", _) => {
+            let zeabur = zeabur::Zeabur::new(Arc::clone(&site), options.stack.as_str());
+            let (project, environment) = zeabur.home();
+            (Arc::new(zeabur), Some(project), Some(environment))
         }
         _ => (Arc::new(generic::Generic::new(Arc::clone(&site))), None, None),
     };

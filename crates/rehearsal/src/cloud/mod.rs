@@ -16,6 +16,7 @@ mod log;
 mod process;
 mod railway;
 mod registry;
+mod render;
 mod site;
 mod tasks;
 mod trouble;
@@ -55,7 +56,7 @@ pub struct CloudOptions {
     pub folder: PathBuf,
     /// The stack that is rehearsed.
     pub stack: StackName,
-    /// Each provider and its kind. `fly` and `railway` speak those vendors' APIs; all others the generic one.
+    /// Each provider and its kind. `fly`, `railway` and `render` speak those vendors' APIs; all others the generic one.
     pub providers: Vec<(ProviderName, String)>,
     /// Ids and delays follow from it.
     pub seed: u64,
@@ -262,6 +263,7 @@ fn build(
     let host_suffix = match kind {
         "fly" => "fly.dev".to_owned(),
         "railway" => "up.railway.app".to_owned(),
+        "render" => "onrender.com".to_owned(),
         _ => format!("{name}.rehearsal"),
     };
     let site = Arc::new(Site {
@@ -288,6 +290,11 @@ fn build(
             let railway = railway::Railway::new(Arc::clone(&site), options.stack.as_str());
             let (project, environment) = railway.home();
             (Arc::new(railway), Some(project), Some(environment))
+        }
+        "render" => {
+            let render = render::Render::new(Arc::clone(&site));
+            let workspace = render.workspace();
+            (Arc::new(render), Some(workspace), None)
         }
         _ => (Arc::new(generic::Generic::new(Arc::clone(&site))), None, None),
     };

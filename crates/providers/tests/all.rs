@@ -7,6 +7,7 @@ mod contract;
 mod embedded;
 mod faults;
 mod fly;
+mod hetzner;
 mod kit;
 mod lossy;
 mod promises;

@@ -10,6 +10,7 @@ mod door;
 mod endpoints;
 mod fly;
 pub mod generic;
+mod hetzner;
 mod ingress;
 mod limit;
 mod log;
@@ -43,6 +44,7 @@ use tasks::Tasks;
 use trouble::{Faults, Teller};
 
 pub use endpoints::{Endpoints, ProviderEndpoint};
+pub use hetzner::{Boot, Booted};
 pub use registry::Image;
 pub use site::InstanceView;
 pub use trouble::{FaultChange, Standing, Trouble};
@@ -82,6 +84,8 @@ struct Place {
     kind: String,
     site: Arc<Site>,
     vendor: Arc<dyn Vendor>,
+    /// The machines that its API rents out.
+    machines: Option<Arc<hetzner::Hetzner>>,
     api: Arc<Door>,
     ingress: Arc<Door>,
 }
@@ -173,6 +177,15 @@ impl Cloud {
     /// Adds an image to the registry, or moves its tag.
     pub fn add_image(&self, repository: &str, tag: &str, behaviour: &str) -> Image {
         self.hub.images.add(repository, tag, behaviour)
+    }
+
+    /// Has `boot` make the machines real that `provider`, of the kind `hetzner`, rents out. `false`: it rents none out, or
+    /// somebody does so already.
+    pub fn on_boot(&self, provider: &ProviderName, boot: Arc<dyn Boot>) -> bool {
+        let place = self.hub.places.get(provider);
+        place
+            .and_then(|place| place.machines.as_ref())
+            .is_some_and(|machines| machines.on_boot(boot))
     }
 
     /// Every instance of every provider, with its process.
@@ -282,11 +295,13 @@ fn build(
         front: OnceLock::new(),
         entrances: std::sync::Mutex::default(),
     });
-    let (vendor, project, environment): (Arc<dyn Vendor>, _, _) = match kind {
-        "fly" => {
+    let machines = (kind == "hetzner").then(|| Arc::new(hetzner::Hetzner::new(Arc::clone(&site))));
+    let (vendor, project, environment): (Arc<dyn Vendor>, _, _) = match (kind, &machines) {
+        (_, Some(machines)) => (Arc::clone(machines) as _, None, None),
+        ("fly", _) => {
             (Arc::new(fly::Fly::new(Arc::clone(&site))), Some(fly::ORGANISATION.to_owned()), None)
         }
-        "railway" => {
+        ("railway", _) => {
             let railway = railway::Railway::new(Arc::clone(&site), options.stack.as_str());
             let (project, environment) = railway.home();
             (Arc::new(railway), Some(project), Some(environment))
@@ -321,7 +336,7 @@ fn build(
         host_suffix,
         ingress: ingress.address(),
     };
-    Ok((Place { kind: kind.to_owned(), site, vendor, api, ingress }, endpoint))
+    Ok((Place { kind: kind.to_owned(), site, vendor, machines, api, ingress }, endpoint))
 }
 
 /// Opens a door to an API.

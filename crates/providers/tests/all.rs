@@ -13,4 +13,5 @@ mod lossy;
 mod promises;
 mod railway;
 mod registry;
+mod render;
 mod stage;

@@ -306,7 +306,7 @@ fn build(
             let (project, environment) = railway.home();
             (Arc::new(railway), Some(project), Some(environment))
         }
-        "render" => {
+        ("render", _) => {
             let render = render::Render::new(Arc::clone(&site));
             let workspace = render.workspace();
             (Arc::new(render), Some(workspace), None)

@@ -193,25 +193,30 @@ impl Render {
         {
             self.set_variable(service, BEFORE, &latest.id).await?;
         }
-        for (name, text) in differing {
+        let is_last = |name: &str| name == "LINKFLOW_FINGERPRINT";
+        for (name, text) in differing.iter().filter(|(name, _)| !is_last(name)) {
             self.set_variable(service, name, text).await?;
         }
         for name in gone {
-            let call = self.to_variable(Method::DELETE, service, name);
+            let call = Self::to_variable(Method::DELETE, service, name);
             match self.api.send(call).await {
                 Err(fault) if fault.kind != FaultKind::Missing => return Err(fault),
                 _ => {}
             }
         }
+        // Last, because it says that all the others are as they are wanted.
+        for (name, text) in differing.iter().filter(|(name, _)| is_last(name)) {
+            self.set_variable(service, name, text).await?;
+        }
         Ok(true)
     }
 
     async fn set_variable(&self, service: &Service, name: &str, text: &str) -> Result<(), Fault> {
-        let call = self.to_variable(Method::PUT, service, name).json(json!({ "value": text }));
+        let call = Self::to_variable(Method::PUT, service, name).json(json!({ "value": text }));
         self.api.send(call).await.map(drop)
     }
 
-    fn to_variable(&self, method: Method, service: &Service, name: &str) -> Call {
+    fn to_variable(method: Method, service: &Service, name: &str) -> Call {
         let path = format!("/services/{}/env-vars/{}", encode(&service.id), encode(name));
         let about = format!("variable {name} of {}", service.name);
         Call::write(method, CHANGE, about, path).counted_for(ACCOUNT)

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::find::Held;
 use super::request::{self, CHANGE, CHANGE_SERVICE, CREATE, Place};
 use super::seen::Aim;
-use super::wire::{BEFORE, Created, Deploy, Service};
+use super::wire::{BEFORE, CRASHLOOP, Created, Deploy, Service};
 use super::{ACCOUNT, Render};
 use crate::kit::{Call, encode};
 
@@ -253,7 +253,7 @@ impl Render {
     /// Resumes it. That deploys what is set by now; where it does not, a deploy is asked for when one is due.
     async fn wake(&self, held: &Held, replicas: u32) -> Result<Aim, Fault> {
         let service = &held.service;
-        if let Some(who) = service.suspended_by_render().filter(|who| *who != "stuck_crashlooping") {
+        if let Some(who) = service.suspended_by_render().filter(|who| *who != CRASHLOOP) {
             let said = format!("Render has suspended it itself: {who}");
             let attempt = format!("resume {}", service.name);
             let kind = if who == "billing" { FaultKind::Exhausted } else { FaultKind::Denied };

@@ -52,8 +52,11 @@ impl Held {
 pub(super) fn is_behind(service: &Service, deploys: &[Deploy], before: Option<&str>) -> bool {
     let Some(latest) = deploys.first() else { return true };
     let asked = latest.image.as_ref().and_then(|image| digest_of(&image.reference));
+    let asked = asked.or_else(|| latest.digest());
     let set = service.image_path.as_deref().and_then(digest_of);
-    before == Some(latest.id.as_str()) || asked != set
+    // Where one of them is not told, there is nothing to compare.
+    let is_other = matches!((asked, set), (Some(asked), Some(set)) if asked != set);
+    before == Some(latest.id.as_str()) || is_other
 }
 
 impl Render {
@@ -170,6 +173,8 @@ impl Render {
             );
             return Err(self.api.fault(FaultKind::Invalid, format!("use service {name}"), &said));
         }
+        // Whoever looks next reads them too: another process may have written them.
+        self.forget_marks(&held.id);
         let deploys = self.deploys(&held.id).await?;
         Ok(Some(Held { service: held, variables, deploys }))
     }
@@ -217,7 +222,9 @@ impl Render {
         let deploys = self.deploys(&service.id).await?;
         let latest = deploys.first().map_or("", |deploy| deploy.id.as_str());
         let state = format!("{} {latest}", service.updated_at);
-        let marks = match self.known_marks(&service.id, &state) {
+        // A service that rests is changed without a deploy, so what was read of it may be old.
+        let known = self.known_marks(&service.id, &state).filter(|_| !service.is_suspended());
+        let marks = match known {
             Some(marks) => marks,
             None => {
                 let marks = self.marks(&self.variables(&service.id).await?);
@@ -244,7 +251,7 @@ impl Render {
         known.get(id).filter(|(held, _)| held == state).map(|(_, marks)| marks.clone())
     }
 
-    /// Forgets what was read of a service, because it is being written.
+    /// Forgets what was read of a service.
     pub(super) fn forget_marks(&self, id: &str) {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }

@@ -5,7 +5,7 @@ use linkflow_model::{Fault, Lifecycle};
 
 use super::Render;
 use super::find::{Marks, is_behind};
-use super::wire::{Deploy, Event, Service, digest_of};
+use super::wire::{CRASHLOOP, Deploy, Event, Service, digest_of};
 use crate::kit::encode;
 
 /// What one deploy call is to lead to. Written into [`linkflow_model::role::Deployment::id`].
@@ -154,7 +154,8 @@ impl Trace<'_> {
                 return (Lifecycle::Running, "suspended, still running".to_owned());
             }
             return match service.suspended_by_render() {
-                Some(who) => (Lifecycle::Failed, format!("suspended: {who}")),
+                Some(CRASHLOOP) => (Lifecycle::Failed, format!("suspended: {CRASHLOOP}")),
+                Some(who) => (Lifecycle::Stopped, format!("suspended: {who}")),
                 None => (Lifecycle::Stopped, service.suspended.clone()),
             };
         }
@@ -227,7 +228,7 @@ mod tests {
     use super::*;
 
     /// A placement from words: deploys from the newest to the oldest as `STATUS` or `STATUS:IMAGE` (the settings name
-    /// image 1), then after `;` `suspended`, `billing`, `free`, and events from the newest to the oldest.
+    /// image 1), then after `;` `suspended`, `billing`, `crashing`, `free`, and events from the newest to the oldest.
     fn placement(words: &str, running: u32) -> Seen {
         let (deploys, rest) = words.split_once(';').unwrap_or((words, ""));
         let image = |n: &str| format!("ghcr.io/a/b@sha256:{}", n.repeat(64));
@@ -242,7 +243,11 @@ mod tests {
             .collect();
         let has = |word: &str| rest.split_whitespace().any(|w| w == word);
         let suspended = if has("suspended") { "suspended" } else { "not_suspended" };
-        let suspender = if has("billing") { "billing" } else { "user" };
+        let suspender = match (has("billing"), has("crashing")) {
+            (true, _) => "billing",
+            (_, true) => CRASHLOOP,
+            _ => "user",
+        };
         let service: Service = serde_json::from_value(json!({
             "id": "srv-1", "name": "s-api", "type": "web_service", "suspended": suspended,
             "suspenders": [suspender], "imagePath": image("1"),
@@ -286,7 +291,8 @@ mod tests {
         check("live; suspended", 1, Lifecycle::Running, 0);
         check("live; suspended", 0, Lifecycle::Stopped, 0);
         check("canceled; suspended", 0, Lifecycle::Stopped, 0);
-        check("live; suspended billing", 0, Lifecycle::Failed, 0);
+        check("live; suspended billing", 0, Lifecycle::Stopped, 0);
+        check("live; suspended crashing", 0, Lifecycle::Failed, 0);
     }
 
     #[test]

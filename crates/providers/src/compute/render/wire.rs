@@ -6,6 +6,9 @@ use serde::Deserialize;
 /// Marks a service with the deploy that was the newest when something was last written.
 pub(super) const BEFORE: &str = "LINKFLOW_BEFORE";
 
+/// Who suspends a service whose process ends again and again.
+pub(super) const CRASHLOOP: &str = "stuck_crashlooping";
+
 #[derive(Debug, Deserialize)]
 pub(super) struct ServiceRow {
     pub(super) service: Service,

@@ -14,5 +14,6 @@ mod lossy;
 mod promises;
 mod railway;
 mod registry;
+mod render;
 mod stage;
 mod zeabur;

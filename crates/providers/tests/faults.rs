@@ -11,13 +11,13 @@ use tokio::time::{Instant, sleep};
 use super::lossy::Lossy;
 use super::stage::{SECRET, Stage, deployed, ended, seen};
 
-const VENDORS: [&str; 4] = ["azure-container-apps", "fly", "railway", "zeabur"];
+const VENDORS: [&str; 5] = ["azure-container-apps", "fly", "railway", "render", "zeabur"];
 
 /// Those that tell which image runs.
-const TELL_IMAGES: [&str; 3] = ["azure-container-apps", "fly", "railway"];
+const TELL_IMAGES: [&str; 4] = ["azure-container-apps", "fly", "railway", "render"];
 
 /// Those that ask the health path of what they start.
-const ASK_HEALTH: [&str; 3] = ["azure-container-apps", "fly", "railway"];
+const ASK_HEALTH: [&str; 4] = ["azure-container-apps", "fly", "railway", "render"];
 
 fn kind<T: std::fmt::Debug>(outcome: Result<T, Fault>) -> FaultKind {
     let fault = outcome.unwrap_err();
@@ -212,4 +212,9 @@ async fn azure_container_apps_makes_nothing_twice_whichever_answer_is_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn zeabur_makes_nothing_twice_whichever_answer_is_lost() {
     check_losses("zeabur", [3, 2]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn render_makes_nothing_twice_whichever_answer_is_lost() {
+    check_losses("render", [1, 2]).await;
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use linkflow_model::{
     ServiceName, Size,
 };
 use linkflow_providers::compute::{
-    self, Settings, azure_container_apps, embedded, fly, railway, zeabur,
+    self, Settings, azure_container_apps, embedded, fly, railway, render, zeabur,
 };
 use linkflow_providers::kit::{Kit, KitOptions};
 use linkflow_providers::registry::{self, Oci};
@@ -71,12 +72,25 @@ pub(crate) fn kit(record: Option<PathBuf>) -> Kit {
     Kit::new(KitOptions { record, clock, user_agent: "linkflow-test".to_owned() }).unwrap()
 }
 
+/// Where a stage records: a file of its own in the folder that `LINKFLOW_TEST_RECORD` names, or else in `folder`.
+fn recording(folder: &tempfile::TempDir) -> PathBuf {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    match std::env::var_os("LINKFLOW_TEST_RECORD") {
+        Some(kept) => {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            PathBuf::from(kept).join(format!("{}-{number}.ndjson", std::process::id()))
+        }
+        None => folder.path().join("recording.ndjson"),
+    }
+}
+
 /// A running cloud with one provider of each kind that is asked for, named after it.
 pub(crate) struct Stage {
     pub(crate) cloud: Cloud,
     pub(crate) endpoints: Endpoints,
     pub(crate) kit: Kit,
     folder: tempfile::TempDir,
+    recording: PathBuf,
 }
 
 impl Stage {
@@ -91,8 +105,9 @@ impl Stage {
             seed: 7,
         });
         let cloud = cloud.await.unwrap();
-        let kit = kit(Some(folder.path().join("recording.ndjson")));
-        Self { endpoints: cloud.endpoints(), cloud, kit, folder }
+        let recording = recording(&folder);
+        let kit = kit(Some(recording.clone()));
+        Self { endpoints: cloud.endpoints(), cloud, kit, folder, recording }
     }
 
     pub(crate) fn provider(&self, name: &str) -> &ProviderEndpoint {
@@ -174,6 +189,13 @@ impl Stage {
                 region: None,
                 api: Some(format!("{api}/graphql")),
             }),
+            "render" => Settings::Render(render::Settings {
+                token,
+                owner: endpoint.project.clone(),
+                region: "frankfurt".to_owned(),
+                plan: "starter".to_owned(),
+                api: Some(api.to_owned()),
+            }),
             _ => return Arc::new(Adapter::new(name, stack, api, token)),
         };
         compute::open(settings, &self.kit, &stack, &name)
@@ -231,7 +253,7 @@ impl Stage {
 
     /// Every exchange that was recorded until now.
     pub(crate) fn recording(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.folder.path().join("recording.ndjson")).unwrap();
+        let text = std::fs::read_to_string(&self.recording).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
@@ -256,8 +278,8 @@ impl Stage {
         self.cloud.stop().await;
         if let Some(kept) = std::env::vars().find(|(name, _)| name == "LINKFLOW_TEST_RECORDINGS") {
             let name = std::thread::current().name().unwrap_or("test").replace(':', "-");
-            let from = self.folder.path().join("recording.ndjson");
-            std::fs::copy(from, PathBuf::from(kept.1).join(format!("{name}.ndjson"))).unwrap();
+            std::fs::copy(&self.recording, PathBuf::from(kept.1).join(format!("{name}.ndjson")))
+                .unwrap();
         }
     }
 }

@@ -11,6 +11,8 @@ mod generic;
 mod leftovers;
 #[path = "cloud/railway.rs"]
 mod railway;
+#[path = "cloud/render.rs"]
+mod render;
 #[path = "cloud/stage.rs"]
 mod stage;
 #[path = "cloud/zeabur.rs"]

@@ -184,11 +184,11 @@ kinds! {
 
     /// Render.
     Render = "render", "Render", [Compute] {
-        /// The id of the workspace: `tea-…`.
+        /// The id of the workspace, `tea-…`; needed only where the API key may see several.
         owner: Option<String>,
         /// The region: `frankfurt`.
         region: String = "frankfurt".to_owned(),
-        /// The plan of new services.
+        /// The instance type of the services: `free`, `starter`, …, or `auto`: the smallest paid one that is big enough.
         plan: String = "free".to_owned(),
     }
 

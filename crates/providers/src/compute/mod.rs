@@ -11,5 +11,6 @@ catalogue!(
     azure_container_apps = "azure-container-apps" => AzureContainerApps,
     fly => Fly,
     railway => Railway,
+    render => Render,
     zeabur => Zeabur,
 );

@@ -19,6 +19,7 @@ mod log;
 mod process;
 mod railway;
 mod registry;
+mod render;
 mod site;
 mod tasks;
 mod trouble;
@@ -280,6 +281,7 @@ fn build(
         "railway" => "up.railway.app".to_owned(),
         "azure-container-apps" => azure::HOST_SUFFIX.to_owned(),
         "zeabur" => "zeabur.app".to_owned(),
+        "render" => "onrender.com".to_owned(),
         _ => format!("{name}.rehearsal"),
     };
     let site = Arc::new(Site {
@@ -319,6 +321,11 @@ fn build(
             let zeabur = zeabur::Zeabur::new(Arc::clone(&site), options.stack.as_str());
             let (project, environment) = zeabur.home();
             (Arc::new(zeabur), Some(project), Some(environment))
+        }
+        ("render", _) => {
+            let render = render::Render::new(Arc::clone(&site));
+            let workspace = render.workspace();
+            (Arc::new(render), Some(workspace), None)
         }
         _ => (Arc::new(generic::Generic::new(Arc::clone(&site))), None, None),
     };

@@ -11,6 +11,7 @@ mod endpoints;
 mod fly;
 pub mod generic;
 mod ingress;
+mod koyeb;
 mod limit;
 mod log;
 mod process;
@@ -55,7 +56,7 @@ pub struct CloudOptions {
     pub folder: PathBuf,
     /// The stack that is rehearsed.
     pub stack: StackName,
-    /// Each provider and its kind. `fly` and `railway` speak those vendors' APIs; all others the generic one.
+    /// Each provider and its kind. `fly`, `koyeb` and `railway` speak those vendors' APIs; all others the generic one.
     pub providers: Vec<(ProviderName, String)>,
     /// Ids and delays follow from it.
     pub seed: u64,
@@ -261,6 +262,7 @@ fn build(
     let dice = Dice::new(options.seed, name.as_str());
     let host_suffix = match kind {
         "fly" => "fly.dev".to_owned(),
+        "koyeb" => "koyeb.app".to_owned(),
         "railway" => "up.railway.app".to_owned(),
         _ => format!("{name}.rehearsal"),
     };
@@ -283,6 +285,11 @@ fn build(
     let (vendor, project, environment): (Arc<dyn Vendor>, _, _) = match kind {
         "fly" => {
             (Arc::new(fly::Fly::new(Arc::clone(&site))), Some(fly::ORGANISATION.to_owned()), None)
+        }
+        "koyeb" => {
+            let koyeb = koyeb::Koyeb::new(Arc::clone(&site));
+            let organization = koyeb.organization();
+            (Arc::new(koyeb), Some(organization), None)
         }
         "railway" => {
             let railway = railway::Railway::new(Arc::clone(&site), options.stack.as_str());

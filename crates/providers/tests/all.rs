@@ -8,6 +8,7 @@ mod embedded;
 mod faults;
 mod fly;
 mod kit;
+mod koyeb;
 mod lossy;
 mod promises;
 mod railway;

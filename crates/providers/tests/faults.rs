@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::lossy::Lossy;
 use super::stage::{SECRET, Stage, deployed, ended, seen};
 
-const VENDORS: [&str; 2] = ["fly", "railway"];
+const VENDORS: [&str; 3] = ["fly", "koyeb", "railway"];
 
 fn kind<T: std::fmt::Debug>(outcome: Result<T, Fault>) -> FaultKind {
     let fault = outcome.unwrap_err();
@@ -193,4 +193,9 @@ async fn fly_makes_nothing_twice_whichever_answer_is_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn railway_makes_nothing_twice_whichever_answer_is_lost() {
     check_losses("railway").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn koyeb_makes_nothing_twice_whichever_answer_is_lost() {
+    check_losses("koyeb").await;
 }

@@ -36,7 +36,7 @@ async fn check(provider: &'static str) {
     let strangers = stage.adapter(provider, "other");
     contract::leaves_strangers_alone(compute, &*strangers, &matching).await;
     // Clients that are not of the kit are not recorded; of them only the sameness of the deploy is seen.
-    let is_recorded = matches!(provider, "fly" | "railway");
+    let is_recorded = matches!(provider, "fly" | "koyeb" | "railway");
     let writes = || if is_recorded { stage.writes() } else { 0 };
     if is_recorded || provider == "embedded" {
         contract::repeats_itself(compute, &matching, writes).await;
@@ -62,6 +62,11 @@ async fn railway_keeps_the_promises() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_generic_provider_keeps_the_promises() {
+async fn koyeb_keeps_the_promises() {
     check("koyeb").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_generic_provider_keeps_the_promises() {
+    check("generic").await;
 }

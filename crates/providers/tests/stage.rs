@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use linkflow_model::{
     Definition, EnvValue, Fingerprint, ImageRef, ProviderName, ReleaseId, Secret, ServiceKind,
     ServiceName, Size,
 };
-use linkflow_providers::compute::{self, Settings, embedded, fly, railway};
+use linkflow_providers::compute::{self, Settings, embedded, fly, koyeb, railway};
 use linkflow_providers::kit::{Kit, KitOptions};
 use linkflow_providers::registry::{self, Oci};
 use linkflow_rehearsal::app;
@@ -65,12 +66,23 @@ pub(crate) fn kit(record: Option<PathBuf>) -> Kit {
     Kit::new(KitOptions { record, clock, user_agent: "linkflow-test".to_owned() }).unwrap()
 }
 
+/// A file to record into: a new one in the folder that `LINKFLOW_TEST_RECORD` names, and else one that goes with `folder`.
+fn recording(folder: &tempfile::TempDir) -> PathBuf {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let Some(kept) = std::env::vars().find(|(name, _)| name == "LINKFLOW_TEST_RECORD") else {
+        return folder.path().join("recording.ndjson");
+    };
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    PathBuf::from(kept.1).join(format!("{}-{number}.ndjson", std::process::id()))
+}
+
 /// A running cloud with one provider of each kind that is asked for, named after it.
 pub(crate) struct Stage {
     pub(crate) cloud: Cloud,
     pub(crate) endpoints: Endpoints,
     pub(crate) kit: Kit,
     folder: tempfile::TempDir,
+    recording: PathBuf,
 }
 
 impl Stage {
@@ -85,8 +97,9 @@ impl Stage {
             seed: 7,
         });
         let cloud = cloud.await.unwrap();
-        let kit = kit(Some(folder.path().join("recording.ndjson")));
-        Self { endpoints: cloud.endpoints(), cloud, kit, folder }
+        let recording = recording(&folder);
+        let kit = kit(Some(recording.clone()));
+        Self { endpoints: cloud.endpoints(), cloud, kit, folder, recording }
     }
 
     pub(crate) fn provider(&self, name: &str) -> &ProviderEndpoint {
@@ -138,6 +151,15 @@ impl Stage {
                 app_prefix: Some("linkflow".to_owned()),
                 api: Some(api.to_owned()),
                 logs_api: Some(api.to_owned()),
+            }),
+            "koyeb" => Settings::Koyeb(koyeb::Settings {
+                token,
+                organization: endpoint.project.clone(),
+                region: "fra".to_owned(),
+                instance: None,
+                app_prefix: Some("linkflow".to_owned()),
+                sleep_after: None,
+                api: Some(api.to_owned()),
             }),
             "railway" => Settings::Railway(railway::Settings {
                 token,
@@ -205,7 +227,7 @@ impl Stage {
 
     /// Every exchange that was recorded until now.
     pub(crate) fn recording(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.folder.path().join("recording.ndjson")).unwrap();
+        let text = std::fs::read_to_string(&self.recording).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
@@ -230,8 +252,7 @@ impl Stage {
         self.cloud.stop().await;
         if let Some(kept) = std::env::vars().find(|(name, _)| name == "LINKFLOW_TEST_RECORDINGS") {
             let name = std::thread::current().name().unwrap_or("test").replace(':', "-");
-            let from = self.folder.path().join("recording.ndjson");
-            std::fs::copy(from, PathBuf::from(kept.1).join(format!("{name}.ndjson"))).unwrap();
+            std::fs::copy(&self.recording, PathBuf::from(kept.1).join(format!("{name}.ndjson"))).unwrap();
         }
     }
 }

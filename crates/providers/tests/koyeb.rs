@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::canned::{Canned, Reply};
-use super::stage::{SECRET, Stage, deployed, kit, seen};
+use super::stage::{Stage, deployed, kit, seen};
 
 /// The API as somebody else uses it: a person at the dashboard.
 fn person(stage: &Stage) -> Vendor {
@@ -49,7 +49,8 @@ async fn definition(person: &Vendor) -> (String, Value) {
 
 async fn secrets(person: &Vendor) -> Vec<String> {
     let listed = get(person, "/v1/secrets?limit=100").await;
-    let names = listed["secrets"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap());
+    let names =
+        listed["secrets"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap());
     let mut names: Vec<String> = names.map(str::to_owned).collect();
     names.sort_unstable();
     names
@@ -81,19 +82,27 @@ fn entry<'a>(definition: &'a Value, key: &str) -> Option<&'a Value> {
 async fn secrets_go_into_the_store_and_what_a_stranger_set_stays() {
     let stage = Stage::start(&["koyeb"]).await;
     let (compute, person) = (stage.adapter("koyeb", "linkflow"), person(&stage));
-    send(&person, Method::POST, "/v1/secrets", json!({ "name": "theirs", "type": "SIMPLE", "value": "x" })).await;
+    send(
+        &person,
+        Method::POST,
+        "/v1/secrets",
+        json!({ "name": "theirs", "type": "SIMPLE", "value": "x" }),
+    )
+    .await;
     let mut first = stage.definition("koyeb", "api", "1.0", 1).await;
     first.env.insert("OLD".to_owned(), EnvValue::Plain("1".to_owned()));
     first.env.insert("OLD_SECRET".to_owned(), EnvValue::Secret(Secret::new("old-secret-value")));
     assert_eq!(deployed(&*compute, &first).await, Progress::Done);
-    let own = ["linkflow_linkflow_api_LINKFLOW_SECRET", "linkflow_linkflow_api_OLD_SECRET", "theirs"];
+    let own =
+        ["linkflow_linkflow_api_LINKFLOW_SECRET", "linkflow_linkflow_api_OLD_SECRET", "theirs"];
     assert_eq!(secrets(&person).await, own);
 
     let (id, mut held) = definition(&person).await;
     assert_eq!(entry(&held, "LINKFLOW_SECRET").unwrap()["secret"], own[0]);
     held["env"].as_array_mut().unwrap().push(json!({ "key": "THEIRS", "secret": "theirs" }));
     held["volumes"] = json!([{ "id": "vol", "path": "/data" }]);
-    send(&person, Method::PATCH, &format!("/v1/services/{id}"), json!({ "definition": held })).await;
+    send(&person, Method::PATCH, &format!("/v1/services/{id}"), json!({ "definition": held }))
+        .await;
 
     let mut second = stage.definition("koyeb", "api", "1.1", 2).await;
     second.env_gone = vec!["OLD".to_owned(), "OLD_SECRET".to_owned()];
@@ -111,7 +120,10 @@ async fn secrets_go_into_the_store_and_what_a_stranger_set_stays() {
     compute.delete(&first.service).await.unwrap();
     assert_eq!(secrets(&person).await, ["theirs"]);
     let said = serde_json::to_string(&stage.recording()).unwrap();
-    assert!(!said.contains("s3cr3t") && !said.contains("old-secret-value"), "a secret was recorded");
+    assert!(
+        !said.contains("s3cr3t") && !said.contains("old-secret-value"),
+        "a secret was recorded"
+    );
     stage.stop().await;
 }
 
@@ -126,7 +138,10 @@ async fn what_is_made_to_rest_never_runs_before_it_is_woken() {
     assert_eq!((held.replicas, held.running), (0, 0));
     assert_eq!(held.fingerprint.as_ref(), Some(&wanted.fingerprint));
     let log = compute.logs(&wanted.service, 100).await.unwrap();
-    assert!(log.iter().all(|line| line.text.contains("no such file")), "nothing of the app ran: {log:?}");
+    assert!(
+        log.iter().all(|line| line.text.contains("no such file")),
+        "nothing of the app ran: {log:?}"
+    );
 
     compute.scale(&wanted.service, 1).await.unwrap();
     seen(&*compute, &wanted.service, |s| s.lifecycle == Lifecycle::Running && s.running == 1).await;
@@ -196,7 +211,11 @@ async fn a_registry_login_is_a_secret_of_its_own_and_follows_the_config() {
     };
     let mut wanted = stage.definition("koyeb", "engine-worker", "1.0", 1).await;
     wanted.login = Some(login("first-password"));
-    assert_eq!(compute.pull_problem(&wanted).await.unwrap(), None, "the vendor has no login to ask with yet");
+    assert_eq!(
+        compute.pull_problem(&wanted).await.unwrap(),
+        None,
+        "the vendor has no login to ask with yet"
+    );
     assert_eq!(deployed(&*compute, &wanted).await, Progress::Done);
     let (_, held) = definition(&person).await;
     assert_eq!(held["docker"]["image_registry_secret"], "linkflow-registry_linkflow_engine-worker");
@@ -228,7 +247,9 @@ async fn an_image_that_cannot_be_pulled_is_known_before_and_told_after() {
     wanted.image = image.parse().unwrap();
     let problem = compute.pull_problem(&wanted).await.unwrap().unwrap();
     assert!(problem.starts_with("ANON_NOT_FOUND: "), "{problem}");
-    let Progress::Failed { why } = deployed(&*compute, &wanted).await else { panic!("it cannot run") };
+    let Progress::Failed { why } = deployed(&*compute, &wanted).await else {
+        panic!("it cannot run")
+    };
     assert!(why.starts_with("ERROR: Failed to pull"), "{why}");
     let held = seen(&*compute, &wanted.service, |_| true).await;
     assert_eq!(held.lifecycle, Lifecycle::Failed);
@@ -254,7 +275,8 @@ async fn there_is_one_free_instance_and_a_second_leaves_nothing_behind() {
 
     let usage = compute.usage().await.unwrap();
     let told: Vec<(&str, Option<f64>)> = usage.iter().map(|u| (u.what.as_str(), u.limit)).collect();
-    let expected = [("instance_hours", None), ("services", Some(20.0)), ("free_instances", Some(1.0))];
+    let expected =
+        [("instance_hours", None), ("services", Some(20.0)), ("free_instances", Some(1.0))];
     assert_eq!(told, expected);
     assert!((usage[2].used - 1.0).abs() < 1e-9 && usage[0].used > 0.0, "{usage:?}");
     stage.stop().await;
@@ -266,7 +288,10 @@ async fn a_name_of_our_own_belongs_to_the_app() {
     let (compute, person) = (stage.adapter("koyeb", "linkflow"), person(&stage));
     let wanted = stage.definition("koyeb", "api", "1.0", 1).await;
     let service = &wanted.service;
-    assert_eq!(compute.add_domain(service, "api.example.com").await.unwrap_err().kind, FaultKind::Missing);
+    assert_eq!(
+        compute.add_domain(service, "api.example.com").await.unwrap_err().kind,
+        FaultKind::Missing
+    );
     assert_eq!(deployed(&*compute, &wanted).await, Progress::Done);
     assert_eq!(compute.domain(service, "api.example.com").await.unwrap(), DomainState::Absent);
     let state = compute.add_domain(service, "api.example.com").await.unwrap();
@@ -280,7 +305,13 @@ async fn a_name_of_our_own_belongs_to_the_app() {
     compute.remove_domain(service, "api.example.com").await.unwrap();
     assert_eq!(compute.domain(service, "api.example.com").await.unwrap(), DomainState::Absent);
 
-    send(&person, Method::POST, "/v1/domains", json!({ "name": "theirs.example.com", "type": "CUSTOM" })).await;
+    send(
+        &person,
+        Method::POST,
+        "/v1/domains",
+        json!({ "name": "theirs.example.com", "type": "CUSTOM" }),
+    )
+    .await;
     let fault = compute.add_domain(service, "theirs.example.com").await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Invalid);
     compute.remove_domain(service, "theirs.example.com").await.unwrap();
@@ -383,7 +414,13 @@ async fn a_refusal_names_the_field_and_says_what_can_be_done() {
     check(400, field("is odd"), FaultKind::Invalid, "definition.scalings is odd").await;
     check(400, field("exceeds your quota"), FaultKind::Exhausted, "exceeds your quota").await;
     check(400, field("already exists"), FaultKind::Conflict, "already exists").await;
-    check(401, json!({ "status": 401, "message": "Token rejected" }), FaultKind::Denied, "rejected").await;
+    check(
+        401,
+        json!({ "status": 401, "message": "Token rejected" }),
+        FaultKind::Denied,
+        "rejected",
+    )
+    .await;
     let spent = json!({ "status": 403, "message": "maximum number of free instances" });
     check(403, spent, FaultKind::Exhausted, "free instances").await;
 }

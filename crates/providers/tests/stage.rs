@@ -252,7 +252,8 @@ impl Stage {
         self.cloud.stop().await;
         if let Some(kept) = std::env::vars().find(|(name, _)| name == "LINKFLOW_TEST_RECORDINGS") {
             let name = std::thread::current().name().unwrap_or("test").replace(':', "-");
-            std::fs::copy(&self.recording, PathBuf::from(kept.1).join(format!("{name}.ndjson"))).unwrap();
+            std::fs::copy(&self.recording, PathBuf::from(kept.1).join(format!("{name}.ndjson")))
+                .unwrap();
         }
     }
 }

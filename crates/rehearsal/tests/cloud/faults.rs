@@ -196,7 +196,8 @@ async fn a_stuck_deploy_goes_on_when_the_fault_is_lifted() {
     let stage = stage("api:1.0").await;
     stage.fault("generic", Trouble::DeployStuck);
     let adapter = stage.adapter("generic");
-    let deployment = adapter.deploy(&stage.definition("generic", "api:1.1", 2).await).await.unwrap();
+    let deployment =
+        adapter.deploy(&stage.definition("generic", "api:1.1", 2).await).await.unwrap();
     sleep(Duration::from_millis(600)).await;
     assert!(matches!(adapter.progress(&deployment).await.unwrap(), Progress::Under { .. }));
     let told = stage.visit("generic", API, HEALTH).await.unwrap();

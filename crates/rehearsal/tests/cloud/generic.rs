@@ -62,7 +62,10 @@ async fn a_service_is_deployed_updated_scaled_restarted_and_deleted() {
 async fn a_deploy_that_crashes_fails_with_its_reason_in_the_log_and_leaves_the_old_one_serving() {
     let stage = Stage::start(&["generic"]).await;
     let adapter = stage.adapter("generic");
-    assert_eq!(stage.deploy(&stage.definition("generic", "api:1.0", 1).await).await, Progress::Done);
+    assert_eq!(
+        stage.deploy(&stage.definition("generic", "api:1.0", 1).await).await,
+        Progress::Done
+    );
     let broken = stage.definition("generic", "api:broken", 2).await;
     let Progress::Failed { why } = stage.deploy(&broken).await else { panic!("it must fail") };
     assert!(why.contains("ended with status 1"), "{why}");

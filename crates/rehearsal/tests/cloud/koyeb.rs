@@ -57,7 +57,8 @@ async fn service(stage: &Stage, id: &str) -> Value {
 async fn latest(stage: &Stage, id: &str, status: &str) -> Value {
     let look = async || {
         let latest = service(stage, id).await["latest_deployment_id"].take();
-        get(stage, &format!("/v1/deployments/{}", latest.as_str().unwrap())).await["deployment"].take()
+        get(stage, &format!("/v1/deployments/{}", latest.as_str().unwrap())).await["deployment"]
+            .take()
     };
     until(status, look, |deployment| deployment["status"] == status).await
 }
@@ -126,14 +127,22 @@ async fn what_is_wrong_is_refused_with_its_field() {
     let again = post(&stage, "/v1/apps", json!({ "name": "shop" })).await;
     assert_eq!((again.status, &again.json["fields"][0]["field"]), (400, &json!("name")));
     let twin = json!({ "app_id": app, "name": "web", "definition": good });
-    assert_eq!(post(&stage, "/v1/services", twin).await.json["fields"][0]["description"], "already exists");
+    assert_eq!(
+        post(&stage, "/v1/services", twin).await.json["fields"][0]["description"],
+        "already exists"
+    );
 
     let check = async |place: &str, value: Value, field: &str| {
         let mut wrong = good.clone();
         *wrong.pointer_mut(place).unwrap() = value;
         let body = json!({ "app_id": app, "name": "other", "definition": wrong });
         let told = post(&stage, "/v1/services", body).await;
-        assert_eq!((told.status, &told.json["fields"][0]["field"]), (400, &json!(field)), "{}", told.json);
+        assert_eq!(
+            (told.status, &told.json["fields"][0]["field"]),
+            (400, &json!(field)),
+            "{}",
+            told.json
+        );
     };
     check("/ports", json!([]), "definition.ports").await;
     check("/type", json!("WORKER"), "definition.ports").await;
@@ -141,14 +150,32 @@ async fn what_is_wrong_is_refused_with_its_field() {
     check("/health_checks/0/interval", json!(10), "definition.health_checks.interval").await;
     check("/scalings", json!([{ "min": 0, "max": 0 }]), "definition.scalings").await;
     check("/env/0", json!({ "key": "A", "secret": "none" }), "definition.env.secret").await;
-    check("/docker", json!({ "image": image, "image_registry_secret": "none" }), "definition.docker.image_registry_secret").await;
+    check(
+        "/docker",
+        json!({ "image": image, "image_registry_secret": "none" }),
+        "definition.docker.image_registry_secret",
+    )
+    .await;
 
     let listed = get(&stage, "/v1/services?limit=1&offset=1").await;
-    assert_eq!((&listed["count"], &listed["services"], &listed["has_next"]), (&json!(1), &json!([]), &json!(false)));
+    assert_eq!(
+        (&listed["count"], &listed["services"], &listed["has_next"]),
+        (&json!(1), &json!([]), &json!(false))
+    );
     latest(&stage, &id, "HEALTHY").await;
     stage.fault("koyeb", Trouble::OutOfQuota);
-    let told = ask(&stage, Method::PATCH, &format!("/v1/services/{id}"), Some(json!({ "definition": good }))).await;
-    assert!(told.status == 403 && told.json["message"].as_str().unwrap().contains("limit"), "{}", told.json);
+    let told = ask(
+        &stage,
+        Method::PATCH,
+        &format!("/v1/services/{id}"),
+        Some(json!({ "definition": good })),
+    )
+    .await;
+    assert!(
+        told.status == 403 && told.json["message"].as_str().unwrap().contains("limit"),
+        "{}",
+        told.json
+    );
     stage.fault("koyeb", Trouble::RateLimited);
     let told = ask(&stage, Method::GET, "/v1/apps", None).await;
     assert_eq!((told.status, &told.json["code"]), (429, &json!(8)));
@@ -163,8 +190,10 @@ async fn a_bad_image_ends_in_error_and_the_log_tells_why() {
     let failed = latest(&stage, &id, "ERROR").await;
     assert!(failed["messages"][0].as_str().unwrap().contains("exited"), "{failed}");
     until_service(&stage, &id, "UNHEALTHY").await;
-    let page = get(&stage, &format!("/v1/streams/logs/query?service_id={id}&limit=50&order=asc")).await;
-    let said: Vec<&str> = page["data"].as_array().unwrap().iter().map(|row| row["msg"].as_str().unwrap()).collect();
+    let page =
+        get(&stage, &format!("/v1/streams/logs/query?service_id={id}&limit=50&order=asc")).await;
+    let said: Vec<&str> =
+        page["data"].as_array().unwrap().iter().map(|row| row["msg"].as_str().unwrap()).collect();
     assert!(said.iter().any(|text| text.contains("broken on purpose")), "{said:?}");
     let newest = get(&stage, &format!("/v1/streams/logs/query?service_id={id}&limit=1")).await;
     assert_eq!(newest["data"][0]["msg"].as_str(), said.last().copied());
@@ -180,7 +209,10 @@ async fn a_bad_image_ends_in_error_and_the_log_tells_why() {
     .await;
     assert!(failed["messages"][0].as_str().unwrap().contains("pull"), "{failed}");
     let verified = get(&stage, &format!("/v1/docker-helper/verify?image={unknown}")).await;
-    assert_eq!((&verified["success"], &verified["code"]), (&json!(false), &json!("ANON_NOT_FOUND")));
+    assert_eq!(
+        (&verified["success"], &verified["code"]),
+        (&json!(false), &json!("ANON_NOT_FOUND"))
+    );
     stage.stop().await;
 }
 
@@ -196,7 +228,10 @@ async fn values_of_secrets_go_in_and_never_come_out() {
         let told = post(&stage, "/v1/secrets", body.clone()).await;
         assert!(told.status == 200 && !told.json.to_string().contains("hidden"), "{}", told.json);
         let again = post(&stage, "/v1/secrets", body).await;
-        assert_eq!((again.status, &again.json["fields"][0]["description"]), (400, &json!("already exists")));
+        assert_eq!(
+            (again.status, &again.json["fields"][0]["description"]),
+            (400, &json!("already exists"))
+        );
     }
     let both = get(&stage, "/v1/secrets?types=SIMPLE&types=REGISTRY").await;
     assert!(both["count"] == 2 && !both.to_string().contains("hidden"), "{both}");
@@ -231,7 +266,10 @@ async fn a_killed_instance_is_told_of_a_hung_one_not_and_a_stuck_deploy_waits() 
     stage.fault("koyeb", Trouble::WrongImage);
     ask(&stage, Method::PATCH, &path, Some(json!({ "definition": next }))).await;
     let wrong = latest(&stage, &id, "HEALTHY").await;
-    assert_eq!(wrong["definition"]["docker"]["image"], good["docker"]["image"], "what runs is what is shown");
+    assert_eq!(
+        wrong["definition"]["docker"]["image"], good["docker"]["image"],
+        "what runs is what is shown"
+    );
     stage.stop().await;
 }
 

@@ -26,12 +26,17 @@ impl Koyeb {
         let id = match self.find(&wanted.service).await? {
             Found::Ours(place) => self.change(&place, wanted).await?,
             Found::Theirs(other) => return Err(self.not_ours(&wanted.service, &other)),
-            Found::Empty(app) if app.is_going() => return Err(self.is_busy("its app is being deleted")),
+            Found::Empty(app) if app.is_going() => {
+                return Err(self.is_busy("its app is being deleted"));
+            }
             Found::Empty(app) => self.create(&app, wanted).await?,
             Found::Nothing => self.create_with_app(wanted).await?,
         };
-        let aim =
-            Aim { service: id, replicas: wanted.replicas, fingerprint: wanted.fingerprint.0.clone() };
+        let aim = Aim {
+            service: id,
+            replicas: wanted.replicas,
+            fingerprint: wanted.fingerprint.0.clone(),
+        };
         Ok(Deployment { service: wanted.service.clone(), id: aim.write() })
     }
 
@@ -71,7 +76,8 @@ impl Koyeb {
             self.terms.definition(wanted, &names, &Value::Null)
         };
         let body = json!({ "app_id": app.id, "name": wanted.service, "definition": definition });
-        let call = Call::write(Method::POST, "create service", wanted.service.as_str(), "/v1/services");
+        let call =
+            Call::write(Method::POST, "create service", wanted.service.as_str(), "/v1/services");
         let made: ServiceAnswer = self.send_for(call.json(body)).await?;
         if wanted.replicas == 0 {
             let definition = self.terms.definition(wanted, &names, &Value::Null);
@@ -110,7 +116,9 @@ impl Koyeb {
             (true, false) => self.pause(service).await,
             (false, true) => {
                 let path = format!("/v1/services/{}/resume", encode(&service.id));
-                self.send(Call::write(Method::POST, "resume service", &service.id, path)).await.map(drop)
+                self.send(Call::write(Method::POST, "resume service", &service.id, path))
+                    .await
+                    .map(drop)
             }
             _ => Ok(()),
         }
@@ -150,19 +158,45 @@ impl Koyeb {
         if !self.terms.is_scaled(&place.latest, replicas) {
             let definition = self.terms.scaled(&place.latest.definition, replicas);
             self.update(&place.service, definition, paused).await?;
-        } else if !paused && !place.latest.goes_on() && !self.serves(&place).await? {
+        } else if !paused && !place.latest.goes_on() && self.older(&place).await?.is_none() {
             self.redeploy(&place.service).await?;
         }
         self.settle(&place.service, false).await
     }
 
-    /// Whether an older deployment serves while the latest does not.
-    async fn serves(&self, place: &Place) -> Result<bool, Fault> {
+    /// The deployment that serves while the latest does not.
+    async fn older(&self, place: &Place) -> Result<Option<Run>, Fault> {
         let active = &place.service.active_deployment_id;
-        if active.is_empty() || *active == place.latest.id {
-            return Ok(false);
+        if active.is_empty() || *active == place.latest.id || place.latest.goes_on() {
+            return Ok(None);
         }
-        Ok(self.run(active).await.as_ref().is_ok_and(Run::goes_on))
+        match self.run(active).await {
+            Ok(run) => Ok(Some(run).filter(Run::goes_on)),
+            Err(fault) if fault.kind == FaultKind::Missing => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Starts the running instances again: a new deployment of what runs, which need not be the latest.
+    pub(super) async fn start_again(&self, service: &ServiceName) -> Result<(), Fault> {
+        let place = self.deployed(service).await?;
+        if place.service.is_paused() || place.service.is_pausing() {
+            return Ok(());
+        }
+        match self.older(&place).await? {
+            Some(run) => {
+                let definition = self.terms.scaled(&run.definition, run.instances());
+                self.update(&place.service, definition, false).await
+            }
+            None => self.redeploy(&place.service).await,
+        }
+    }
+
+    /// Starts a new deployment of what is set, in place of the one that runs.
+    async fn redeploy(&self, service: &Service) -> Result<(), Fault> {
+        let path = format!("/v1/services/{}/redeploy", encode(&service.id));
+        let call = Call::write(Method::POST, "redeploy service", &service.id, path);
+        self.send(call.json(json!({}))).await.map(drop)
     }
 
     /// Takes the service away, with its app unless somebody else uses that too.

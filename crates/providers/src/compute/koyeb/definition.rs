@@ -128,7 +128,8 @@ impl Terms {
             && held.pointer("/docker/image") == Some(&json!(wanted.image.to_string()))
             && registry == wanted.login.as_ref().map(|_| names.registry.as_str())
             && held.pointer("/regions/0") == Some(&json!(self.region))
-            && held.pointer("/instance_types/0/type") == Some(&json!(self.instance_type(wanted.size)))
+            && held.pointer("/instance_types/0/type")
+                == Some(&json!(self.instance_type(wanted.size)))
             && (wanted.replicas == 0 || self.is_scaled(run, wanted.replicas))
             && wanted.env_gone.iter().all(is_gone)
     }

@@ -64,7 +64,8 @@ impl Koyeb {
     async fn custom_domain(&self, host: &str) -> Result<Option<Domain>, Fault> {
         let filters = [("types", "CUSTOM"), ("name", host)];
         let all: Vec<Domain> = self.list("domains", "/v1/domains", &filters).await?;
-        let is_there = |d: &Domain| d.name == host && !matches!(d.status.as_str(), "DELETING" | "DELETED");
+        let is_there =
+            |d: &Domain| d.name == host && !matches!(d.status.as_str(), "DELETING" | "DELETED");
         Ok(all.into_iter().find(is_there))
     }
 }

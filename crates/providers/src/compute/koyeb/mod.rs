@@ -26,14 +26,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use linkflow_model::role::{
-    Capabilities, Compute, ComputeLook, Deployment, DomainState, LogLine, PrivateImages, Progress, Seen,
-    Usage,
+    Capabilities, Compute, ComputeLook, Deployment, DomainState, LogLine, PrivateImages, Progress,
+    Seen, Usage,
 };
 use linkflow_model::{Definition, Fault, FaultKind, ProviderName, Secret, ServiceName, StackName};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::settle::Settling;
@@ -138,7 +138,10 @@ fn hide_values(body: &mut Value) {
     match body {
         Value::Array(items) => items.iter_mut().for_each(hide_values),
         Value::Object(fields) => {
-            let is_ours = fields.get("key").and_then(Value::as_str).is_some_and(|key| key.starts_with("LINKFLOW_"));
+            let is_ours = fields
+                .get("key")
+                .and_then(Value::as_str)
+                .is_some_and(|key| key.starts_with("LINKFLOW_"));
             for (name, value) in fields.iter_mut() {
                 let is_secret = name == "password" || (name == "value" && !is_ours);
                 match value {
@@ -338,8 +341,9 @@ impl ComputeLook for Koyeb {
     }
 
     async fn pull_problem(&self, wanted: &Definition) -> Result<Option<String>, Fault> {
-        let mut call = Call::read("verify image", wanted.image.to_string(), "/v1/docker-helper/verify")
-            .query("image", &wanted.image.to_string());
+        let mut call =
+            Call::read("verify image", wanted.image.to_string(), "/v1/docker-helper/verify")
+                .query("image", &wanted.image.to_string());
         if wanted.login.is_some() {
             let name = self.names(&wanted.service).registry;
             // The login is not with the vendor before the first deploy, and without it there is nothing to ask.
@@ -369,11 +373,7 @@ impl Compute for Koyeb {
     }
 
     async fn restart(&self, service: &ServiceName) -> Result<(), Fault> {
-        let found = self.deployed(service).await?;
-        if found.service.is_paused() || found.service.is_pausing() {
-            return Ok(());
-        }
-        self.redeploy(&found.service).await
+        self.start_again(service).await
     }
 
     async fn delete(&self, service: &ServiceName) -> Result<(), Fault> {
@@ -386,14 +386,5 @@ impl Compute for Koyeb {
 
     async fn remove_domain(&self, service: &ServiceName, host: &str) -> Result<(), Fault> {
         self.drop_domain(service, host).await
-    }
-}
-
-impl Koyeb {
-    /// Starts a new deployment of what is set, in place of the one that runs.
-    async fn redeploy(&self, service: &Service) -> Result<(), Fault> {
-        let path = format!("/v1/services/{}/redeploy", encode(&service.id));
-        let call = Call::write(Method::POST, "redeploy service", &service.id, path);
-        self.send(call.json(json!({}))).await.map(drop)
     }
 }

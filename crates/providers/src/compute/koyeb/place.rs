@@ -6,9 +6,9 @@ use std::sync::PoisonError;
 use linkflow_model::role::Seen;
 use linkflow_model::{Fault, FaultKind, ServiceName};
 
+use super::Koyeb;
 use super::seen::{View, seen};
 use super::wire::{App, Instance, LIVE, LIVING, Run, Service};
-use super::Koyeb;
 
 /// A longer name is no DNS label, and the vendor puts the organization's name behind it.
 const LONGEST_NAME: usize = 63;
@@ -60,10 +60,12 @@ impl Koyeb {
     pub(super) async fn find(&self, service: &ServiceName) -> Result<Found, Fault> {
         let name = self.app_name(service)?;
         let apps: Vec<App> = self.list("apps", "/v1/apps", &[("name", &name)]).await?;
-        let Some(app) = apps.into_iter().find(|app| app.name == name && app.status != "DELETED") else {
+        let Some(app) = apps.into_iter().find(|app| app.name == name && app.status != "DELETED")
+        else {
             return Ok(Found::Nothing);
         };
-        let services: Vec<Service> = self.list("services", "/v1/services", &[("app_id", &app.id)]).await?;
+        let services: Vec<Service> =
+            self.list("services", "/v1/services", &[("app_id", &app.id)]).await?;
         let services: Vec<Service> = services.into_iter().filter(|s| !s.is_going()).collect();
         for held in services.iter().filter(|held| held.name == service.as_str()) {
             let latest = self.run(&held.latest_deployment_id).await?;
@@ -125,7 +127,8 @@ impl Koyeb {
         }
         let statuses: Vec<(&str, &str)> = LIVE.iter().map(|status| ("statuses", *status)).collect();
         let live: Vec<Run> = self.list("deployments", "/v1/deployments", &statuses).await?;
-        let statuses: Vec<(&str, &str)> = LIVING.iter().map(|status| ("statuses", *status)).collect();
+        let statuses: Vec<(&str, &str)> =
+            LIVING.iter().map(|status| ("statuses", *status)).collect();
         let instances: Vec<Instance> = self.list("instances", "/v1/instances", &statuses).await?;
         let live: BTreeMap<&str, &Run> = live.iter().map(|run| (run.id.as_str(), run)).collect();
         let mut all = Vec::new();
@@ -143,7 +146,8 @@ impl Koyeb {
             let active = self.told(&service.active_deployment_id, &live).await?;
             let mine: Vec<&Instance> =
                 instances.iter().filter(|instance| instance.service_id == service.id).collect();
-            let view = View { app, service, latest: &latest, active: active.as_ref(), instances: &mine };
+            let view =
+                View { app, service, latest: &latest, active: active.as_ref(), instances: &mine };
             all.push(seen(name.clone(), &view));
         }
         self.forget(&ours);

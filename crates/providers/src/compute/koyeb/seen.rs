@@ -158,13 +158,18 @@ mod tests {
             { "name": "own.example.com", "type": "CUSTOM" }, { "name": "x.koyeb.app", "type": "AUTOASSIGNED" },
         ] });
         let app: App = serde_json::from_value(app).unwrap();
-        let runs: Vec<Run> = runs.iter().zip([2, 1]).map(|(words, number)| run(words, number)).collect();
-        let rows = instances.split_whitespace().map(|status| json!({ "service_id": "s", "status": status }));
-        let instances: Vec<Instance> = rows.map(|row| serde_json::from_value(row).unwrap()).collect();
+        let runs: Vec<Run> =
+            runs.iter().zip([2, 1]).map(|(words, number)| run(words, number)).collect();
+        let rows = instances
+            .split_whitespace()
+            .map(|status| json!({ "service_id": "s", "status": status }));
+        let instances: Vec<Instance> =
+            rows.map(|row| serde_json::from_value(row).unwrap()).collect();
         let instances: Vec<&Instance> = instances.iter().collect();
         let service = service(status);
         let active = runs.last().filter(|run| run.goes_on());
-        let view = View { app: &app, service: &service, latest: &runs[0], active, instances: &instances };
+        let view =
+            View { app: &app, service: &service, latest: &runs[0], active, instances: &instances };
         let seen = seen(ServiceName::new("api").unwrap(), &view);
         let fingerprint = seen.fingerprint.unwrap().0;
         let told = (seen.lifecycle, seen.replicas, seen.running, fingerprint.as_str());

@@ -4,8 +4,8 @@ use linkflow_model::Fault;
 use linkflow_model::role::Usage;
 use serde_json::Value;
 
-use super::definition::FREE;
 use super::super::time::timestamp;
+use super::definition::FREE;
 use super::wire::{Instance, LIVING, OrganizationAnswer, Service};
 use super::{Koyeb, rfc3339};
 use crate::kit::{Call, encode};
@@ -89,9 +89,11 @@ mod tests {
     #[test]
     fn the_hours_of_the_newest_month_are_added_up() {
         let service = |seconds: u64| json!({ "regions": { "fra": { "instances": { "nano": { "duration_seconds": seconds } } } } });
-        let period = |start: &str, end: &str, seconds: [u64; 2]| json!({
-            "starting_time": start, "ending_time": end, "apps": [{ "services": [service(seconds[0]), service(seconds[1])] }],
-        });
+        let period = |start: &str, end: &str, seconds: [u64; 2]| {
+            json!({
+                "starting_time": start, "ending_time": end, "apps": [{ "services": [service(seconds[0]), service(seconds[1])] }],
+            })
+        };
         let periods = json!({
             "a": period("2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z", [3_600, 1_800]),
             "b": period("2026-10-01T00:00:00Z", "2026-11-01T00:00:00Z", [7_200, 7_200]),

@@ -90,7 +90,8 @@ impl Koyeb {
             return Err(invalid("name", "already exists"));
         }
         let (id, now) = (self.site.dice.uuid(), self.site.now());
-        let app = App { id: id.clone(), name: name.to_owned(), created: now.clone(), deleting: false };
+        let app =
+            App { id: id.clone(), name: name.to_owned(), created: now.clone(), deleting: false };
         let host = format!("{name}-rehearsal-{}.{}", self.site.dice.hex(8), self.site.host_suffix);
         let domain = self.domain(&host, "AUTOASSIGNED", Some(&id), "ACTIVE");
         stock.domains.insert(domain["id"].as_str().unwrap_or_default().to_owned(), domain);
@@ -119,7 +120,8 @@ impl Koyeb {
 
     fn list_deployments(&self, call: &Call) -> Answer {
         let deployments = self.stock().deployments.clone();
-        let rows = deployments.iter().rev().map(|d| d.view(&self.site, &self.organization)).collect();
+        let rows =
+            deployments.iter().rev().map(|d| d.view(&self.site, &self.organization)).collect();
         page(call, "deployments", filtered(call, rows))
     }
 
@@ -149,7 +151,8 @@ fn quotas() -> Answer {
 
 /// What is said when an allowance is used up.
 pub(super) fn over_quota() -> Refused {
-    let why = "You have reached the limit of services of your plan. Upgrade your plan to create more";
+    let why =
+        "You have reached the limit of services of your plan. Upgrade your plan to create more";
     refusal(403, "quota_exceeded", why)
 }
 
@@ -193,7 +196,8 @@ pub(super) fn filtered(call: &Call, rows: Vec<Value>) -> Vec<Value> {
 /// One page of `rows` under the name `key`.
 pub(super) fn page(call: &Call, key: &str, rows: Vec<Value>) -> Answer {
     let number = |name: &str| call.parameter(name).and_then(|text| text.parse::<usize>().ok());
-    let (limit, offset) = (number("limit").unwrap_or(PAGE).min(LARGEST_PAGE), number("offset").unwrap_or(0));
+    let (limit, offset) =
+        (number("limit").unwrap_or(PAGE).min(LARGEST_PAGE), number("offset").unwrap_or(0));
     let count = rows.len();
     let shown: Vec<Value> = rows.into_iter().skip(offset).take(limit).collect();
     let mut body = json!({ "limit": limit, "offset": offset, "count": count });

@@ -8,7 +8,8 @@ use super::{REGION, Refused, Stock, invalid};
 
 /// The instance types of the CPU catalogue.
 const TYPES: [&str; 11] = [
-    "free", "nano", "micro", "small", "medium", "large", "xlarge", "2xlarge", "3xlarge", "4xlarge", "5xlarge",
+    "free", "nano", "micro", "small", "medium", "large", "xlarge", "2xlarge", "3xlarge", "4xlarge",
+    "5xlarge",
 ];
 
 /// Checks `given` and completes it as the vendor shows it afterwards.
@@ -22,7 +23,9 @@ pub(super) fn accept(stock: &Stock, given: &Value) -> Result<Value, Refused> {
     };
     add(fields, "strategy", json!({ "type": "DEPLOYMENT_STRATEGY_TYPE_DEFAULT" }));
     add(fields, "mesh", json!("DEPLOYMENT_MESH_AUTO"));
-    for list in ["volumes", "config_files", "ports", "routes", "env", "health_checks", "proxy_ports"] {
+    for list in
+        ["volumes", "config_files", "ports", "routes", "env", "health_checks", "proxy_ports"]
+    {
         add(fields, list, json!([]));
     }
     add(fields, "skip_cache", json!(false));
@@ -62,7 +65,10 @@ fn check_entrances(definition: &Value) -> Result<(), Refused> {
             return Err(invalid("definition.health_checks.interval", "must be between 30 and 300"));
         }
         if seconds("grace_period").is_some_and(|s| !(5..=300).contains(&s)) {
-            return Err(invalid("definition.health_checks.grace_period", "must be between 5 and 300"));
+            return Err(invalid(
+                "definition.health_checks.grace_period",
+                "must be between 5 and 300",
+            ));
         }
     }
     Ok(())
@@ -75,7 +81,8 @@ fn check_size(definition: &Value) -> Result<(), Refused> {
     if region != REGION && region != "was" {
         return Err(invalid("definition.regions", "is not available"));
     }
-    let kind = definition.pointer("/instance_types/0/type").and_then(Value::as_str).unwrap_or_default();
+    let kind =
+        definition.pointer("/instance_types/0/type").and_then(Value::as_str).unwrap_or_default();
     if !TYPES.contains(&kind) {
         return Err(invalid("definition.instance_types", "unknown instance type"));
     }
@@ -85,7 +92,10 @@ fn check_size(definition: &Value) -> Result<(), Refused> {
         return Err(invalid("definition.scalings", "max must be at least 1 and not below min"));
     }
     if kind == "free" && (definition["type"] != "WEB" || most > 1 || least > 0) {
-        return Err(invalid("definition.instance_types", "free runs one web instance that scales to zero"));
+        return Err(invalid(
+            "definition.instance_types",
+            "free runs one web instance that scales to zero",
+        ));
     }
     if least == 0 && definition["type"] != "WEB" {
         return Err(invalid("definition.scalings", "only web services scale to zero"));
@@ -100,7 +110,10 @@ fn check_secrets(stock: &Stock, definition: &Value) -> Result<(), Refused> {
     for entry in definition["env"].as_array().into_iter().flatten() {
         match (entry["value"].as_str(), entry["secret"].as_str()) {
             (_, Some(name)) if !is_there(name, "SIMPLE") => {
-                return Err(invalid("definition.env.secret", &format!("secret {name} does not exist")));
+                return Err(invalid(
+                    "definition.env.secret",
+                    &format!("secret {name} does not exist"),
+                ));
             }
             (Some(_), None) | (None, Some(_)) => {}
             _ => return Err(invalid("definition.env", "either value or secret is required")),

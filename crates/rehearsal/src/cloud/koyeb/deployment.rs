@@ -143,7 +143,11 @@ impl Deployment {
     pub(super) fn instance_rows(&self, site: &Site, organization: &str) -> Vec<Value> {
         let instances: Vec<_> = {
             let inner = self.lock();
-            inner.instances.iter().map(|(id, at, p)| (id.clone(), at.clone(), Arc::clone(p))).collect()
+            inner
+                .instances
+                .iter()
+                .map(|(id, at, p)| (id.clone(), at.clone(), Arc::clone(p)))
+                .collect()
         };
         let row = |(index, (id, created, process)): (usize, (String, String, Arc<Process>))| {
             json!({
@@ -181,7 +185,8 @@ impl Deployment {
 
     /// What runs as a reference, when that is not what was asked for.
     fn shown(&self, image: &Image) -> Option<String> {
-        let asked: PinnedImage = self.definition.pointer("/docker/image")?.as_str()?.parse().ok()?;
+        let asked: PinnedImage =
+            self.definition.pointer("/docker/image")?.as_str()?.parse().ok()?;
         let digest = image.digest.as_ref().filter(|digest| **digest != asked.digest)?;
         let text = asked.to_string();
         Some(format!("{}@{digest}", text.split('@').next()?))
@@ -248,7 +253,8 @@ impl Deployment {
             return;
         }
         site.dawdle(30, 120).await;
-        let asked = self.definition.pointer("/docker/image").and_then(Value::as_str).unwrap_or_default();
+        let asked =
+            self.definition.pointer("/docker/image").and_then(Value::as_str).unwrap_or_default();
         let Some(image) = site.pull(service.as_ref(), asked, before.as_ref()) else {
             return self.fail(site, &format!("Failed to pull image {asked}: manifest unknown"));
         };
@@ -260,7 +266,9 @@ impl Deployment {
         if !self.advance(site, "STARTING") {
             return;
         }
-        if let Some(program) = self.definition.pointer("/docker/entrypoint/0").and_then(Value::as_str) {
+        if let Some(program) =
+            self.definition.pointer("/docker/entrypoint/0").and_then(Value::as_str)
+        {
             // The images of the rehearsal have their own entry point and no other program.
             return self.fail(site, &format!("exec: \"{program}\": no such file or directory"));
         }
@@ -364,7 +372,8 @@ impl Deployment {
     fn idle_limit(&self) -> Option<Duration> {
         let scaling = &self.definition["scalings"][0];
         let sleeps = scaling["min"].as_u64() == Some(0);
-        let own = scaling.pointer("/targets/0/sleep_idle_delay/deep_sleep_value").and_then(Value::as_u64);
+        let own =
+            scaling.pointer("/targets/0/sleep_idle_delay/deep_sleep_value").and_then(Value::as_u64);
         sleeps.then(|| Duration::from_secs(own.unwrap_or(IDLE)))
     }
 

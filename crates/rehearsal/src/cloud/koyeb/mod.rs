@@ -111,10 +111,12 @@ impl Koyeb {
 impl Stock {
     /// The service whose app has `host`, or that of its domains.
     fn service_at(&self, host: &str) -> Option<&Service> {
-        let domain = self.domains.values().find(|row| row["name"] == host && row["status"] == "ACTIVE")?;
+        let domain =
+            self.domains.values().find(|row| row["name"] == host && row["status"] == "ACTIVE")?;
         let of_app = |service: &&Service| domain["app_id"] == service.app.as_str();
         let leads = |service: &&Service| {
-            let routes = service.active.as_ref().unwrap_or(&service.latest).definition["routes"].as_array();
+            let routes =
+                service.active.as_ref().unwrap_or(&service.latest).definition["routes"].as_array();
             routes.is_some_and(|routes| !routes.is_empty())
         };
         self.services.values().filter(of_app).find(leads)
@@ -141,7 +143,8 @@ impl Vendor for Koyeb {
     fn route(&self, host: &str) -> Route {
         let stock = self.stock();
         let Some(service) = stock.service_at(host) else { return Route::Unknown };
-        let Some(deployment) = service.active.clone().filter(|_| service.course == Course::Running) else {
+        let Some(deployment) = service.active.clone().filter(|_| service.course == Course::Running)
+        else {
             return Route::Idle(service.latest.about());
         };
         drop(stock);
@@ -176,7 +179,8 @@ impl Vendor for Koyeb {
         let deployments = self.stock().deployments.clone();
         let mut rows = Vec::new();
         for deployment in &deployments {
-            let service = deployment.about().map_or_else(|| deployment.service.clone(), |s| s.to_string());
+            let service =
+                deployment.about().map_or_else(|| deployment.service.clone(), |s| s.to_string());
             for (id, process) in deployment.processes() {
                 let said = deployment.instance_status(&self.site, &process).to_owned();
                 rows.push(InstanceView::of(service.clone(), id, said, &process));

@@ -115,7 +115,9 @@ impl Koyeb {
                     return Err(invalid("app_id", "no such app"));
                 }
                 let row = self.domain(text("name"), "CUSTOM", app, "PENDING");
-                stock.domains.insert(row["id"].as_str().unwrap_or_default().to_owned(), row.clone());
+                stock
+                    .domains
+                    .insert(row["id"].as_str().unwrap_or_default().to_owned(), row.clone());
                 Ok(Answer::json(200, &json!({ "domain": row })))
             }
             ("GET", [id]) => {
@@ -227,10 +229,15 @@ impl Koyeb {
 }
 
 /// `held` with what `body` changes.
-fn secret(held: Map<String, Value>, body: &Map<String, Value>, now: &str) -> Result<Value, Refused> {
+fn secret(
+    held: Map<String, Value>,
+    body: &Map<String, Value>,
+    now: &str,
+) -> Result<Value, Refused> {
     let mut row = held;
     for (name, value) in body {
-        if matches!(name.as_str(), "name" | "type" | "value") || REGISTRIES.contains(&name.as_str()) {
+        if matches!(name.as_str(), "name" | "type" | "value") || REGISTRIES.contains(&name.as_str())
+        {
             row.insert(name.clone(), value.clone());
         }
     }
@@ -252,7 +259,9 @@ fn shown(row: &Value) -> Value {
     let mut row = row.clone();
     if let Some(fields) = row.as_object_mut() {
         fields.remove("value");
-        for (_, registry) in fields.iter_mut().filter(|(name, _)| REGISTRIES.contains(&name.as_str())) {
+        for (_, registry) in
+            fields.iter_mut().filter(|(name, _)| REGISTRIES.contains(&name.as_str()))
+        {
             if let Some(own) = registry.as_object_mut() {
                 own.remove("password");
             }

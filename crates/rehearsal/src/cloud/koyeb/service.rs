@@ -20,7 +20,8 @@ impl Koyeb {
         match (call.method.as_str(), parts) {
             ("GET", []) => {
                 let stock = self.stock();
-                let rows = stock.services.values().map(|service| self.service_view(service)).collect();
+                let rows =
+                    stock.services.values().map(|service| self.service_view(service)).collect();
                 drop(stock);
                 Ok(page(call, "services", named(call, filtered(call, rows))))
             }
@@ -78,7 +79,8 @@ impl Koyeb {
         let body = object(call)?;
         let given = body.get("definition").cloned().unwrap_or_default();
         let app = body.get("app_id").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let name = body.get("name").or(given.get("name")).and_then(Value::as_str).unwrap_or_default();
+        let name =
+            body.get("name").or(given.get("name")).and_then(Value::as_str).unwrap_or_default();
         if name.is_empty() {
             return Err(invalid("name", "is required"));
         }
@@ -224,7 +226,11 @@ impl Koyeb {
         let mut stock = self.stock();
         let service = stock.services.get_mut(id).ok_or_else(missing)?;
         if !matches!(service.course, Course::Running | Course::Resuming) {
-            return Err(refusal(400, "invalid_argument", "the service cannot be paused in its status"));
+            return Err(refusal(
+                400,
+                "invalid_argument",
+                "the service cannot be paused in its status",
+            ));
         }
         service.course = Course::Pausing;
         let (koyeb, id) = (Arc::clone(self), id.to_owned());

@@ -160,6 +160,35 @@ async fn what_is_made_to_rest_never_runs_before_it_is_woken() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_starts_what_runs_and_not_what_is_stored() {
+    let stage = Stage::start(&["koyeb"]).await;
+    let (compute, person) = (stage.adapter("koyeb", "linkflow"), person(&stage));
+    let wanted = stage.definition("koyeb", "engine-worker", "1.0", 1).await;
+    assert_eq!(deployed(&*compute, &wanted).await, Progress::Done);
+    let (id, mut stored) = definition(&person).await;
+    let other = stage.definition("koyeb", "engine-worker", "1.1", 2).await;
+    stored["docker"]["image"] = json!(other.image.to_string());
+    let body = json!({ "definition": stored, "save_only": true });
+    send(&person, Method::PATCH, &format!("/v1/services/{id}"), body).await;
+    let active = async || {
+        let held = get(&person, &format!("/v1/services/{id}")).await;
+        held["service"]["active_deployment_id"].clone()
+    };
+    let before = active().await;
+    compute.restart(&wanted.service).await.unwrap();
+    for _ in 0..100 {
+        if active().await != before {
+            break;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert_ne!(active().await, before, "another deployment runs");
+    let held = seen(&*compute, &wanted.service, |s| s.lifecycle == Lifecycle::Running).await;
+    assert_eq!(held.digest.as_ref(), Some(&wanted.image.digest));
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_that_nobody_asks_sleeps_and_wakes_with_the_next_request() {
     let stage = Stage::start(&["koyeb"]).await;
     let compute = open(

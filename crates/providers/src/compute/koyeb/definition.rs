@@ -234,3 +234,44 @@ fn check(wanted: &Definition) -> Value {
     }
     check
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn terms(instance: Option<&str>, sleep_after: Option<u32>) -> Terms {
+        let instance = instance.map(str::to_owned);
+        Terms { region: "fra".to_owned(), instance, sleep_after }
+    }
+
+    #[track_caller]
+    fn check_type(cpu_milli: u32, memory_mb: u32, expected: &str) {
+        assert_eq!(smallest(Size { cpu_milli, memory_mb }), expected);
+    }
+
+    #[test]
+    fn a_size_becomes_the_smallest_instance_that_has_it() {
+        check_type(250, 256, "nano");
+        check_type(250, 300, "micro");
+        check_type(1_500, 256, "medium");
+        check_type(250, 1_000_000, "5xlarge");
+    }
+
+    #[test]
+    fn only_what_may_sleep_has_a_least_of_none() {
+        let bounds = |terms: &Terms, is_worker| terms.scalings(2, is_worker)[0].to_string();
+        assert_eq!(bounds(&terms(None, None), false), r#"{"min":2,"max":2}"#);
+        assert_eq!(bounds(&terms(Some(FREE), None), false), r#"{"min":0,"max":2}"#);
+        assert_eq!(bounds(&terms(None, Some(300)), true), r#"{"min":2,"max":2}"#);
+        let sleepy = terms(None, Some(300)).scalings(1, false);
+        assert_eq!(sleepy[0]["targets"][0]["sleep_idle_delay"]["deep_sleep_value"], 300);
+    }
+
+    #[test]
+    fn secrets_of_services_whose_names_begin_alike_are_told_apart() {
+        let (api, api_v2) = (Names::new("shop", "api"), Names::new("shop", "api-v2"));
+        assert!(api.is_own(&api.of("A_B")) && api.is_own(&api.registry));
+        assert!(!api.is_own(&api_v2.of("A_B")) && !api.is_own(&api_v2.registry));
+        assert!(!Names::new("shop", "a").is_own("linkflow_shop-a_b_C"));
+    }
+}

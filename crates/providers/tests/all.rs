@@ -10,6 +10,7 @@ mod faults;
 mod fly;
 mod hetzner;
 mod kit;
+mod koyeb;
 mod lossy;
 mod promises;
 mod railway;

@@ -14,7 +14,7 @@ use linkflow_model::{
     ServiceName, Size,
 };
 use linkflow_providers::compute::{
-    self, Settings, azure_container_apps, embedded, fly, railway, render, zeabur,
+    self, Settings, azure_container_apps, embedded, fly, koyeb, railway, render, zeabur,
 };
 use linkflow_providers::kit::{Kit, KitOptions};
 use linkflow_providers::registry::{self, Oci};
@@ -159,6 +159,15 @@ impl Stage {
                 app_prefix: Some("linkflow".to_owned()),
                 api: Some(api.to_owned()),
                 logs_api: Some(api.to_owned()),
+            }),
+            "koyeb" => Settings::Koyeb(koyeb::Settings {
+                token,
+                organization: endpoint.project.clone(),
+                region: "fra".to_owned(),
+                instance: None,
+                app_prefix: Some("linkflow".to_owned()),
+                sleep_after: None,
+                api: Some(api.to_owned()),
             }),
             "railway" => Settings::Railway(railway::Settings {
                 token,

@@ -10,6 +10,7 @@ catalogue!(
     Compute: embedded => Embedded,
     azure_container_apps = "azure-container-apps" => AzureContainerApps,
     fly => Fly,
+    koyeb => Koyeb,
     railway => Railway,
     render => Render,
     zeabur => Zeabur,

@@ -30,7 +30,7 @@ pub struct ProviderEndpoint {
     pub api: String,
     /// The only credential that it takes. Azure: the JSON that its command line prints for a service principal.
     pub token: String,
-    /// Fly: the organisation's slug. Railway, Zeabur: the project's id. Azure: the resource group. Render: the workspace's id. Otherwise `None`.
+    /// Fly: the organisation's slug. Railway, Zeabur: the project's id. Azure: the resource group. Render: the workspace's id. Koyeb: the organisation's id. Otherwise `None`.
     pub project: Option<String>,
     /// Railway, Zeabur: the environment's id. Azure: the name of an environment that is there. Otherwise `None`.
     pub environment: Option<String>,

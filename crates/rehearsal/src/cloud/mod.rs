@@ -14,6 +14,7 @@ pub mod generic;
 mod graphql;
 mod hetzner;
 mod ingress;
+mod koyeb;
 mod limit;
 mod log;
 mod process;
@@ -278,6 +279,7 @@ fn build(
     let dice = Dice::new(options.seed, name.as_str());
     let host_suffix = match kind {
         "fly" => "fly.dev".to_owned(),
+        "koyeb" => "koyeb.app".to_owned(),
         "railway" => "up.railway.app".to_owned(),
         "azure-container-apps" => azure::HOST_SUFFIX.to_owned(),
         "zeabur" => "zeabur.app".to_owned(),
@@ -311,6 +313,11 @@ fn build(
             let azure = azure::Azure::new(Arc::clone(&site));
             token = azure.credentials();
             (Arc::new(azure), Some(azure::GROUP.to_owned()), Some(azure::ENVIRONMENT.to_owned()))
+        }
+        ("koyeb", _) => {
+            let koyeb = koyeb::Koyeb::new(Arc::clone(&site));
+            let organization = koyeb.organization();
+            (Arc::new(koyeb), Some(organization), None)
         }
         ("railway", _) => {
             let railway = railway::Railway::new(Arc::clone(&site), options.stack.as_str());

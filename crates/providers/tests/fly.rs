@@ -18,6 +18,8 @@ fn open(api: &str) -> Arc<dyn Compute> {
         app_prefix: None,
         api: Some(api.to_owned()),
         logs_api: Some(api.to_owned()),
+        registry: None,
+        images: None,
     });
     compute::open(settings, &kit(None), &"linkflow".parse().unwrap(), &"fly".parse().unwrap())
 }
@@ -224,6 +226,8 @@ async fn a_name_that_is_too_long_is_refused_before_anything_is_asked() {
         app_prefix: Some("p".repeat(30)),
         api: Some(server.url.clone()),
         logs_api: None,
+        registry: None,
+        images: None,
     });
     let stack = "linkflow".parse().unwrap();
     let compute = compute::open(settings, &kit(None), &stack, &"fly".parse().unwrap());

@@ -37,7 +37,7 @@ fn oci(base: &str, host: &str, user: Option<&str>) -> Oci {
     let credentials =
         user.map(|user| (host.to_owned(), Credentials { user: user.to_owned(), password }));
     let settings =
-        Settings { base: Some(base.to_owned()), credentials: credentials.into_iter().collect() };
+        Settings { base: Some(base.to_owned()), credentials: credentials.into_iter().collect(), ..Settings::default() };
     Oci::open(settings, &kit(None), &"registry".parse().unwrap())
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -70,6 +71,7 @@ pub(crate) struct Stage {
     pub(crate) cloud: Cloud,
     pub(crate) endpoints: Endpoints,
     pub(crate) kit: Kit,
+    recording: PathBuf,
     folder: tempfile::TempDir,
 }
 
@@ -85,8 +87,9 @@ impl Stage {
             seed: 7,
         });
         let cloud = cloud.await.unwrap();
-        let kit = kit(Some(folder.path().join("recording.ndjson")));
-        Self { endpoints: cloud.endpoints(), cloud, kit, folder }
+        let recording = recording(&folder);
+        let kit = kit(Some(recording.clone()));
+        Self { endpoints: cloud.endpoints(), cloud, kit, recording, folder }
     }
 
     pub(crate) fn provider(&self, name: &str) -> &ProviderEndpoint {
@@ -138,6 +141,8 @@ impl Stage {
                 app_prefix: Some("linkflow".to_owned()),
                 api: Some(api.to_owned()),
                 logs_api: Some(api.to_owned()),
+                registry: endpoint.registry.clone(),
+                images: Some(self.endpoints.registry.clone()),
             }),
             "railway" => Settings::Railway(railway::Settings {
                 token,
@@ -205,7 +210,7 @@ impl Stage {
 
     /// Every exchange that was recorded until now.
     pub(crate) fn recording(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.folder.path().join("recording.ndjson")).unwrap();
+        let text = std::fs::read_to_string(&self.recording).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
@@ -225,14 +230,22 @@ impl Stage {
         rows.iter().filter(|row| row.service == service && row.pid.is_some()).count()
     }
 
-    /// Ends the cloud. The recording is kept when `LINKFLOW_TEST_RECORDINGS` names a folder.
+    /// Ends the cloud.
     pub(crate) async fn stop(self) {
         self.cloud.stop().await;
-        if let Some(kept) = std::env::vars().find(|(name, _)| name == "LINKFLOW_TEST_RECORDINGS") {
-            let name = std::thread::current().name().unwrap_or("test").replace(':', "-");
-            let from = self.folder.path().join("recording.ndjson");
-            std::fs::copy(from, PathBuf::from(kept.1).join(format!("{name}.ndjson"))).unwrap();
+    }
+}
+
+/// Where exchanges are recorded: a new file in the folder that `LINKFLOW_TEST_RECORD` names, or else in `folder`.
+fn recording(folder: &tempfile::TempDir) -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    match std::env::var_os("LINKFLOW_TEST_RECORD") {
+        Some(kept) => {
+            std::fs::create_dir_all(&kept).unwrap();
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            PathBuf::from(kept).join(format!("{}-{number}.ndjson", std::process::id()))
         }
+        None => folder.path().join("recording.ndjson"),
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn computes(
                     what: format!("the rehearsal cloud has no provider `{name}`"),
                     help: "start the cloud with the same config".to_owned(),
                 })?;
-                rehearsed(&config.stack.name, &name, &provider, endpoint, kit)
+                rehearsed(&config.stack.name, &name, &provider, endpoint, &cloud.registry, kit)
             }
             None => {
                 let settings = real(&name, &provider, options, secrets)?;
@@ -48,6 +48,7 @@ fn rehearsed(
     name: &ProviderName,
     provider: &Provider,
     endpoint: &ProviderEndpoint,
+    images: &str,
     kit: &Kit,
 ) -> Arc<dyn Compute> {
     let token = Secret::new(&endpoint.token);
@@ -62,6 +63,8 @@ fn rehearsed(
                 app_prefix: settings.app_prefix.clone(),
                 api: Some(endpoint.api.clone()),
                 logs_api: Some(endpoint.api.clone()),
+                registry: endpoint.registry.clone(),
+                images: Some(images.to_owned()),
             };
             open(Settings::Fly(own), kit, stack, name)
         }
@@ -107,6 +110,8 @@ fn real(
             app_prefix: settings.app_prefix.clone(),
             api,
             logs_api: settings.logs_api.as_ref().map(|url| url.0.clone()),
+            registry: None,
+            images: None,
         }),
         kinds::Settings::Railway(settings) => Settings::Railway(railway::Settings {
             token: token(name, provider, secrets)?,

@@ -9,4 +9,4 @@ pub use compute::{
     PrivateImages, Progress, Seen, Usage,
 };
 pub use notify::{Notice, Notify, Tone};
-pub use registry::Registry;
+pub use registry::{ImageFacts, Registry};

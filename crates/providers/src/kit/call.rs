@@ -21,9 +21,19 @@ pub struct Call {
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) headers: Vec<(&'static str, HeaderText)>,
-    pub(super) body: Option<Value>,
+    pub(super) body: Option<Content>,
+    /// Whether its query is left out of the recording.
+    pub(super) hides_query: bool,
     pub(super) reads: bool,
     pub(super) within: Duration,
+}
+
+/// What goes along with a request.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    Json(Value),
+    /// The media type, and the bytes.
+    Bytes(String, Vec<u8>),
 }
 
 #[derive(Clone, Debug)]
@@ -66,6 +76,7 @@ impl Call {
             path: path.into(),
             headers: Vec::new(),
             body: None,
+            hides_query: false,
             reads: false,
             within: WRITE,
         }
@@ -116,7 +127,21 @@ impl Call {
     /// With a JSON body.
     #[must_use]
     pub fn json(mut self, body: Value) -> Self {
-        self.body = Some(body);
+        self.body = Some(Content::Json(body));
+        self
+    }
+
+    /// With a body of the media type `kind`, as it is.
+    #[must_use]
+    pub fn bytes(mut self, kind: impl Into<String>, body: Vec<u8>) -> Self {
+        self.body = Some(Content::Bytes(kind.into(), body));
+        self
+    }
+
+    /// Recorded without its query, which may hold a signature that lets anybody in.
+    #[must_use]
+    pub fn with_hidden_query(mut self) -> Self {
+        self.hides_query = true;
         self
     }
 

@@ -363,7 +363,7 @@ mod tests {
             token: String::new(),
             host_suffix: String::new(),
             faults: Faults::none(),
-            images: Arc::new(Images::of_the_example()),
+            images: Arc::new(Images::of_the_example(crate::cloud::login(1))),
             dice: Dice::new(1, "test"),
             clock,
             tasks: tasks.clone(),

@@ -4,6 +4,7 @@
 
 mod canned;
 mod contract;
+mod copy;
 mod embedded;
 mod faults;
 mod fly;

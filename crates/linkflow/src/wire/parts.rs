@@ -77,6 +77,7 @@ fn rehearsed(
                 workspace: settings.workspace.clone(),
                 api: Some(format!("{}/graphql/v2", endpoint.api)),
                 plan: railway::Plan::Pro,
+                sleeps: settings.sleep,
             };
             open(Settings::Railway(own), kit, stack, name)
         }
@@ -128,6 +129,7 @@ fn real(
                 kinds::RailwayPlan::Hobby => railway::Plan::Hobby,
                 kinds::RailwayPlan::Pro => railway::Plan::Pro,
             },
+            sleeps: settings.sleep,
         }),
         _ => {
             let kind = provider.kind();

@@ -273,6 +273,12 @@ impl Site {
         }
     }
 
+    /// How many requests came in for `service`.
+    pub(crate) fn requests_of(&self, service: &ServiceName) -> u64 {
+        let services = self.counts.services.lock().unwrap_or_else(PoisonError::into_inner);
+        services.get(service.as_str()).copied().unwrap_or(0)
+    }
+
     /// One of the `processes` that run, in turn.
     pub(crate) fn take_turn<'a>(&self, processes: &[&'a Arc<Process>]) -> Option<&'a Arc<Process>> {
         let running: Vec<_> =

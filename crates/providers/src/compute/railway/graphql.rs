@@ -125,6 +125,7 @@ pub(super) fn own_judgement(status: StatusCode, said: &str) -> Option<FaultKind>
 pub(super) fn hide_variables(body: &mut Value) {
     let is_marker = |name: &str| name.starts_with("LINKFLOW_");
     mask_values_but(body, "/variables/input/variables", is_marker);
+    mask_values_but(body, "/variables/input/registryCredentials", |name| name == "username");
     let answers = body.get("data").and_then(Value::as_object);
     let aliases: Vec<String> = answers
         .into_iter()

@@ -8,6 +8,7 @@ mod document;
 mod execute;
 mod mutation;
 mod query;
+mod more;
 mod schema;
 mod stock;
 
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::answer::{Answer, Call};
 use super::limit::{Limits, Rate};
@@ -29,6 +31,9 @@ use schema::Schema;
 use stock::{Instance, Stock};
 
 /// The Pro plan's limits.
+/// An idle service that may sleep does so after this long: ten minutes in rehearsal time.
+const DOZES_AFTER: Duration = Duration::from_millis(1_500);
+const DOZE_LOOK: Duration = Duration::from_millis(50);
 const EACH_SECOND: Rate = Rate { per_second: 50.0, burst: 50.0 };
 const EACH_HOUR: Rate = Rate { per_second: 10_000.0 / 3_600.0, burst: 10_000.0 };
 
@@ -135,6 +140,24 @@ impl Railway {
         for old in earlier {
             old.remove(&self.site).await;
         }
+        if deployment.may_doze() {
+            self.let_doze(deployment).await;
+        }
+    }
+
+    /// Puts a deployment to sleep whenever nobody has asked for it for a while.
+    async fn let_doze(&self, deployment: &Deployment) {
+        let asked = || deployment.about().map(|service| self.site.requests_of(&service));
+        let (mut before, mut since) = (asked(), Instant::now());
+        while !deployment.is_done_for() {
+            sleep(DOZE_LOOK).await;
+            let now = asked();
+            if std::mem::replace(&mut before, now) != now {
+                since = Instant::now();
+            } else if since.elapsed() > DOZES_AFTER {
+                deployment.fall_asleep(DOZES_AFTER);
+            }
+        }
     }
 
     /// Takes one call from the limits: the headers to answer with, or a refusal.
@@ -239,6 +262,8 @@ impl Vendor for Railway {
             let newest = stock.deployments_of(service, environment).next();
             return Route::Idle(newest.and_then(|d| d.about()));
         };
+        // The request that wakes it is lost on it.
+        deployment.wake();
         let known = !is_proxy || deployment.snapshot.proxies.iter().any(|row| row["id"] == host);
         let processes = deployment.processes();
         let processes: Vec<&Arc<Process>> = processes.iter().map(|(_, process)| process).collect();

@@ -260,13 +260,13 @@ async fn a_machine_more_is_like_the_others_and_a_deploy_renews_all() {
     assert_eq!(deployed(&*compute, &one).await, Progress::Done);
     compute.scale(&one.service, 3).await.unwrap();
     let three = |s: &linkflow_model::role::Seen| s.running == 3;
-    let held = super::stage::seen(&*compute, &one.service, three).await;
+    let held = seen(&*compute, &one.service, three).await;
     assert_eq!(held.fingerprint.as_ref(), Some(&one.fingerprint), "all three are the same");
     let two =
         Definition { replicas: 2, ..stage.definition("fly", "engine-worker", "1.1", 2).await };
     assert_eq!(deployed(&*compute, &two).await, Progress::Done);
     let pair = |s: &linkflow_model::role::Seen| s.running == 2 && s.replicas == 2;
-    let held = super::stage::seen(&*compute, &two.service, pair).await;
+    let held = seen(&*compute, &two.service, pair).await;
     assert_eq!(held.fingerprint.as_ref(), Some(&two.fingerprint));
     stage.stop().await;
 }
@@ -275,13 +275,7 @@ async fn a_machine_more_is_like_the_others_and_a_deploy_renews_all() {
 async fn a_private_image_is_copied_to_flys_registry_once_and_keeps_its_digest() {
     let stage = Stage::start(&["fly"]).await;
     let compute = stage.adapter("fly", "linkflow");
-    let public = stage.definition("fly", "engine-worker", "1.0", 1).await;
-    let wanted = stage.private(public.clone());
-    // Fly itself cannot pull it.
-    let fault = compute.deploy(&public).await.unwrap_err();
-    assert_eq!(fault.kind, FaultKind::Invalid);
-    assert!(fault.said.contains("failed to get manifest"), "{fault}");
-
+    let wanted = stage.private(stage.definition("fly", "engine-worker", "1.0", 1).await);
     assert_eq!(deployed(&*compute, &wanted).await, Progress::Done);
     let held = seen(&*compute, &wanted.service, |seen| seen.running == 1).await;
     assert_eq!(held.digest.as_ref(), Some(&wanted.image.digest));
@@ -323,6 +317,21 @@ async fn a_login_that_is_refused_stops_a_deploy_before_a_machine_is_made() {
     stage.stop().await;
 }
 
+#[tokio::test]
+async fn a_copy_that_has_not_reached_all_of_flys_registry_yet_is_looked_for_again() {
+    let server = Canned::start(|asked| match asked.method.as_str() {
+        "POST" if asked.path.ends_with("/machines") => {
+            let error = "failed to get manifest registry.fly.io/linkflow-api@sha256:1: request failed: not found [http 404]: {}";
+            Reply::json(400, &json!({ "error": error }))
+        }
+        "GET" if asked.path.ends_with("/machines") => Reply::json(404, &json!({})),
+        _ => Reply::json(200, &json!({})),
+    })
+    .await;
+    let fault = open(&server.url).deploy(&wanted()).await.unwrap_err();
+    assert!(fault.kind.is_passing(), "{fault}");
+}
+
 /// How the job ends.
 async fn job_ended(compute: &dyn Compute, id: &str) -> JobState {
     for _ in 0..300 {
@@ -355,9 +364,8 @@ async fn a_job_runs_once_tells_its_exit_code_and_is_forgotten() {
     assert_eq!((code, worked), (Some(0), true));
     assert!(log.iter().any(|line| line.text.contains("migrated as engine-worker")), "{log:?}");
     compute.run_once(&good).await.unwrap();
-    let is_create = |e: &&Value| {
-        e["method"] == "POST" && e["path"].as_str().unwrap().ends_with("/machines")
-    };
+    let is_create =
+        |e: &&Value| e["method"] == "POST" && e["path"].as_str().unwrap().ends_with("/machines");
     assert_eq!(stage.recording().iter().filter(is_create).count(), 1, "it ran once");
     assert_eq!(compute.look().await.unwrap(), Vec::new(), "a job is no placement");
 

@@ -362,20 +362,14 @@ async fn a_service_that_may_sleep_is_asleep_when_idle_and_awake_after_a_request(
     let host = held.address.unwrap().trim_start_matches("https://").to_owned();
     let visit = reqwest::Client::new().get(format!("http://{}/api/v1/health", endpoint.ingress));
     let visit = visit.header("host", host);
-    let mut answered = 0;
-    for _ in 0..100 {
-        answered = visit.try_clone().unwrap().send().await.unwrap().status().as_u16();
-        if answered == 200 {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    assert_eq!(answered, 200);
-    let running = |s: &linkflow_model::role::Seen| s.lifecycle == linkflow_model::Lifecycle::Running;
+    assert_eq!(visit.send().await.unwrap().status().as_u16(), 200, "the first one wakes it");
+    let running =
+        |s: &linkflow_model::role::Seen| s.lifecycle == linkflow_model::Lifecycle::Running;
     seen(&*compute, &api.service, running).await;
     // What is told to rest does so for good.
     compute.scale(&api.service, 0).await.unwrap();
-    let stopped = |s: &linkflow_model::role::Seen| s.lifecycle == linkflow_model::Lifecycle::Stopped;
+    let stopped =
+        |s: &linkflow_model::role::Seen| s.lifecycle == linkflow_model::Lifecycle::Stopped;
     assert_eq!(seen(&*compute, &api.service, stopped).await.running, 0);
     stage.stop().await;
 }

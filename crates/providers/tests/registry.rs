@@ -36,8 +36,11 @@ fn oci(base: &str, host: &str, user: Option<&str>) -> Oci {
     let password = Secret::new("the-password");
     let credentials =
         user.map(|user| (host.to_owned(), Credentials { user: user.to_owned(), password }));
-    let settings =
-        Settings { base: Some(base.to_owned()), credentials: credentials.into_iter().collect(), ..Settings::default() };
+    let settings = Settings {
+        base: Some(base.to_owned()),
+        credentials: credentials.into_iter().collect(),
+        ..Settings::default()
+    };
     Oci::open(settings, &kit(None), &"registry".parse().unwrap())
 }
 
@@ -173,12 +176,17 @@ async fn credentials_go_to_the_token_service_of_their_registry_only() {
 }
 
 #[tokio::test]
-async fn a_single_image_is_known_by_its_configuration_which_is_fetched_without_the_token_elsewhere() {
+async fn a_single_image_is_known_by_its_configuration_which_is_fetched_without_the_token_elsewhere()
+{
     let config = json!({ "os": "linux", "architecture": "arm64" }).to_string().into_bytes();
     let name = digest(&config);
     let blob = config.clone();
     let elsewhere = Canned::start(move |_| {
-        Reply::Answer(200, vec![("content-type", "application/octet-stream".to_owned())], blob.clone())
+        Reply::Answer(
+            200,
+            vec![("content-type", "application/octet-stream".to_owned())],
+            blob.clone(),
+        )
     })
     .await;
     let body = json!({

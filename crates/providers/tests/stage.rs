@@ -221,10 +221,7 @@ impl Stage {
         let login = self.endpoints.registry_login.clone();
         let registry = wanted.image.registry.clone();
         let password = Secret::new(login.password);
-        Definition {
-            login: Some(RegistryLogin { registry, user: login.user, password }),
-            ..wanted
-        }
+        Definition { login: Some(RegistryLogin { registry, user: login.user, password }), ..wanted }
     }
 
     /// Every exchange that was recorded until now.

@@ -200,7 +200,9 @@ impl Body for Relay {
                 // Trailers are not part of what is passed on.
                 Err(_) => return Poll::Ready(None),
             },
-            Some(Err(error)) => Trouble::Broken(format!("the source broke off: {}", innermost(&error))),
+            Some(Err(error)) => {
+                Trouble::Broken(format!("the source broke off: {}", innermost(&error)))
+            }
             None if self.left == 0 => return Poll::Ready(None),
             None => Trouble::Broken(format!("the source ended {} bytes early", self.left)),
         };

@@ -151,7 +151,8 @@ impl Oci {
             return Err(self.denied(place, access, &said));
         }
         let answer = vendor.judge(&call, answer)?;
-        let given: TokenAnswer = vendor.read(format!("get a token for {}", place.about), &answer)?;
+        let given: TokenAnswer =
+            vendor.read(format!("get a token for {}", place.about), &answer)?;
         if given.token.is_none() && given.access_token.is_none() {
             return Err(self.denied(place, access, "the answer has no token"));
         }

@@ -45,7 +45,11 @@ impl Oci {
         let way = Way { source, target, near: near.filter(|near| *near != to.repository) };
         if to.digest.as_ref().is_some_and(|digest| *digest != from.digest) {
             let said = format!("a copy of {from} cannot have another digest");
-            return Err(way.target.registry.fault(FaultKind::Invalid, format!("copy to {to}"), &said));
+            return Err(way.target.registry.fault(
+                FaultKind::Invalid,
+                format!("copy to {to}"),
+                &said,
+            ));
         }
         let reference = to.tag.as_deref().unwrap_or(from.digest.as_str());
         if self.has_manifest(&way.target, reference, &from.digest).await? {
@@ -114,7 +118,8 @@ impl Oci {
             target.registry.fault(FaultKind::Unclear, format!("push {}", target.about), said)
         };
         let location = begun.header("location").map(str::to_owned);
-        let location = location.ok_or_else(|| wrong("the registry does not say where to send it"))?;
+        let location =
+            location.ok_or_else(|| wrong("the registry does not say where to send it"))?;
         let (vendor, path, is_same) = self.whither(target, &location);
         let call = Call::write(Method::PUT, "push a blob of", &target.about, path)
             .header("content-type", "application/octet-stream")
@@ -129,9 +134,8 @@ impl Oci {
     /// Opens a blob, following redirects. Who asks is told to the registry alone, never to where it redirects.
     pub(super) async fn open_blob(&self, place: &Place, blob: &Blob) -> Result<Download, Fault> {
         let path = format!("/v2/{}/blobs/{}", place.repository, blob.digest);
-        let read = |path: String| {
-            Call::read("read a blob of", &place.about, path).within(FIRST_BYTE)
-        };
+        let read =
+            |path: String| Call::read("read a blob of", &place.about, path).within(FIRST_BYTE);
         let (mut vendor, mut call) = (place.registry.clone(), read(path));
         let mut is_same = true;
         for _ in 0..MOST_REDIRECTS {

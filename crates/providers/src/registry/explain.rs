@@ -60,7 +60,9 @@ impl Oci {
                 (format!("{host} does not let `{}` pull it{said}: {need}", who.user), "look up")
             }
             (None, _) => (
-                format!("it is private, or not there: {host} gives it to nobody without a login{said}: {need}"),
+                format!(
+                    "it is private, or not there: {host} gives it to nobody without a login{said}: {need}"
+                ),
                 "look up",
             ),
         };
@@ -79,7 +81,8 @@ impl Oci {
                 match tags.filter(|tags| !tags.is_empty()) {
                     Some(tags) => {
                         let first = tags.len().saturating_sub(NAMED);
-                        let (named, more) = (tags[first..].join(", "), if first > 0 { ", …" } else { "" });
+                        let (named, more) =
+                            (tags[first..].join(", "), if first > 0 { ", …" } else { "" });
                         format!("{host} has no `{reference}` in {repository}, only {named}{more}")
                     }
                     None => format!("{host} has nothing in {repository} yet"),
@@ -163,7 +166,8 @@ mod tests {
 
     #[track_caller]
     fn check(name: &'static str, text: &'static str, expected: Option<u64>) {
-        let headers = HeaderMap::from_iter([(name.parse().unwrap(), HeaderValue::from_static(text))]);
+        let headers =
+            HeaderMap::from_iter([(name.parse().unwrap(), HeaderValue::from_static(text))]);
         let answer = Answer { status: StatusCode::TOO_MANY_REQUESTS, headers, body: Vec::new() };
         assert_eq!(pause(&answer, 1_000).map(|wait| wait.as_secs()), expected);
     }

@@ -136,7 +136,10 @@ mod tests {
         let entry = |variant: &str, digit: &str| json!({ "digest": format!("sha256:{}", digit.repeat(64)), "platform": { "os": "linux", "architecture": "amd64", "variant": variant } });
         let index = |entries: &[Value]| {
             let body = json!({ "manifests": entries }).to_string();
-            Manifest::read(None, body.into_bytes()).unwrap().ours().map(|d| d.as_str()[7..8].to_owned())
+            Manifest::read(None, body.into_bytes())
+                .unwrap()
+                .ours()
+                .map(|d| d.as_str()[7..8].to_owned())
         };
         assert_eq!(index(&[entry("v3", "3"), entry("", "1")]).as_deref(), Some("1"));
         assert_eq!(index(&[entry("v3", "3")]).as_deref(), Some("3"));

@@ -94,15 +94,10 @@ impl Oci {
     }
 
     /// A manifest, with its digest proven.
-    pub(super) async fn manifest(
-        &self,
-        place: &Place,
-        reference: &str,
-    ) -> Result<Manifest, Fault> {
+    pub(super) async fn manifest(&self, place: &Place, reference: &str) -> Result<Manifest, Fault> {
         let answer = self.look_up(place, &Method::GET, reference, Access::Pull).await?;
-        let fault = |kind, said: &str| {
-            place.registry.fault(kind, format!("look up {}", place.about), said)
-        };
+        let fault =
+            |kind, said: &str| place.registry.fault(kind, format!("look up {}", place.about), said);
         let named = answer.header("docker-content-digest").map(str::to_owned);
         let kind = answer.header("content-type").map(str::to_owned);
         let manifest = Manifest::read(kind.as_deref(), answer.body)

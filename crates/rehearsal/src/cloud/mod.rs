@@ -96,7 +96,8 @@ impl Cloud {
         let logs = options.folder.join("logs");
         tokio::fs::create_dir_all(&logs).await?;
         let ledger = options.folder.join("ledger.db");
-        let (tasks, images) = (Tasks::default(), Arc::new(Images::of_the_example(login(options.seed))));
+        let (tasks, images) =
+            (Tasks::default(), Arc::new(Images::of_the_example(login(options.seed))));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let runner = Runner::start(
             options.program.clone(),

@@ -60,6 +60,8 @@ pub(crate) enum Route {
     Unknown,
     /// To a service without a running instance.
     Idle(Option<ServiceName>),
+    /// To a service that slept and is being started for this very request, which waits for it.
+    Waking(Option<ServiceName>),
     /// To an instance.
     To(Target),
 }

@@ -122,6 +122,10 @@ fn own_judgement(status: StatusCode, said: &str) -> Option<FaultKind> {
     if said.contains("insufficient_capacity") || said.contains("insufficient resources") {
         return Some(FaultKind::Exhausted);
     }
+    // A copy that was just made may not have reached all of Fly's registry yet.
+    if said.contains("failed to get manifest registry.fly.io/") && said.contains("[http 404]") {
+        return Some(FaultKind::Unclear);
+    }
     let taken = said.contains("already_exists") || said.contains("already been taken");
     (status.is_client_error() && taken).then_some(FaultKind::Conflict)
 }

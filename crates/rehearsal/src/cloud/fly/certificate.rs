@@ -83,7 +83,8 @@ impl Fly {
     ) -> Result<Answer, Refused> {
         match (call.method.as_str(), rest) {
             ("GET", []) => self.with_app(app, |app| {
-                let rows: Vec<Value> = app.certificates.values().map(Certificate::summary).collect();
+                let rows: Vec<Value> =
+                    app.certificates.values().map(Certificate::summary).collect();
                 Answer::json(200, &json!({ "certificates": rows, "total_count": rows.len() }))
             }),
             ("POST", ["acme"]) => self.ask_for_certificate(call, app),

@@ -28,7 +28,9 @@ impl Fly {
 
     /// The image that `reference` names: of Fly's own registry any of the organisation's, of others only public ones.
     pub(super) fn image(&self, reference: &str) -> Result<Image, Refused> {
-        let failed = |why: &str| refusal(400, &format!("failed to get manifest {reference}: request failed: {why}"));
+        let failed = |why: &str| {
+            refusal(400, &format!("failed to get manifest {reference}: request failed: {why}"))
+        };
         let found = if reference.starts_with(HOST) {
             self.registry.find(reference)
         } else if self.site.images.lets_in(reference, None) {

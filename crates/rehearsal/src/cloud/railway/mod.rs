@@ -6,9 +6,9 @@
 mod deployment;
 mod document;
 mod execute;
+mod more;
 mod mutation;
 mod query;
-mod more;
 mod schema;
 mod stock;
 
@@ -262,13 +262,16 @@ impl Vendor for Railway {
             let newest = stock.deployments_of(service, environment).next();
             return Route::Idle(newest.and_then(|d| d.about()));
         };
-        // The request that wakes it is lost on it.
         deployment.wake();
         let known = !is_proxy || deployment.snapshot.proxies.iter().any(|row| row["id"] == host);
         let processes = deployment.processes();
         let processes: Vec<&Arc<Process>> = processes.iter().map(|(_, process)| process).collect();
         let chosen = self.site.take_turn(&processes).filter(|_| known);
-        let Some(chosen) = chosen else { return Route::Idle(deployment.about()) };
+        let Some(chosen) = chosen else {
+            let wakes = known && deployment.may_doze() && !deployment.is_done_for();
+            let about = deployment.about();
+            return if wakes { Route::Waking(about) } else { Route::Idle(about) };
+        };
         let reaches = port.is_null() || deployment.port().map(u64::from) == port.as_u64();
         Route::To(Target {
             service: deployment.about(),

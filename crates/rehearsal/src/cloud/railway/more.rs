@@ -25,9 +25,10 @@ impl Railway {
         let target = row["target"].clone();
         let (certificate, record) = match is_seen {
             true => ("CERTIFICATE_STATUS_TYPE_VALID", "DNS_RECORD_STATUS_PROPAGATED"),
-            false => {
-                ("CERTIFICATE_STATUS_TYPE_VALIDATING_OWNERSHIP", "DNS_RECORD_STATUS_REQUIRES_UPDATE")
-            }
+            false => (
+                "CERTIFICATE_STATUS_TYPE_VALIDATING_OWNERSHIP",
+                "DNS_RECORD_STATUS_REQUIRES_UPDATE",
+            ),
         };
         row["status"] = json!({
             "verified": is_seen,

@@ -340,9 +340,12 @@ impl Session {
         if zone.is_empty() {
             return Err("Invalid domain".to_owned());
         }
-        let taken = self.railway.stock().instances.values().any(|instance| {
-            instance.domains().any(|row| row["domain"] == domain)
-        });
+        let taken = self
+            .railway
+            .stock()
+            .instances
+            .values()
+            .any(|instance| instance.domains().any(|row| row["domain"] == domain));
         if taken {
             return Err("Domain already exists".to_owned());
         }
@@ -353,7 +356,8 @@ impl Session {
         );
         row["isRailwayDomain"] = json!(false);
         row["target"] = json!(target);
-        row["verificationToken"] = json!(format!("railway-verify={}", self.railway.site.dice.hex(32)));
+        row["verificationToken"] =
+            json!(format!("railway-verify={}", self.railway.site.dice.hex(32)));
         row["asked"] = json!(self.railway.site.clock.wall().0);
         self.with_instance(input, |instance| {
             instance.custom_domains.push(row.clone());

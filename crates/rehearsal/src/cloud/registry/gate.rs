@@ -37,7 +37,8 @@ impl Images {
         let scope = call.parameter("scope").unwrap_or_default();
         let mut parts = scope.splitn(3, ':').skip(1);
         let (name, actions) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let denied = || refusal(403, "DENIED", "requested access to the resource is denied", &Value::Null);
+        let denied =
+            || refusal(403, "DENIED", "requested access to the resource is denied", &Value::Null);
         let is_open = actions == "pull" && !self.read().private.contains(name);
         match call.header("authorization") {
             Some(shown) if shown == basic(&self.login.user, &self.login.password) => {}

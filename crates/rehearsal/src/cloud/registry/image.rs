@@ -130,7 +130,8 @@ mod tests {
     #[test]
     fn the_digest_is_the_hash_of_the_bytes_that_are_served() {
         let parcel = amd64("acme/linkflow/api", "1.0", "good");
-        let sum: String = Sha256::digest(&parcel.top.bytes).iter().map(|b| format!("{b:02x}")).collect();
+        let sum: String =
+            Sha256::digest(&parcel.top.bytes).iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(parcel.top.digest.as_str(), format!("sha256:{sum}"));
     }
 

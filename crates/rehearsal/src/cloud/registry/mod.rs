@@ -143,7 +143,8 @@ impl Images {
     pub(crate) fn all(&self) -> Vec<Image> {
         let shelf = self.read();
         let tagged = shelf.tags.iter().filter_map(|((repository, tag), digest)| {
-            let image = shelf.manifests.get(&(repository.clone(), digest.clone()))?.image.clone()?;
+            let image =
+                shelf.manifests.get(&(repository.clone(), digest.clone()))?.image.clone()?;
             Some(Image { tag: tag.clone(), ..image })
         });
         tagged.collect()

@@ -16,7 +16,12 @@ impl Images {
                 .with("docker-distribution-api-version", "registry/2.0");
         }
         let Some(name) = repository(&call.path) else {
-            return refusal(404, "NAME_UNKNOWN", "repository name not known to registry", &Value::Null);
+            return refusal(
+                404,
+                "NAME_UNKNOWN",
+                "repository name not known to registry",
+                &Value::Null,
+            );
         };
         let rest = call.path[4 + name.len()..].split('/').filter(|part| !part.is_empty());
         let rest: Vec<&str> = rest.collect();
@@ -73,7 +78,10 @@ impl Images {
         let list = |field: &str| body[field].as_array().into_iter().flatten();
         let blobs = list("layers").chain(body.get("config")).all(|part| is_there(part, false));
         if !blobs || !list("manifests").all(|part| is_there(part, true)) {
-            return wrong("MANIFEST_BLOB_UNKNOWN", "manifest references a manifest or blob unknown to registry");
+            return wrong(
+                "MANIFEST_BLOB_UNKNOWN",
+                "manifest references a manifest or blob unknown to registry",
+            );
         }
         let kind = call.header("content-type").unwrap_or_default().to_owned();
         let image = image::read(&call.body);
@@ -122,7 +130,8 @@ impl Images {
             return stored(name, &digest);
         }
         shelf.begun += 1;
-        let id = image::hash(format!("upload {}", shelf.begun).as_bytes()).as_str()[7..39].to_owned();
+        let id =
+            image::hash(format!("upload {}", shelf.begun).as_bytes()).as_str()[7..39].to_owned();
         shelf.uploads.insert(id.clone(), (name.to_owned(), Vec::new()));
         Answer::empty(202)
             .with("location", &format!("/v2/{name}/blobs/uploads/{id}?_state={id}"))
@@ -132,7 +141,8 @@ impl Images {
     /// Takes more of an upload in; a `PUT` ends it.
     fn go_on(&self, call: &Call, name: &str, id: &str) -> Answer {
         let mut shelf = self.write();
-        let unknown = || refusal(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry", &Value::Null);
+        let unknown =
+            || refusal(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry", &Value::Null);
         let Some((_, mut bytes)) = shelf.uploads.remove(id).filter(|(own, _)| own == name) else {
             return unknown();
         };

@@ -206,9 +206,23 @@ async fn a_single_image_is_known_by_its_configuration_which_is_fetched_without_t
     })
     .await;
     let image = "ghcr.io/acme/api:1".parse().unwrap();
-    let fault = oci(&server.url, "ghcr.io", Some("robot")).inspect(&image).await.unwrap_err();
+    let folder = tempfile::tempdir().unwrap();
+    let recording = folder.path().join("recording.ndjson");
+    let credentials =
+        Credentials { user: "robot".to_owned(), password: Secret::new("the-password") };
+    let settings = Settings {
+        base: Some(server.url.clone()),
+        credentials: [("ghcr.io".to_owned(), credentials)].into(),
+        ..Settings::default()
+    };
+    let kit = kit(Some(recording.clone()));
+    let oci = Oci::open(settings, &kit, &"registry".parse().unwrap());
+    let fault = oci.inspect(&image).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Invalid);
     assert_eq!(fault.said, "it has no linux/amd64 image, only linux/arm64");
+    let recorded = std::fs::read_to_string(recording).unwrap();
+    assert!(recorded.contains("/bucket/blob?***") && !recorded.contains("s1gn3d"), "{recorded}");
+    assert!(!recorded.contains("arm64"), "blobs are not recorded");
     let asked = elsewhere.asked();
     assert_eq!(asked[0].line(), "GET /bucket/blob?signature=s1gn3d");
     assert_eq!(asked[0].header("authorization"), None, "nobody else is told who asks");

@@ -176,7 +176,8 @@ impl Oci {
     fn whither(&self, place: &Place, location: &str) -> (crate::kit::Vendor, String, bool) {
         match split(location) {
             None => (place.registry.clone(), location.to_owned(), true),
-            Some((origin, path)) if origin == place.registry.base() => {
+            // A registry behind a proxy may name itself without TLS; it is asked the way it was asked before.
+            Some((origin, path)) if host_of(origin) == host_of(place.registry.base()) => {
                 (place.registry.clone(), path.to_owned(), true)
             }
             Some((origin, path)) => {
@@ -204,6 +205,10 @@ impl Oci {
         let named = answer.header("docker-content-digest").unwrap_or(reference);
         Ok(named == digest.as_str())
     }
+}
+
+fn host_of(origin: &str) -> &str {
+    origin.split_once("://").map_or(origin, |(_, host)| host)
 }
 
 /// From where to where a copy goes.

@@ -46,7 +46,7 @@ impl Fly {
             bases: own.address.iter().map(|at| (HOST.to_owned(), at.clone())).collect(),
             credentials: BTreeMap::from([
                 (login.registry.clone(), user(&login.user, &login.password)),
-                (HOST.to_owned(), user(USER, &own.token)),
+                (HOST.to_owned(), user(USER, &bare(&own.token))),
             ]),
         };
         let oci = Oci::open(settings, &self.kit, &self.provider);
@@ -70,5 +70,23 @@ impl Fly {
             None => return Err(self.api.fault(FaultKind::Unclear, attempt, "it was given up")),
         }
         Ok(Cow::Owned(Definition { image, ..wanted.clone() }))
+    }
+}
+
+/// The token as the registry takes it: without the scheme that `fly tokens create` writes before it.
+fn bare(token: &Secret) -> Secret {
+    let text = token.expose().trim();
+    Secret::new(text.strip_prefix("FlyV1 ").or(text.strip_prefix("Bearer ")).unwrap_or(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_registry_takes_a_token_without_its_scheme() {
+        for written in ["FlyV1 fm2_a,fm2_b", "Bearer fm2_a,fm2_b", "fm2_a,fm2_b"] {
+            assert_eq!(bare(&Secret::new(written)).expose(), "fm2_a,fm2_b");
+        }
     }
 }

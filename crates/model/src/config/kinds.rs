@@ -162,6 +162,8 @@ kinds! {
         plan: RailwayPlan = RailwayPlan::Hobby,
         /// The region: `europe-west4`.
         region: Option<String>,
+        /// Whether Railway puts web services to sleep that had no traffic for ten minutes. The next request wakes them.
+        sleep: bool = false,
     }
 
     /// Koyeb.

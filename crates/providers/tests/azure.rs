@@ -2,21 +2,22 @@
 //! environments, jobs, domains, tokens.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use linkflow_model::role::{Compute, DomainState, Job, JobState, Progress};
 use linkflow_model::{
-    Definition, EnvValue, FaultKind, Fingerprint, Lifecycle, RegistryLogin, Secret, ServiceKind, Size,
+    Definition, EnvValue, FaultKind, Fingerprint, Lifecycle, RegistryLogin, Secret, ServiceKind,
+    Size,
 };
 use linkflow_providers::compute::{self, Settings, azure_container_apps};
 use linkflow_rehearsal::cloud::ProviderEndpoint;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::canned::{Canned, Reply};
 use super::lossy::Lossy;
 use super::stage::{SECRET, Stage, deployed, ended, kit, seen};
+
+mod login;
 
 const AZURE: &str = "azure-container-apps";
 
@@ -100,7 +101,9 @@ impl Somebody {
         let (status, why) = self.ask("PATCH", &format!("containerApps/{app}"), Some(body)).await;
         assert_eq!(status, 202, "{why}");
         let end = Instant::now() + Duration::from_secs(20);
-        while self.get(&format!("containerApps/{app}")).await["properties"]["provisioningState"] == "InProgress" {
+        while self.get(&format!("containerApps/{app}")).await["properties"]["provisioningState"]
+            == "InProgress"
+        {
             assert!(Instant::now() < end);
             sleep(Duration::from_millis(50)).await;
         }
@@ -138,10 +141,13 @@ async fn what_somebody_else_put_there_stays_there() {
         .map(|(name, value)| json!({ "name": name, "value": value }))
         .collect();
     secrets.push(json!({ "name": "theirs", "value": "their-secret" }));
-    let registry = json!({ "server": "theirs.example", "username": "them", "passwordSecretRef": "theirs" });
+    let registry =
+        json!({ "server": "theirs.example", "username": "them", "passwordSecretRef": "theirs" });
     let template = json!({ "revisionSuffix": "theirs", "containers": containers });
     let configuration = json!({ "secrets": secrets, "registries": [registry] });
-    somebody.change("linkflow-api", json!({ "template": template, "configuration": configuration })).await;
+    somebody
+        .change("linkflow-api", json!({ "template": template, "configuration": configuration }))
+        .await;
 
     let mut second = stage.definition(AZURE, "api", "1.1", 2).await;
     second.env_gone = vec!["OLD".to_owned()];
@@ -164,7 +170,9 @@ async fn a_secret_is_in_the_secret_store_alone_and_each_revision_has_its_own() {
     let first = stage.definition(AZURE, "engine-timer", "1.0", 1).await;
     assert_eq!(deployed(&*compute, &first).await, Progress::Done);
     let somebody = Somebody::of(&stage).await;
-    let name = |app: &Value| env(app, "LINKFLOW_SECRET").unwrap()["secretRef"].as_str().unwrap().to_owned();
+    let name = |app: &Value| {
+        env(app, "LINKFLOW_SECRET").unwrap()["secretRef"].as_str().unwrap().to_owned()
+    };
     let app = somebody.get("containerApps/linkflow-engine-timer").await;
     let old = name(&app);
     assert!(!app.to_string().contains("of-the-app"), "{app}");
@@ -178,7 +186,10 @@ async fn a_secret_is_in_the_secret_store_alone_and_each_revision_has_its_own() {
     };
     assert_eq!(deployed(&*compute, &changed(2, "second-value")).await, Progress::Done);
     let secrets = somebody.secrets("linkflow-engine-timer").await;
-    assert!(secrets.contains(&(old.clone(), SECRET.to_owned())), "what ran until now keeps its own");
+    assert!(
+        secrets.contains(&(old.clone(), SECRET.to_owned())),
+        "what ran until now keeps its own"
+    );
     let new = name(&somebody.get("containerApps/linkflow-engine-timer").await);
     assert!(secrets.contains(&(new, "second-value".to_owned())));
     assert_eq!(deployed(&*compute, &changed(3, "third-value")).await, Progress::Done);
@@ -192,7 +203,11 @@ async fn a_registry_login_is_kept_as_it_is_wanted_without_a_deploy() {
     let stage = Stage::start(&[AZURE]).await;
     let compute = stage.adapter(AZURE, "linkflow");
     let login = |password: &str| {
-        Some(RegistryLogin { registry: "ghcr.io".to_owned(), user: "acme".to_owned(), password: Secret::new(password) })
+        Some(RegistryLogin {
+            registry: "ghcr.io".to_owned(),
+            user: "acme".to_owned(),
+            password: Secret::new(password),
+        })
     };
     let mut wanted = stage.definition(AZURE, "engine-timer", "1.0", 1).await;
     wanted.login = login("first-password");
@@ -203,15 +218,26 @@ async fn a_registry_login_is_kept_as_it_is_wanted_without_a_deploy() {
     let held = &app["properties"]["configuration"]["registries"][0];
     assert_eq!((&held["server"], &held["username"]), (&json!("ghcr.io"), &json!("acme")));
     let secret = held["passwordSecretRef"].as_str().unwrap().to_owned();
-    assert!(somebody.secrets("linkflow-engine-timer").await.contains(&(secret.clone(), "first-password".to_owned())));
+    assert!(
+        somebody
+            .secrets("linkflow-engine-timer")
+            .await
+            .contains(&(secret.clone(), "first-password".to_owned()))
+    );
 
     wanted.login = login("second-password");
     assert_eq!(compute.deploy(&wanted).await.unwrap(), deployment);
     let after = somebody.get("containerApps/linkflow-engine-timer").await;
     assert_eq!(after["properties"]["template"], app["properties"]["template"], "no new revision");
-    assert!(somebody.secrets("linkflow-engine-timer").await.contains(&(secret, "second-password".to_owned())));
+    assert!(
+        somebody
+            .secrets("linkflow-engine-timer")
+            .await
+            .contains(&(secret, "second-password".to_owned()))
+    );
     assert_eq!(ended(&*compute, &deployment).await, Progress::Done);
-    let is_change = |exchange: &&Value| matches!(exchange["method"].as_str().unwrap(), "PUT" | "PATCH");
+    let is_change =
+        |exchange: &&Value| matches!(exchange["method"].as_str().unwrap(), "PUT" | "PATCH");
     let before = stage.recording().iter().filter(is_change).count();
     compute.deploy(&wanted).await.unwrap();
     assert_eq!(stage.recording().iter().filter(is_change).count(), before);
@@ -222,7 +248,10 @@ async fn a_registry_login_is_kept_as_it_is_wanted_without_a_deploy() {
 async fn an_environment_that_is_not_there_is_made_and_taken_away_with_the_last_app() {
     let stage = Stage::start(&[AZURE]).await;
     let somebody = Somebody::of(&stage).await;
-    let own = azure_container_apps::Settings { environment: "own".to_owned(), ..settings(stage.provider(AZURE)) };
+    let own = azure_container_apps::Settings {
+        environment: "own".to_owned(),
+        ..settings(stage.provider(AZURE))
+    };
     let nowhere = open(azure_container_apps::Settings { location: None, ..own.clone() });
     let wanted = stage.definition(AZURE, "engine-timer", "1.0", 1).await;
     let fault = nowhere.deploy(&wanted).await.unwrap_err();
@@ -236,7 +265,10 @@ async fn an_environment_that_is_not_there_is_made_and_taken_away_with_the_last_a
     let other = stage.definition(AZURE, "engine-worker", "1.0", 1).await;
     assert_eq!(deployed(&*compute, &other).await, Progress::Done);
     compute.delete(&wanted.service).await.unwrap();
-    assert_eq!(somebody.get("managedEnvironments/own").await["properties"]["provisioningState"], "Succeeded");
+    assert_eq!(
+        somebody.get("managedEnvironments/own").await["properties"]["provisioningState"],
+        "Succeeded"
+    );
     compute.delete(&other.service).await.unwrap();
     let left = somebody.get("managedEnvironments/own").await;
     let gone = left["error"]["code"] == "ResourceNotFound";
@@ -246,7 +278,10 @@ async fn an_environment_that_is_not_there_is_made_and_taken_away_with_the_last_a
     let compute = stage.adapter(AZURE, "linkflow");
     assert_eq!(deployed(&*compute, &wanted).await, Progress::Done);
     compute.delete(&wanted.service).await.unwrap();
-    assert_eq!(somebody.get("managedEnvironments/rehearsal").await["properties"]["provisioningState"], "Succeeded");
+    assert_eq!(
+        somebody.get("managedEnvironments/rehearsal").await["properties"]["provisioningState"],
+        "Succeeded"
+    );
     stage.stop().await;
 }
 
@@ -303,7 +338,10 @@ async fn while_a_new_revision_does_not_come_up_the_old_one_is_what_runs() {
     assert_eq!(deployed(&*compute, &first).await, Progress::Done);
     let broken = stage.definition(AZURE, "api", "broken", 2).await;
     let progress = deployed(&*compute, &broken).await;
-    assert!(matches!(&progress, Progress::Failed { why } if why.contains("its process ended")), "{progress:?}");
+    assert!(
+        matches!(&progress, Progress::Failed { why } if why.contains("its process ended")),
+        "{progress:?}"
+    );
     let held = seen(&*compute, &first.service, |seen| seen.lifecycle == Lifecycle::Running).await;
     assert_eq!(held.fingerprint.as_ref(), Some(&first.fingerprint));
     assert_eq!(held.digest.as_ref(), Some(&first.image.digest));
@@ -403,7 +441,8 @@ async fn a_domain_is_bound_once_dns_proves_it_and_taken_away_with_its_certificat
     assert_eq!(compute.domain(service, host).await.unwrap(), DomainState::Absent);
     let unproven = compute.add_domain(service, "api.acme.invalid").await.unwrap();
     let DomainState::Waiting { records, .. } = unproven else { panic!("{unproven:?}") };
-    let kinds: Vec<(&str, &str)> = records.iter().map(|r| (r.kind.as_str(), r.name.as_str())).collect();
+    let kinds: Vec<(&str, &str)> =
+        records.iter().map(|r| (r.kind.as_str(), r.name.as_str())).collect();
     assert_eq!(kinds, [("CNAME", "api.acme.invalid"), ("TXT", "asuid.api.acme.invalid")]);
     assert!(records[0].value.ends_with("azurecontainerapps.io"), "{records:?}");
     assert_eq!(compute.domain(service, "api.acme.invalid").await.unwrap(), DomainState::Absent);
@@ -422,7 +461,8 @@ async fn a_domain_is_bound_once_dns_proves_it_and_taken_away_with_its_certificat
     assert_eq!(deployed(&*compute, &second).await, Progress::Done);
     assert_eq!(compute.domain(service, host).await.unwrap(), DomainState::Ready);
     let ingress = stage.provider(AZURE).ingress;
-    let visit = reqwest::Client::new().get(format!("http://{ingress}/api/v1/health")).header("host", host);
+    let visit =
+        reqwest::Client::new().get(format!("http://{ingress}/api/v1/health")).header("host", host);
     assert_eq!(visit.send().await.unwrap().status().as_u16(), 200);
 
     compute.remove_domain(service, host).await.unwrap();
@@ -433,7 +473,11 @@ async fn a_domain_is_bound_once_dns_proves_it_and_taken_away_with_its_certificat
     compute.remove_domain(service, host).await.unwrap();
     compute.add_domain(service, host).await.unwrap();
     compute.delete(service).await.unwrap();
-    assert_eq!(somebody.get(certificates).await["value"], json!([]), "what was made around an app goes with it");
+    assert_eq!(
+        somebody.get(certificates).await["value"],
+        json!([]),
+        "what was made around an app goes with it"
+    );
     stage.stop().await;
 }
 
@@ -485,7 +529,10 @@ async fn what_azure_cannot_give_is_refused_in_words() {
     let compute = open(azure_container_apps::Settings { credentials: wrong, ..settings(endpoint) });
     let fault = compute.look().await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Denied);
-    assert!(fault.said.contains("AADSTS7000215") && !fault.said.contains("a-wrong-secret"), "{fault}");
+    assert!(
+        fault.said.contains("AADSTS7000215") && !fault.said.contains("a-wrong-secret"),
+        "{fault}"
+    );
 
     let none = Secret::new("a-token-in-place-of-credentials");
     let compute = open(azure_container_apps::Settings { credentials: none, ..settings(endpoint) });
@@ -494,97 +541,10 @@ async fn what_azure_cannot_give_is_refused_in_words() {
     assert!(fault.said.contains("az ad sp create-for-rbac"), "{fault}");
 
     let group = "elsewhere".to_owned();
-    let compute = open(azure_container_apps::Settings { resource_group: group, ..settings(endpoint) });
+    let compute =
+        open(azure_container_apps::Settings { resource_group: group, ..settings(endpoint) });
     let fault = compute.look().await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Missing);
     assert!(fault.said.contains("Resource group 'elsewhere'"), "{fault}");
     stage.stop().await;
-}
-
-/// Settings for a server that a test makes up.
-fn made_up(api: &str) -> azure_container_apps::Settings {
-    let credentials = json!({ "appId": "app", "password": "the-client-secret", "tenant": "the-tenant" });
-    azure_container_apps::Settings {
-        credentials: Secret::new(credentials.to_string()),
-        subscription: "sub".to_owned(),
-        tenant: None,
-        resource_group: "group".to_owned(),
-        environment: "linkflow".to_owned(),
-        location: None,
-        api: Some(api.to_owned()),
-        login_api: Some(api.to_owned()),
-    }
-}
-
-#[tokio::test]
-async fn a_token_is_fetched_once_and_renewed_once_when_it_is_refused() {
-    let granted = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&granted);
-    let server = Canned::start(move |asked| {
-        if asked.path == "/the-tenant/oauth2/v2.0/token" {
-            let number = count.fetch_add(1, Ordering::SeqCst) + 1;
-            let token = json!({ "access_token": format!("token-{number}"), "expires_in": 3_599 });
-            return Reply::json(200, &token);
-        }
-        let header = asked.headers.iter().find(|(name, _)| name == "authorization").unwrap();
-        match header.1.as_str() {
-            // The first one was revoked, the third and all after it will be.
-            "Bearer token-2" => Reply::json(200, &json!({ "value": [] })),
-            _ => Reply::json(401, &json!({ "error": { "code": "ExpiredAuthenticationToken", "message": "expired" } })),
-        }
-    })
-    .await;
-    let compute = open(made_up(&server.url));
-    for _ in 0..3 {
-        assert_eq!(compute.look().await.unwrap(), Vec::new());
-    }
-    assert_eq!(granted.load(Ordering::SeqCst), 2);
-    let login = &server.asked()[0];
-    let form = String::from_utf8(login.body.clone()).unwrap();
-    assert_eq!(
-        form,
-        "grant_type=client_credentials&client_id=app&client_secret=the-client-secret&scope=https%3A%2F%2Fmanagement.azure.com%2F.default"
-    );
-}
-
-#[tokio::test]
-async fn a_token_that_is_refused_twice_is_a_refused_credential() {
-    let server = Canned::start(|asked| {
-        if asked.path.ends_with("/token") {
-            return Reply::json(200, &json!({ "access_token": "a-token", "expires_in": 3_599 }));
-        }
-        Reply::json(401, &json!({ "error": { "code": "InvalidAuthenticationToken", "message": "no: a-token" } }))
-    })
-    .await;
-    let fault = open(made_up(&server.url)).look().await.unwrap_err();
-    assert_eq!((fault.kind, fault.said.as_str()), (FaultKind::Denied, "no: ***"));
-    assert_eq!(server.lines().len(), 4, "two tokens, two tries");
-}
-
-#[tokio::test]
-async fn a_list_is_read_to_its_last_page() {
-    let server = Canned::start(|asked| {
-        if asked.path.ends_with("/token") {
-            return Reply::json(200, &json!({ "access_token": "a-token", "expires_in": 3_599 }));
-        }
-        if asked.path.contains("/revisions") {
-            return Reply::json(200, &json!({ "value": [] }));
-        }
-        let app = |service: &str| {
-            json!({
-                "name": format!("linkflow-{service}"), "location": "l",
-                "tags": { "linkflow-stack": "linkflow", "linkflow-service": service },
-                "properties": { "provisioningState": "Succeeded", "runningStatus": "Stopped" },
-            })
-        };
-        if asked.path.contains("skiptoken=2") {
-            return Reply::json(200, &json!({ "value": [app("b")] }));
-        }
-        let next = "https://management.azure.com/subscriptions/sub/next?api-version=1&$skiptoken=2";
-        Reply::json(200, &json!({ "value": [app("a")], "nextLink": next }))
-    })
-    .await;
-    let seen = open(made_up(&server.url)).look().await.unwrap();
-    let services: Vec<&str> = seen.iter().map(|seen| seen.service.as_str()).collect();
-    assert_eq!(services, ["a", "b"]);
 }

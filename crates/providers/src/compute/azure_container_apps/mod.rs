@@ -107,7 +107,8 @@ impl Azure {
     }
 
     fn check_ours(&self, app: &Resource, service: &ServiceName) -> Result<(), Fault> {
-        if app.tag(STACK) == Some(self.stack.as_str()) && app.tag(SERVICE) == Some(service.as_str()) {
+        if app.tag(STACK) == Some(self.stack.as_str()) && app.tag(SERVICE) == Some(service.as_str())
+        {
             return Ok(());
         }
         let said = format!(
@@ -137,7 +138,8 @@ impl Azure {
         let container = template.container();
         let probed = container.and_then(|c| c.get("probes")).is_some_and(|p| !p.is_null());
         let checked = probed || !app.text("/configuration/ingress/fqdn").is_empty();
-        let is_well = revision.as_ref().is_some_and(|r| r.runs() && r.text("/healthState") == "Healthy");
+        let is_well =
+            revision.as_ref().is_some_and(|r| r.runs() && r.text("/healthState") == "Healthy");
         let replicas = match &revision {
             Some(_) if !(checked && is_well) => self.replicas(&name, &wanted).await?,
             _ => Vec::new(),

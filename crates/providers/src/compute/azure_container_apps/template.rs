@@ -217,7 +217,9 @@ fn secrets(wanted: &Definition, held: &[HeldSecret], in_use: &[String]) -> Vec<V
         stays && !names.contains(&secret.name)
     };
     let kept = held.iter().filter(is_kept).map(|secret| match &secret.key_vault_url {
-        Some(url) => without_nulls(&json!({ "name": secret.name, "keyVaultUrl": url, "identity": secret.identity })),
+        Some(url) => without_nulls(
+            &json!({ "name": secret.name, "keyVaultUrl": url, "identity": secret.identity }),
+        ),
         None => without_nulls(&json!({ "name": secret.name, "value": secret.value })),
     });
     let own = own.iter().map(|(name, value)| json!({ "name": name, "value": value }));
@@ -230,8 +232,10 @@ fn registries(wanted: &Definition, held: &[Value]) -> Vec<Value> {
         json!({ "server": login.registry, "username": login.user, "passwordSecretRef": registry_secret(login) })
     });
     let is_ours = |entry: &Value| {
-        let named = entry["passwordSecretRef"].as_str().is_some_and(|name| name.starts_with(REGISTRY));
-        named || wanted.login.as_ref().is_some_and(|login| entry["server"] == login.registry.as_str())
+        let named =
+            entry["passwordSecretRef"].as_str().is_some_and(|name| name.starts_with(REGISTRY));
+        named
+            || wanted.login.as_ref().is_some_and(|login| entry["server"] == login.registry.as_str())
     };
     held.iter().filter(|entry| !is_ours(entry)).map(without_nulls).chain(own).collect()
 }
@@ -245,12 +249,18 @@ pub(super) fn login_differs(wanted: &Definition, app: &Resource, held: &[HeldSec
             && entry["username"] == login.user.as_str()
             && entry["passwordSecretRef"] == secret.as_str()
     });
-    let password = held.iter().find(|held| held.name == secret).and_then(|held| held.value.as_deref());
+    let password =
+        held.iter().find(|held| held.name == secret).and_then(|held| held.value.as_deref());
     !is_there || password != Some(login.password.expose())
 }
 
 /// A new app.
-pub(super) fn create(wanted: &Definition, resources: &Value, environment: &str, location: &str) -> Value {
+pub(super) fn create(
+    wanted: &Definition,
+    resources: &Value,
+    environment: &str,
+    location: &str,
+) -> Value {
     let mut configuration = json!({
         "activeRevisionsMode": "Single",
         "maxInactiveRevisions": OLD_REVISIONS,
@@ -292,12 +302,7 @@ pub(super) fn create_idle(wanted: &Definition, environment: &str, location: &str
 }
 
 /// What changes `app` into `wanted`. Objects are merged by the vendor; arrays and what they hold are merged here.
-pub(super) fn update(
-    wanted: &Definition,
-    resources: &Value,
-    app: &Resource,
-    held: &Held,
-) -> Value {
+pub(super) fn update(wanted: &Definition, resources: &Value, app: &Resource, held: &Held) -> Value {
     let mut configuration = credentials(wanted, app, held);
     configuration["activeRevisionsMode"] = json!("Single");
     match ingress(wanted) {

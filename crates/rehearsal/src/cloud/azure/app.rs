@@ -115,7 +115,12 @@ impl App {
     }
 
     /// Starts `revision`, which serves once it is ready; those before it end then.
-    pub(super) fn start(self: &Arc<Self>, site: &Arc<Site>, revision: &Arc<Revision>, before: Option<&Image>) {
+    pub(super) fn start(
+        self: &Arc<Self>,
+        site: &Arc<Site>,
+        revision: &Arc<Revision>,
+        before: Option<&Image>,
+    ) {
         let (configuration, ingress) = {
             let inner = self.lock();
             (inner.configuration.clone(), inner.configuration["ingress"].clone())
@@ -180,7 +185,9 @@ impl App {
             "outboundIpAddresses": ["20.76.0.1"],
             "eventStreamEndpoint": format!("https://{}.azurecontainerapps.dev{}/eventstream", inner.location, log_path(&self.name)),
         });
-        for (name, value) in [("latestRevisionName", &inner.latest), ("latestReadyRevisionName", &inner.ready)] {
+        for (name, value) in
+            [("latestRevisionName", &inner.latest), ("latestReadyRevisionName", &inner.ready)]
+        {
             if !value.is_empty() {
                 properties[name] = json!(value);
             }
@@ -202,7 +209,11 @@ impl App {
         let (weight, fqdn) = {
             let inner = self.lock();
             let has_host = !inner.fqdn(&self.name).is_empty();
-            let fqdn = if has_host { format!("{}.{}", revision.name, inner.domain) } else { String::new() };
+            let fqdn = if has_host {
+                format!("{}.{}", revision.name, inner.domain)
+            } else {
+                String::new()
+            };
             (u32::from(inner.ready == revision.name) * 100, fqdn)
         };
         let id = id_of(&format!("containerApps/{}/revisions/{}", self.name, revision.name));

@@ -25,12 +25,15 @@ impl Azure {
         let key = environment.to_lowercase();
         match (call.method.as_str(), parts) {
             ("GET", []) => {
-                let rows: Vec<Value> = self.certificates(&key, |all| all.values().cloned().collect());
+                let rows: Vec<Value> =
+                    self.certificates(&key, |all| all.values().cloned().collect());
                 Ok(Answer::json(200, &json!({ "value": rows })))
             }
             ("GET", [name]) => {
                 let found = self.certificates(&key, |all| all.get(*name).cloned());
-                found.map(|row| Answer::json(200, &row)).ok_or_else(|| not_found("managedCertificates", name))
+                found
+                    .map(|row| Answer::json(200, &row))
+                    .ok_or_else(|| not_found("managedCertificates", name))
             }
             ("PUT", [name]) => self.put_certificate(call, environment, name),
             ("DELETE", [name]) => self.delete_certificate(&key, name),
@@ -44,7 +47,11 @@ impl Azure {
         work: impl FnOnce(&mut std::collections::BTreeMap<String, Value>) -> T,
     ) -> T {
         let mut state = self.state();
-        state.environments.get_mut(environment).map(|e| work(&mut e.certificates)).unwrap_or_default()
+        state
+            .environments
+            .get_mut(environment)
+            .map(|e| work(&mut e.certificates))
+            .unwrap_or_default()
     }
 
     fn put_certificate(
@@ -57,7 +64,9 @@ impl Azure {
         let host = text(&body, "/properties/subjectName").to_owned();
         let binds = |app: &Arc<super::app::App>| {
             let inner = app.lock();
-            list(&inner.configuration, "/ingress/customDomains").iter().any(|d| text(d, "/name") == host)
+            list(&inner.configuration, "/ingress/customDomains")
+                .iter()
+                .any(|d| text(d, "/name") == host)
         };
         if !self.state().apps.values().any(binds) {
             let why = format!(
@@ -101,11 +110,14 @@ impl Azure {
     }
 
     fn delete_certificate(&self, environment: &str, name: &str) -> Result<Answer, Refused> {
-        let id = self.certificates(environment, |all| all.get(name).map(|row| text(row, "/id").to_owned()));
+        let id = self
+            .certificates(environment, |all| all.get(name).map(|row| text(row, "/id").to_owned()));
         let Some(id) = id else { return Ok(Answer::empty(204)) };
         let uses = |app: &Arc<super::app::App>| {
             let inner = app.lock();
-            list(&inner.configuration, "/ingress/customDomains").iter().any(|d| d["certificateId"] == id.as_str())
+            list(&inner.configuration, "/ingress/customDomains")
+                .iter()
+                .any(|d| d["certificateId"] == id.as_str())
         };
         if self.state().apps.values().any(uses) {
             let why = format!("The certificate '{name}' is used by a container app.");

@@ -34,7 +34,11 @@ impl Azure {
     }
 
     /// Answers a call below `containerApps`.
-    pub(super) fn of_apps(self: &Arc<Self>, call: &Call, parts: &[&str]) -> Result<Answer, Refused> {
+    pub(super) fn of_apps(
+        self: &Arc<Self>,
+        call: &Call,
+        parts: &[&str],
+    ) -> Result<Answer, Refused> {
         match (call.method.as_str(), parts) {
             ("GET", []) => Ok(self.list_apps(call)),
             ("GET", [app]) => Ok(Answer::json(200, &self.app(app)?.view())),
@@ -66,7 +70,11 @@ impl Azure {
     /// The parts of a whole body, after it was checked against `before`.
     fn read_body(&self, body: &Value, before: Option<&App>) -> Result<Value, Refused> {
         if text(body, "/location").is_empty() {
-            return Err(refusal(400, "LocationRequired", "The location property is required for this definition."));
+            return Err(refusal(
+                400,
+                "LocationRequired",
+                "The location property is required for this definition.",
+            ));
         }
         let mut properties = body.get("properties").cloned().unwrap_or_else(|| json!({}));
         if let Some(fields) = properties.as_object_mut() {
@@ -79,9 +87,13 @@ impl Azure {
         let known = before.map(|app| app.lock().configuration.clone()).unwrap_or_default();
         for domain in list(configuration, "/ingress/customDomains") {
             let host = text(domain, "/name");
-            let held = list(&known, "/ingress/customDomains").iter().any(|d| text(d, "/name") == host);
+            let held =
+                list(&known, "/ingress/customDomains").iter().any(|d| text(d, "/name") == host);
             if !held && !is_in_dns(host) {
-                let why = format!("A TXT record pointing from asuid.{host} to {} was not found.", verification_id());
+                let why = format!(
+                    "A TXT record pointing from asuid.{host} to {} was not found.",
+                    verification_id()
+                );
                 return Err(refusal(400, "InvalidCustomHostNameValidation", &why));
             }
         }
@@ -96,7 +108,9 @@ impl Azure {
             return Err(busy("container app", name));
         }
         let properties = self.read_body(&body, held.as_deref())?;
-        let environment = ["/environmentId", "/managedEnvironmentId"].into_iter().find_map(|at| properties.pointer(at)?.as_str());
+        let environment = ["/environmentId", "/managedEnvironmentId"]
+            .into_iter()
+            .find_map(|at| properties.pointer(at)?.as_str());
         let environment = environment.and_then(|id| id.rsplit('/').next()).unwrap_or_default();
         let domain = self.environment_domain(environment)?;
         let is_new = held.is_none();
@@ -128,20 +142,32 @@ impl Azure {
     }
 
     /// Takes a whole body in. Where its template is another one, a revision follows.
-    fn apply(self: &Arc<Self>, app: &Arc<App>, body: &Value, properties: &Value) -> Result<(), Refused> {
+    fn apply(
+        self: &Arc<Self>,
+        app: &Arc<App>,
+        body: &Value,
+        properties: &Value,
+    ) -> Result<(), Refused> {
         let template = properties.get("template").cloned().unwrap_or_default();
         let mut inner = app.lock();
         let changed = inner.latest.is_empty() || inner.template != template;
         let name = match text(&template, "/revisionSuffix") {
-            "" => format!("{}--{}", app.name, self.site.dice.letters("0123456789abcdefghijklmnopqrstuvwxyz", 7)),
+            "" => format!(
+                "{}--{}",
+                app.name,
+                self.site.dice.letters("0123456789abcdefghijklmnopqrstuvwxyz", 7)
+            ),
             suffix => format!("{}--{suffix}", app.name),
         };
         if changed && (inner.revisions.iter().any(|r| r.name == name) || name.len() > 54) {
-            let why = format!("Invalid revision suffix: a revision '{name}' exists already, or its name is longer than 54 characters.");
+            let why = format!(
+                "Invalid revision suffix: a revision '{name}' exists already, or its name is longer than 54 characters."
+            );
             return Err(refusal(400, "ContainerAppInvalidRevisionSuffix", &why));
         }
         inner.configuration = properties.get("configuration").cloned().unwrap_or_default();
-        if let Some(ingress) = inner.configuration.get_mut("ingress").and_then(Value::as_object_mut) {
+        if let Some(ingress) = inner.configuration.get_mut("ingress").and_then(Value::as_object_mut)
+        {
             ingress.remove("fqdn");
         }
         inner.template = template.clone();
@@ -240,21 +266,26 @@ impl Azure {
         let app = self.app(app)?;
         let site = &self.site;
         let find = |name: &str| {
-            app.revision(name).ok_or_else(|| not_found(&format!("containerApps/{}/revisions", app.name), name))
+            app.revision(name)
+                .ok_or_else(|| not_found(&format!("containerApps/{}/revisions", app.name), name))
         };
         match (&call.method, rest) {
             (&Method::GET, []) => {
-                let rows: Vec<Value> = app.revisions().iter().map(|r| app.revision_view(site, r)).collect();
+                let rows: Vec<Value> =
+                    app.revisions().iter().map(|r| app.revision_view(site, r)).collect();
                 Ok(Answer::json(200, &json!({ "value": rows })))
             }
-            (&Method::GET, [name]) => Ok(Answer::json(200, &app.revision_view(site, &*find(name)?))),
+            (&Method::GET, [name]) => {
+                Ok(Answer::json(200, &app.revision_view(site, &*find(name)?)))
+            }
             (&Method::GET, [name, "replicas", tail @ ..]) => {
                 let rows = replica_rows(call, site, &app, &*find(name)?);
                 match tail {
                     [] => Ok(Answer::json(200, &json!({ "value": rows }))),
                     [replica, ..] => {
                         let row = rows.iter().find(|row| row["name"] == *replica);
-                        row.map(|row| Answer::json(200, row)).ok_or_else(|| not_found("replicas", replica))
+                        row.map(|row| Answer::json(200, row))
+                            .ok_or_else(|| not_found("replicas", replica))
                     }
                 }
             }
@@ -288,8 +319,20 @@ impl Azure {
         if call.bearer() != Some(self.desk.log_token.as_str()) {
             return Err(refusal(401, "Unauthorized", "The log token is missing or not valid."));
         }
-        let ["subscriptions", _, "resourceGroups", _, "containerApps", app, "revisions", _, "replicas", replica, "containers", _] =
-            parts
+        let [
+            "subscriptions",
+            _,
+            "resourceGroups",
+            _,
+            "containerApps",
+            app,
+            "revisions",
+            _,
+            "replicas",
+            replica,
+            "containers",
+            _,
+        ] = parts
         else {
             return Err(refusal(404, "NotFound", "not found"));
         };
@@ -299,7 +342,9 @@ impl Azure {
         let skipped = lines.len().saturating_sub(tail);
         let row = |line: &Line| {
             let stream = if line.stream == Stream::Err { "stderr" } else { "stdout" };
-            json!({ "TimeStamp": moment(line.at), "Log": format!("{stream} F {}", line.text) }).to_string() + "\n"
+            json!({ "TimeStamp": moment(line.at), "Log": format!("{stream} F {}", line.text) })
+                .to_string()
+                + "\n"
         };
         let text: String = lines.iter().skip(skipped).map(row).collect();
         Ok(Answer::bytes(200, "text/plain", Bytes::from(text)))
@@ -309,8 +354,11 @@ impl Azure {
 impl super::app::Inner {
     /// Drops the oldest revisions that are out of use, but for `most`.
     fn forget_old(&mut self, most: usize) {
-        let is_old = |r: &Arc<Revision>, latest: &str| !r.is_active() && r.processes().is_empty() && r.name != latest;
-        let mut surplus = self.revisions.iter().filter(|r| is_old(r, &self.latest)).count().saturating_sub(most);
+        let is_old = |r: &Arc<Revision>, latest: &str| {
+            !r.is_active() && r.processes().is_empty() && r.name != latest
+        };
+        let mut surplus =
+            self.revisions.iter().filter(|r| is_old(r, &self.latest)).count().saturating_sub(most);
         let latest = self.latest.clone();
         self.revisions.retain(|revision| {
             let goes = surplus > 0 && is_old(revision, &latest);
@@ -320,12 +368,20 @@ impl super::app::Inner {
     }
 }
 
-fn replica_rows(call: &Call, site: &crate::cloud::site::Site, app: &App, revision: &Revision) -> Vec<Value> {
+fn replica_rows(
+    call: &Call,
+    site: &crate::cloud::site::Site,
+    app: &App,
+    revision: &Revision,
+) -> Vec<Value> {
     let host = call.header("host").unwrap_or("westeurope.azurecontainerapps.dev");
     let container = text(&revision.template, "/containers/0/name");
     let stream = |replica: &str| {
         let path = log_path(&app.name);
-        format!("http://{host}{path}/revisions/{}/replicas/{replica}/containers/{container}/logstream", revision.name)
+        format!(
+            "http://{host}{path}/revisions/{}/replicas/{replica}/containers/{container}/logstream",
+            revision.name
+        )
     };
     let id = id_of(&format!("containerApps/{}/revisions/{}", app.name, revision.name));
     revision.replica_views(site, &id, stream)
@@ -341,8 +397,12 @@ fn analysis(host: &str) -> Answer {
         "cNameRecords": [], "txtRecords": [], "aRecords": [],
     });
     if !is_in_dns(host) {
-        let message = format!("A TXT record pointing from asuid.{host} to {} was not found.", verification_id());
-        told["customDomainVerificationFailureInfo"] = json!({ "code": "InvalidCustomHostNameValidation", "message": message });
+        let message = format!(
+            "A TXT record pointing from asuid.{host} to {} was not found.",
+            verification_id()
+        );
+        told["customDomainVerificationFailureInfo"] =
+            json!({ "code": "InvalidCustomHostNameValidation", "message": message });
     }
     Answer::json(200, &told)
 }

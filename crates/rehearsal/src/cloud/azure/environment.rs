@@ -28,7 +28,8 @@ pub(super) struct Environment {
 impl Environment {
     /// One that is there.
     pub(super) fn ready(site: &Site, location: &str) -> Self {
-        let word = ["calmsea", "greenfield", "orangeplant"][usize::try_from(site.dice.between(0, 2)).unwrap_or(0)];
+        let word = ["calmsea", "greenfield", "orangeplant"]
+            [usize::try_from(site.dice.between(0, 2)).unwrap_or(0)];
         Self {
             location: location.to_owned(),
             tags: json!({}),
@@ -65,29 +66,44 @@ impl Azure {
         let found = state.environments.get(&name.to_lowercase());
         let found = found.ok_or_else(|| not_found("managedEnvironments", name))?;
         if found.provisioning != "Succeeded" {
-            let why = format!("The environment '{name}' is not ready for app creation: {}.", found.provisioning);
+            let why = format!(
+                "The environment '{name}' is not ready for app creation: {}.",
+                found.provisioning
+            );
             return Err(refusal(409, "ManagedEnvironmentNotReadyForAppCreation", &why));
         }
         Ok(found.domain.clone())
     }
 
     /// Answers a call below `managedEnvironments`, but for certificates.
-    pub(super) fn of_environments(self: &Arc<Self>, call: &Call, parts: &[&str]) -> Result<Answer, Refused> {
+    pub(super) fn of_environments(
+        self: &Arc<Self>,
+        call: &Call,
+        parts: &[&str],
+    ) -> Result<Answer, Refused> {
         match (call.method.as_str(), parts) {
             ("GET", []) => {
-                let rows: Vec<Value> = self.state().environments.iter().map(|(name, e)| e.view(name)).collect();
+                let rows: Vec<Value> =
+                    self.state().environments.iter().map(|(name, e)| e.view(name)).collect();
                 Ok(Answer::json(200, &json!({ "value": rows })))
             }
             ("GET", [name]) => {
                 let state = self.state();
                 let found = state.environments.get(&name.to_lowercase());
-                found.map(|e| Answer::json(200, &e.view(name))).ok_or_else(|| not_found("managedEnvironments", name))
+                found
+                    .map(|e| Answer::json(200, &e.view(name)))
+                    .ok_or_else(|| not_found("managedEnvironments", name))
             }
             ("PUT", [name]) => self.put_environment(call, name),
             ("DELETE", [name]) => self.delete_environment(call, name),
             ("GET", [name, "usages"]) => {
                 self.environment_domain(name)?;
-                let cores = quota("ManagedEnvironmentConsumptionCores", "Consumption Core Quota", self.cores(name), 100.0);
+                let cores = quota(
+                    "ManagedEnvironmentConsumptionCores",
+                    "Consumption Core Quota",
+                    self.cores(name),
+                    100.0,
+                );
                 Ok(Answer::json(200, &json!({ "value": [cores] })))
             }
             _ => Err(refusal(404, "NotFound", "not found")),
@@ -97,7 +113,12 @@ impl Azure {
     /// The quotas of a subscription in a region.
     pub(super) fn quotas(&self) -> Answer {
         let count = self.state().environments.len();
-        let row = quota("ManagedEnvironmentCount", "Managed Environment Count", f64::from(u32::try_from(count).unwrap_or(u32::MAX)), 15.0);
+        let row = quota(
+            "ManagedEnvironmentCount",
+            "Managed Environment Count",
+            f64::from(u32::try_from(count).unwrap_or(u32::MAX)),
+            15.0,
+        );
         Answer::json(200, &json!({ "value": [row] }))
     }
 
@@ -120,21 +141,32 @@ impl Azure {
         let body = Value::Object(object(call)?);
         let location = text(&body, "/location").to_owned();
         if location.is_empty() {
-            return Err(refusal(400, "LocationRequired", "The location property is required for this definition."));
+            return Err(refusal(
+                400,
+                "LocationRequired",
+                "The location property is required for this definition.",
+            ));
         }
         let key = name.to_lowercase();
         let mut state = self.state();
         let is_new = !state.environments.contains_key(&key);
-        if is_new && state.environments.values().filter(|e| e.location == location).count() >= MOST {
-            let why = format!("The subscription cannot have more than {MOST} environments in {location}.");
+        if is_new && state.environments.values().filter(|e| e.location == location).count() >= MOST
+        {
+            let why = format!(
+                "The subscription cannot have more than {MOST} environments in {location}."
+            );
             return Err(refusal(400, "MaxNumberOfRegionalEnvironmentsInSubExceeded", &why));
         }
-        let held = state.environments.entry(key.clone()).or_insert_with(|| Environment::ready(&self.site, &location));
+        let held = state
+            .environments
+            .entry(key.clone())
+            .or_insert_with(|| Environment::ready(&self.site, &location));
         if !is_new && held.provisioning != "Succeeded" {
             return Err(busy("Container Apps environment", name));
         }
         held.tags = body.get("tags").cloned().unwrap_or_else(|| json!({}));
-        held.profiles = body.pointer("/properties/workloadProfiles").cloned().unwrap_or_else(|| json!([]));
+        held.profiles =
+            body.pointer("/properties/workloadProfiles").cloned().unwrap_or_else(|| json!([]));
         held.provisioning = "InitializationInProgress";
         let view = held.view(name);
         drop(state);
@@ -161,7 +193,9 @@ impl Azure {
         let apps = state.apps.values().filter(|app| is_in(&app.lock().environment)).count();
         let jobs = state.jobs.values().filter(|job| is_in(&job.environment)).count();
         if apps + jobs > 0 {
-            let why = format!("The environment '{name}' cannot be deleted: it has {apps} container apps and {jobs} jobs.");
+            let why = format!(
+                "The environment '{name}' cannot be deleted: it has {apps} container apps and {jobs} jobs."
+            );
             return Err(refusal(409, "ManagedEnvironmentNotEmpty", &why));
         }
         let Some(held) = state.environments.get_mut(&key) else { return Ok(Answer::empty(204)) };

@@ -44,7 +44,8 @@ impl Job {
         let inner = self.lock();
         let mut properties = inner.properties.clone();
         properties["provisioningState"] = json!(inner.provisioning);
-        let secrets = properties.pointer_mut("/configuration/secrets").and_then(Value::as_array_mut);
+        let secrets =
+            properties.pointer_mut("/configuration/secrets").and_then(Value::as_array_mut);
         for secret in secrets.into_iter().flatten().filter_map(Value::as_object_mut) {
             secret.remove("value");
         }
@@ -57,7 +58,12 @@ impl Job {
     pub(super) fn instances(&self) -> Vec<InstanceView> {
         let inner = self.lock();
         let view = |execution: &Execution| {
-            InstanceView::of(self.name.clone(), execution.name.clone(), execution.status().to_owned(), &execution.process)
+            InstanceView::of(
+                self.name.clone(),
+                execution.name.clone(),
+                execution.status().to_owned(),
+                &execution.process,
+            )
         };
         inner.executions.iter().map(view).collect()
     }
@@ -67,7 +73,9 @@ impl Execution {
     fn status(&self) -> &'static str {
         let status = self.process.status();
         match status.phase {
-            Phase::New | Phase::Starting | Phase::Running | Phase::Stopping | Phase::BackingOff => "Running",
+            Phase::New | Phase::Starting | Phase::Running | Phase::Stopping | Phase::BackingOff => {
+                "Running"
+            }
             Phase::Stopped => "Stopped",
             Phase::Dead => match status.exits.last().and_then(|exit| exit.code) {
                 Some(0) => "Succeeded",
@@ -78,7 +86,8 @@ impl Execution {
 
     fn view(&self, job: &str) -> Value {
         let status = self.status();
-        let mut properties = json!({ "status": status, "startTime": self.started, "template": self.template });
+        let mut properties =
+            json!({ "status": status, "startTime": self.started, "template": self.template });
         if let Some(ended) = &self.ended {
             properties["endTime"] = json!(ended);
             let code = self.process.status().exits.last().and_then(|exit| exit.code).unwrap_or(137);
@@ -101,7 +110,11 @@ impl Azure {
     }
 
     /// Answers a call below `jobs`.
-    pub(super) fn of_jobs(self: &Arc<Self>, call: &Call, parts: &[&str]) -> Result<Answer, Refused> {
+    pub(super) fn of_jobs(
+        self: &Arc<Self>,
+        call: &Call,
+        parts: &[&str],
+    ) -> Result<Answer, Refused> {
         match (call.method.as_str(), parts) {
             ("GET", [name]) => Ok(Answer::json(200, &self.job(name)?.view())),
             ("PUT", [name]) => self.put_job(call, name),
@@ -117,12 +130,14 @@ impl Azure {
             ("GET", [name, "executions", rest @ ..]) => {
                 let job = self.job(name)?;
                 let inner = job.lock();
-                let mut rows = inner.executions.iter().rev().map(|execution| execution.view(&job.name));
+                let mut rows =
+                    inner.executions.iter().rev().map(|execution| execution.view(&job.name));
                 match rest {
                     [] => Ok(Answer::json(200, &json!({ "value": rows.collect::<Vec<_>>() }))),
                     [execution, ..] => {
                         let row = rows.find(|row| row["name"] == *execution);
-                        row.map(|row| Answer::json(200, &row)).ok_or_else(|| not_found("executions", execution))
+                        row.map(|row| Answer::json(200, &row))
+                            .ok_or_else(|| not_found("executions", execution))
                     }
                 }
             }
@@ -136,9 +151,17 @@ impl Azure {
         let part = |place: &str| body.pointer(place).cloned().unwrap_or_default();
         check(&self.site, &part("/properties/configuration"), &part("/properties/template"))?;
         if body.pointer("/properties/configuration/replicaTimeout").is_none() {
-            return Err(refusal(400, "ContainerAppsJobInvalidConfiguration", "ReplicaTimeout is required."));
+            return Err(refusal(
+                400,
+                "ContainerAppsJobInvalidConfiguration",
+                "ReplicaTimeout is required.",
+            ));
         }
-        let environment = text(&body, "/properties/environmentId").rsplit('/').next().unwrap_or_default().to_owned();
+        let environment = text(&body, "/properties/environmentId")
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         self.environment_domain(&environment)?;
         let held = self.job(name).ok();
         if held.as_ref().is_some_and(|job| job.lock().provisioning == "InProgress") {
@@ -150,17 +173,25 @@ impl Azure {
             tags: body.get("tags").cloned().unwrap_or_else(|| json!({})),
             properties: part("/properties"),
             provisioning: "InProgress",
-            executions: held.map(|job| std::mem::take(&mut job.lock().executions)).unwrap_or_default(),
+            executions: held
+                .map(|job| std::mem::take(&mut job.lock().executions))
+                .unwrap_or_default(),
         };
         let log = self.site.log(name);
-        let job = Arc::new(Job { name: name.to_owned(), environment, log, inner: Mutex::new(inner) });
+        let job =
+            Arc::new(Job { name: name.to_owned(), environment, log, inner: Mutex::new(inner) });
         self.state().jobs.insert(name.to_lowercase(), Arc::clone(&job));
         let (site, made) = (Arc::clone(&self.site), Arc::clone(&job));
         self.site.tasks.start(async move {
             site.dawdle(80, 200).await;
             made.lock().provisioning = "Succeeded";
         });
-        Ok(accepted(call, if is_new { 201 } else { 200 }, Some(&job.view()), &self.site.dice.uuid()))
+        Ok(accepted(
+            call,
+            if is_new { 201 } else { 200 },
+            Some(&job.view()),
+            &self.site.dice.uuid(),
+        ))
     }
 
     fn start_job(self: &Arc<Self>, call: &Call, name: &str) -> Result<Answer, Refused> {
@@ -182,10 +213,17 @@ impl Azure {
         check(&self.site, &configuration, &template)?;
         let container = template.pointer("/containers/0").cloned().unwrap_or_default();
         let env = env_of(&container, &configuration);
-        let Some(image) = self.site.pull(service_of(&env).as_ref(), text(&container, "/image"), None) else {
-            return Err(refusal(400, "InvalidParameterValueInContainerTemplate", "the image cannot be pulled"));
+        let Some(image) =
+            self.site.pull(service_of(&env).as_ref(), text(&container, "/image"), None)
+        else {
+            return Err(refusal(
+                400,
+                "InvalidParameterValueInContainerTemplate",
+                "the image cannot be pulled",
+            ));
         };
-        let execution = format!("{name}-{}", self.site.dice.letters("0123456789abcdefghijklmnopqrstuvwxyz", 7));
+        let execution =
+            format!("{name}-{}", self.site.dice.letters("0123456789abcdefghijklmnopqrstuvwxyz", 7));
         let recipe = Recipe {
             instance: execution.clone(),
             tag: execution.clone(),
@@ -197,9 +235,16 @@ impl Azure {
             restart: Restart::Never,
         };
         let process = self.site.prepare(recipe, Arc::clone(&job.log));
-        let process = process.map_err(|error| refusal(500, "InternalServerError", &error.to_string()))?;
+        let process =
+            process.map_err(|error| refusal(500, "InternalServerError", &error.to_string()))?;
         process.run();
-        let row = Execution { name: execution.clone(), started: self.site.now(), ended: None, template, process: Arc::clone(&process) };
+        let row = Execution {
+            name: execution.clone(),
+            started: self.site.now(),
+            ended: None,
+            template,
+            process: Arc::clone(&process),
+        };
         job.lock().executions.push(row);
         let (site, followed, id) = (Arc::clone(&self.site), Arc::clone(&job), execution.clone());
         self.site.tasks.start(async move {

@@ -135,7 +135,8 @@ impl Azure {
     fn dispatch(self: &Arc<Self>, call: &Call, parts: &[&str]) -> Result<Answer, Refused> {
         self.limit(call)?;
         if call.parameter("api-version").is_none_or(str::is_empty) {
-            let why = "The api-version query parameter (?api-version=) is required for all requests.";
+            let why =
+                "The api-version query parameter (?api-version=) is required for all requests.";
             return Err(refusal(400, "MissingApiVersionParameter", why));
         }
         if self.is_unpaid(call, parts) {
@@ -200,7 +201,11 @@ fn accepted(call: &Call, status: u16, body: Option<&Value>, operation: &str) -> 
 fn object(call: &Call) -> Result<Map<String, Value>, Refused> {
     match call.json() {
         Some(Value::Object(fields)) => Ok(fields),
-        _ => Err(refusal(400, "InvalidRequestContent", "The request content was invalid and could not be deserialized.")),
+        _ => Err(refusal(
+            400,
+            "InvalidRequestContent",
+            "The request content was invalid and could not be deserialized.",
+        )),
     }
 }
 
@@ -247,9 +252,10 @@ impl Vendor for Azure {
         let (status, text) = match why {
             Blank::UnknownHost => (404, "<h1>Error 404 - This Container App does not exist.</h1>"),
             Blank::NoInstance => (503, "no healthy upstream"),
-            Blank::NoAnswer => {
-                (502, "upstream connect error or disconnect/reset before headers. reset reason: connection failure")
-            }
+            Blank::NoAnswer => (
+                502,
+                "upstream connect error or disconnect/reset before headers. reset reason: connection failure",
+            ),
         };
         (status, "text/html", text.to_owned())
     }

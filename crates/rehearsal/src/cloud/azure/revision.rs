@@ -108,12 +108,22 @@ impl Revision {
         before: Option<&Image>,
     ) -> std::io::Result<u64> {
         let asked = text(self.container(), "/image").to_owned();
-        let image = if is_own_image(&asked) { None } else { site.pull(self.service().as_ref(), &asked, before) };
-        let least = self.template.pointer("/scale/minReplicas").and_then(Value::as_u64).unwrap_or(0);
+        let image = if is_own_image(&asked) {
+            None
+        } else {
+            site.pull(self.service().as_ref(), &asked, before)
+        };
+        let least =
+            self.template.pointer("/scale/minReplicas").and_then(Value::as_u64).unwrap_or(0);
         let mut replicas = Vec::new();
         // Also one that may have none is started once.
         for _ in 0..least.max(1) {
-            let name = format!("{}-{}-{}", self.name, site.dice.hex(9), site.dice.letters("bcdfghjklmnpqrstvwxz", 5));
+            let name = format!(
+                "{}-{}-{}",
+                self.name,
+                site.dice.hex(9),
+                site.dice.letters("bcdfghjklmnpqrstvwxz", 5)
+            );
             let process = match &image {
                 Some(image) => Some(self.prepare(site, log, configuration, image, &name)?),
                 None => None,
@@ -215,7 +225,10 @@ impl Revision {
         }
         let mut inner = self.lock();
         inner.replicas.retain(|replica| {
-            replica.process.as_ref().is_some_and(|p| !processes.iter().any(|gone| Arc::ptr_eq(gone, p)))
+            replica
+                .process
+                .as_ref()
+                .is_some_and(|p| !processes.iter().any(|gone| Arc::ptr_eq(gone, p)))
         });
     }
 
@@ -234,10 +247,14 @@ impl Revision {
         let inner = self.lock();
         let running = inner.replicas.iter().filter(|r| r.runs(lies)).count();
         let mut template = self.template.clone();
-        if let (Some(image), Some(digest)) = (&inner.image, inner.image.as_ref().and_then(|i| i.digest.clone())) {
+        if let (Some(image), Some(digest)) =
+            (&inner.image, inner.image.as_ref().and_then(|i| i.digest.clone()))
+        {
             // What was really pulled.
-            let host = text(self.container(), "/image").split('/').next().unwrap_or_default().to_owned();
-            template["containers"][0]["image"] = json!(format!("{host}/{}@{digest}", image.repository));
+            let host =
+                text(self.container(), "/image").split('/').next().unwrap_or_default().to_owned();
+            template["containers"][0]["image"] =
+                json!(format!("{host}/{}@{digest}", image.repository));
         }
         let all_ready = !inner.replicas.is_empty() && inner.replicas.iter().all(|r| r.ready);
         let health = match () {
@@ -272,7 +289,12 @@ impl Revision {
     }
 
     /// Its replicas, as the API shows them. `stream`: where a replica's log is.
-    pub(super) fn replica_views(&self, site: &Site, id: &str, stream: impl Fn(&str) -> String) -> Vec<Value> {
+    pub(super) fn replica_views(
+        &self,
+        site: &Site,
+        id: &str,
+        stream: impl Fn(&str) -> String,
+    ) -> Vec<Value> {
         let lies = site.faults.any(self.service().as_ref(), Trouble::lies);
         let container = text(self.container(), "/name").to_owned();
         let row = |replica: &Replica| {
@@ -340,7 +362,11 @@ impl Replica {
     }
 }
 
-async fn is_ready(process: &Process, probe: Option<&(u64, Option<String>)>, port: Option<u64>) -> bool {
+async fn is_ready(
+    process: &Process,
+    probe: Option<&(u64, Option<String>)>,
+    port: Option<u64>,
+) -> bool {
     if !matches!(process.status().phase, Phase::Running) {
         return false;
     }

@@ -63,7 +63,9 @@ pub(super) fn arguments_of(container: &Value) -> Option<Vec<String>> {
 }
 
 fn invalid(field: &str, why: &str) -> Refused {
-    let text = format!("The following field(s) are either invalid or missing. Field '{field}' is invalid with details: '{why}';.");
+    let text = format!(
+        "The following field(s) are either invalid or missing. Field '{field}' is invalid with details: '{why}';."
+    );
     refusal(400, "InvalidParameterValueInContainerTemplate", &text)
 }
 
@@ -95,7 +97,8 @@ pub(super) fn check(site: &Site, configuration: &Value, template: &Value) -> Res
         check_container(site, container, &names)?;
     }
     let number = |place: &str| template.pointer(place).and_then(Value::as_u64);
-    let (least, most) = (number("/scale/minReplicas").unwrap_or(0), number("/scale/maxReplicas").unwrap_or(10));
+    let (least, most) =
+        (number("/scale/minReplicas").unwrap_or(0), number("/scale/maxReplicas").unwrap_or(10));
     if most == 0 || least > most {
         let why = "MinReplicas and MaxReplicas must be between 0 and 1000, and MaxReplicas at least 1 and MinReplicas";
         return Err(refusal(400, "ContainerAppInvalidScaleSpec", why));
@@ -110,11 +113,17 @@ fn check_secrets(configuration: &Value) -> Result<BTreeSet<&str>, Refused> {
         let name = text(secret, "/name");
         let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
         if name.is_empty() || !name.bytes().all(fits) || !names.insert(name) {
-            let why = format!("Invalid secret name '{name}': it must be unique, of lower case alphanumeric characters, '-' or '.'");
+            let why = format!(
+                "Invalid secret name '{name}': it must be unique, of lower case alphanumeric characters, '-' or '.'"
+            );
             return Err(refusal(400, "ContainerAppSecretInvalid", &why));
         }
-        if secret["value"].as_str().is_none_or(str::is_empty) && secret["keyVaultUrl"].as_str().is_none() {
-            let why = format!("Invalid Request: Container app secret(s) with name(s) '{name}' are invalid: value or keyVaultUrl and identity should be provided.");
+        if secret["value"].as_str().is_none_or(str::is_empty)
+            && secret["keyVaultUrl"].as_str().is_none()
+        {
+            let why = format!(
+                "Invalid Request: Container app secret(s) with name(s) '{name}' are invalid: value or keyVaultUrl and identity should be provided."
+            );
             return Err(refusal(400, "ContainerAppSecretInvalid", &why));
         }
     }
@@ -132,13 +141,20 @@ fn no_secret(name: &str) -> Refused {
     refusal(400, "ContainerAppSecretRefNotFound", &why)
 }
 
-fn check_container(site: &Site, container: &Value, secrets: &BTreeSet<&str>) -> Result<(), Refused> {
+fn check_container(
+    site: &Site,
+    container: &Value,
+    secrets: &BTreeSet<&str>,
+) -> Result<(), Refused> {
     let name = text(container, "/name");
     let mut seen = BTreeSet::new();
     for entry in list(container, "/env") {
         let variable = text(entry, "/name");
         if !seen.insert(variable) {
-            return Err(invalid(&format!("template.containers.{name}.env"), &format!("'{variable}' is there twice")));
+            return Err(invalid(
+                &format!("template.containers.{name}.env"),
+                &format!("'{variable}' is there twice"),
+            ));
         }
         if let Some(secret) = entry["secretRef"].as_str()
             && !secrets.contains(secret)
@@ -147,7 +163,9 @@ fn check_container(site: &Site, container: &Value, secrets: &BTreeSet<&str>) -> 
         }
     }
     let cpu = container.pointer("/resources/cpu").and_then(Value::as_f64).unwrap_or(0.5);
-    let memory = text(container, "/resources/memory").strip_suffix("Gi").and_then(|gi| gi.parse::<f64>().ok());
+    let memory = text(container, "/resources/memory")
+        .strip_suffix("Gi")
+        .and_then(|gi| gi.parse::<f64>().ok());
     let memory = memory.unwrap_or(1.0);
     let (steps, even) = (cpu / 0.25, (memory - cpu * 2.0).abs() < 1e-9);
     if !even || (steps - steps.round()).abs() > 1e-9 || !(1.0..=16.0).contains(&steps) {
@@ -158,7 +176,8 @@ fn check_container(site: &Site, container: &Value, secrets: &BTreeSet<&str>) -> 
     }
     let image = text(container, "/image");
     if !is_own_image(image) && site.images.find(image).is_none() {
-        let why = format!("Invalid value: \"{image}\": GET https:: MANIFEST_UNKNOWN: manifest unknown");
+        let why =
+            format!("Invalid value: \"{image}\": GET https:: MANIFEST_UNKNOWN: manifest unknown");
         return Err(invalid(&format!("template.containers.{name}.image"), &why));
     }
     Ok(())
@@ -179,7 +198,8 @@ mod tests {
 
     #[test]
     fn an_environment_holds_the_values_of_its_secrets() {
-        let container = json!({ "env": [{ "name": "A", "value": "1" }, { "name": "B", "secretRef": "b" }] });
+        let container =
+            json!({ "env": [{ "name": "A", "value": "1" }, { "name": "B", "secretRef": "b" }] });
         let configuration = json!({ "secrets": [{ "name": "b", "value": "2" }] });
         let env = env_of(&container, &configuration);
         assert_eq!((env["A"].as_str(), env["B"].as_str()), ("1", "2"));

@@ -54,8 +54,14 @@ impl Desk {
             body.split('&').any(|pair| pair.replace("%3A", ":").replace("%2F", "/") == wanted)
         };
         let why = match () {
-            () if call.method != http::Method::POST || kind != "application/x-www-form-urlencoded" => {
-                ("invalid_request", 900_144, "The request body must contain the parameter 'grant_type'.")
+            () if call.method != http::Method::POST
+                || kind != "application/x-www-form-urlencoded" =>
+            {
+                (
+                    "invalid_request",
+                    900_144,
+                    "The request body must contain the parameter 'grant_type'.",
+                )
             }
             () if tenant != self.tenant => ("invalid_request", 90_002, "The tenant was not found."),
             () if !has("grant_type", "client_credentials") => {
@@ -82,7 +88,10 @@ impl Desk {
         let (error, number, text) = why;
         let status = if error == "invalid_client" { 401 } else { 400 };
         let description = format!("AADSTS{number}: {text}");
-        Answer::json(status, &json!({ "error": error, "error_description": description, "error_codes": [number] }))
+        Answer::json(
+            status,
+            &json!({ "error": error, "error_description": description, "error_codes": [number] }),
+        )
     }
 
     /// Whether `call` carries a token that is good.
@@ -91,12 +100,18 @@ impl Desk {
             Err(refusal(401, code, why).with("www-authenticate", "Bearer error=\"invalid_token\""))
         };
         let Some(token) = call.bearer() else {
-            return refused("AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing.");
+            return refused(
+                "AuthenticationFailed",
+                "Authentication failed. The 'Authorization' header is missing.",
+            );
         };
         let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         match given.get(token) {
             Some(until) if Instant::now() < *until => Ok(()),
-            Some(_) => refused("ExpiredAuthenticationToken", "The access token expiry UTC time is earlier than current UTC time."),
+            Some(_) => refused(
+                "ExpiredAuthenticationToken",
+                "The access token expiry UTC time is earlier than current UTC time.",
+            ),
             None => refused("InvalidAuthenticationToken", "The access token is invalid."),
         }
     }

@@ -160,6 +160,11 @@ async fn what_somebody_else_put_there_stays_there() {
     assert_eq!(app["properties"]["configuration"]["registries"], json!([registry]));
     let secrets = somebody.secrets("linkflow-api").await;
     assert!(secrets.contains(&("theirs".to_owned(), "their-secret".to_owned())), "{secrets:?}");
+    // The client's secret and all tokens begin with that word here.
+    let recorded = serde_json::to_string(&stage.recording()).unwrap();
+    for secret in ["rehearsal-", "of-the-app", "their-secret"] {
+        assert!(!recorded.contains(secret), "{secret}");
+    }
     stage.stop().await;
 }
 

@@ -104,3 +104,23 @@ async fn a_list_is_read_to_its_last_page() {
     let services: Vec<&str> = seen.iter().map(|seen| seen.service.as_str()).collect();
     assert_eq!(services, ["a", "b"]);
 }
+
+#[tokio::test]
+async fn who_may_not_ask_about_the_subscription_is_told_of_the_environment() {
+    let server = Canned::start(|asked| {
+        if asked.path.ends_with("/token") {
+            return Reply::json(200, &json!({ "access_token": "a-token", "expires_in": 3_599 }));
+        }
+        if asked.path.contains("/locations/") {
+            let error = json!({ "code": "AuthorizationFailed", "message": "no authorization" });
+            return Reply::json(403, &json!({ "error": error }));
+        }
+        let cores = json!({ "unit": "Count", "currentValue": 2, "limit": 100, "name": { "value": "Cores" } });
+        Reply::json(200, &json!({ "value": [cores] }))
+    })
+    .await;
+    let location = Some("westeurope".to_owned());
+    let own = azure_container_apps::Settings { location, ..made_up(&server.url) };
+    let usage = open(own).usage().await.unwrap();
+    assert_eq!((usage.len(), usage[0].used), (1, 2.0));
+}

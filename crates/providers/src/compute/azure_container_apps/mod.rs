@@ -213,7 +213,12 @@ impl ComputeLook for Azure {
         let mut quotas = arm::absent(call)?.unwrap_or_default();
         if let Some(location) = &self.settings.location {
             let path = self.subscription_path(&format!("locations/{}/usages", encode(location)));
-            quotas.extend(self.list::<Quota>("list usages in", location, path).await?);
+            match self.list::<Quota>("list usages in", location, path).await {
+                Ok(more) => quotas.extend(more),
+                // Who may work in the resource group alone may not ask about the subscription.
+                Err(fault) if fault.kind == FaultKind::Denied => {}
+                Err(fault) => return Err(fault),
+            }
         }
         Ok(quotas
             .into_iter()

@@ -368,3 +368,47 @@ pub(super) fn job(
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_that_azure_takes_and_two_long_ones_do_not_meet() {
+        assert_eq!(name("linkflow", "engine-frontend"), "linkflow-engine-frontend");
+        for rest in
+            ["migrate-the-database-of-api-r12", "migrate-the-database-of-api-r13", "a--b", "a-"]
+        {
+            let name = name("linkflow", rest);
+            let fits = name.len() <= LONGEST_NAME && !name.contains("--") && !name.ends_with('-');
+            assert!(fits, "{name}");
+        }
+        let long = |number| name("linkflow", &format!("migrate-the-database-of-api-r{number}"));
+        assert_ne!(long(12), long(13));
+        assert_eq!(long(12), long(12));
+    }
+
+    #[track_caller]
+    fn check(cpu_milli: u32, memory_mb: u32, expected: Option<(f64, &str)>) {
+        let own = resources(Size { cpu_milli, memory_mb });
+        let expected = expected.map(|(cpu, memory)| json!({ "cpu": cpu, "memory": memory }));
+        assert_eq!(own, expected);
+    }
+
+    #[test]
+    fn a_size_becomes_the_smallest_pair_that_has_it() {
+        check(0, 0, Some((0.25, "0.5Gi")));
+        check(250, 256, Some((0.25, "0.5Gi")));
+        check(251, 256, Some((0.5, "1Gi")));
+        check(100, 1_500, Some((0.75, "1.5Gi")));
+        check(4_000, 8_192, Some((4.0, "8Gi")));
+        check(4_001, 512, None);
+    }
+
+    #[test]
+    fn a_revision_has_the_same_suffix_each_time_and_another_one_after_another() {
+        assert_eq!(suffix("r1", &["f", "1"], "a--x"), suffix("r1", &["f", "1"], "a--x"));
+        assert_ne!(suffix("r1", &["f", "1"], "a--x"), suffix("r1", &["f", "1"], "a--y"));
+        assert!(suffix("r1", &["f", "1"], "").starts_with("r1-"));
+    }
+}

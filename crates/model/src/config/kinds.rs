@@ -178,8 +178,11 @@ kinds! {
         project: Option<String>,
         /// The id of the environment within the project.
         environment: Option<String>,
-        /// The region or the server that a new project is made in.
+        /// The region or the server that a new project is made in: `hnd1`, `server-…`.
         region: Option<String>,
+        /// The host name that the dashboard shows for the project's TCP ports. gRPC services need it: nothing that is
+        /// known of the API tells it.
+        tcp_host: Option<String>,
     }
 
     /// Render.

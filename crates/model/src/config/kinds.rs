@@ -180,8 +180,7 @@ kinds! {
         environment: Option<String>,
         /// The region or the server that a new project is made in: `hnd1`, `server-…`.
         region: Option<String>,
-        /// The host name that the dashboard shows for the project's TCP ports. gRPC services need it: nothing that is
-        /// known of the API tells it.
+        /// The host name that the dashboard shows for the project's TCP ports. gRPC services need it.
         tcp_host: Option<String>,
     }
 

@@ -201,6 +201,7 @@ impl Stage {
                 project: endpoint.project.as_ref().map(|id| format!("project-{id}")),
                 environment: endpoint.environment.clone(),
                 region: None,
+                tcp_host: Some("127.0.0.1".to_owned()),
                 api: Some(format!("{api}/graphql")),
             }),
             "render" => Settings::Render(render::Settings {

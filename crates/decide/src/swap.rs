@@ -92,7 +92,7 @@ impl Swapped<'_> {
     }
 
     fn forth(&self, view: &ServiceView, manner: Manner, stages: &mut Stages) {
-        let (warm, active) = (self.spec.keeps_standby_warm(), self.is_active(view));
+        let warm = self.spec.keeps_standby_warm();
         let replicas = if warm { self.replicas() } else { 0 };
         if !self.is_there(view) {
             let action = Action::Deploy {
@@ -109,21 +109,12 @@ impl Swapped<'_> {
             let why = format!("it takes the place of {}", self.old);
             stages.forth.push(("provision", Step { action, why, changes }));
         }
-        if !active {
+        if !self.is_at_stake(view) {
             return;
         }
-        if self.spec.exclusive && manner.old_answers {
-            stages.forth("fence", self.scale(self.old, 0), "it must never run twice");
-            stages.forth("prove", self.prove(self.old), "it must never run twice");
+        if self.is_active(view) {
+            self.lead_over(manner, stages);
         }
-        if !warm {
-            stages.forth("start", self.scale(self.new, self.replicas()), "it runs where it serves");
-        }
-        stages.forth(
-            "shift",
-            self.activate(self.new),
-            &format!("it takes the place of {}", self.old),
-        );
         if manner.soak_ms > 0 {
             let (service, provider) = (self.spec.name.clone(), self.new.clone());
             let soak = Action::Soak { service, provider, ms: manner.soak_ms };
@@ -131,8 +122,23 @@ impl Swapped<'_> {
         }
     }
 
+    fn lead_over(&self, manner: Manner, stages: &mut Stages) {
+        if self.spec.exclusive && manner.old_answers {
+            stages.forth("fence", self.scale(self.old, 0), "it must never run twice");
+            stages.forth("prove", self.prove(self.old), "it must never run twice");
+        }
+        if !self.spec.keeps_standby_warm() {
+            stages.forth("start", self.scale(self.new, self.replicas()), "it runs where it serves");
+        }
+        stages.forth(
+            "shift",
+            self.activate(self.new),
+            &format!("it takes the place of {}", self.old),
+        );
+    }
+
     fn back(&self, view: &ServiceView, stages: &mut Stages) {
-        if self.is_active(view) {
+        if self.is_at_stake(view) {
             if self.spec.exclusive {
                 stages.back("fence", self.scale(self.new, 0), "it must never run twice");
                 stages.back("prove", self.prove(self.new), "it must never run twice");
@@ -156,9 +162,15 @@ impl Swapped<'_> {
         if manner.delete && held != Lifecycle::Absent {
             let (service, provider) = (self.spec.name.clone(), self.old.clone());
             stages.after("delete", Action::Delete { service, provider }, "it is no longer needed");
-        } else if !self.spec.keeps_standby_warm() && !self.spec.exclusive && self.is_active(view) {
+        } else if !self.spec.keeps_standby_warm() && !self.spec.exclusive && self.is_at_stake(view)
+        {
             stages.after("stop", self.scale(self.old, 0), "it runs elsewhere now");
         }
+    }
+
+    /// Whether it serves from the old place, or from the new one already because it was led there meanwhile.
+    fn is_at_stake(&self, view: &ServiceView) -> bool {
+        self.is_active(view) || view.active.as_ref() == Some(self.new)
     }
 
     fn is_active(&self, view: &ServiceView) -> bool {

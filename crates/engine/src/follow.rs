@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use linkflow_model::{ProviderName, ReleaseId, ServiceSpec};
+use linkflow_model::{ProviderName, Release, ReleaseId, ServiceSpec};
 
 use crate::{Engine, EngineError, locked};
 
@@ -26,21 +26,30 @@ impl Specs {
 
 impl Engine {
     /// The services as they are to be kept up now.
-    pub(crate) fn services(&self) -> Arc<[ServiceSpec]> {
+    pub fn services(&self) -> Arc<[ServiceSpec]> {
         Arc::clone(&locked(&self.specs).services)
     }
 
     /// Goes by the live release when that is another one than before.
-    pub(crate) async fn follow_live(&self) -> Result<(), EngineError> {
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn follow_live(&self) -> Result<(), EngineError> {
         let Some((id, _)) = self.document::<ReleaseId>("live").await? else { return Ok(()) };
         if locked(&self.specs).of == Some(id) {
             return Ok(());
         }
-        let live = self.release(id).await?;
-        let services = live.services.into_values().map(|service| service.spec).collect();
-        *locked(&self.specs) = Specs { services, of: Some(id) };
+        // Whoever rolls a release out in this process goes by that one until it is live or taken back.
+        let Ok(_nobody_acts) = self.acting.try_lock() else { return Ok(()) };
+        self.go_by(&self.release(id).await?);
         self.look().await;
         Ok(())
+    }
+
+    /// Goes by `release` from now on.
+    pub(crate) fn go_by(&self, release: &Release) {
+        let services = release.services.values().map(|service| service.spec.clone()).collect();
+        *locked(&self.specs) = Specs { services, of: Some(release.id) };
     }
 
     /// The providers that any service runs on, may run on, or has not left yet.

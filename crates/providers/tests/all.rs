@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod azure;
 mod canned;
 mod contract;
 mod embedded;
@@ -15,3 +16,4 @@ mod railway;
 mod registry;
 mod render;
 mod stage;
+mod zeabur;

@@ -13,7 +13,9 @@ use linkflow_model::{
     Definition, EnvValue, Fingerprint, ImageRef, ProviderName, ReleaseId, Secret, ServiceKind,
     ServiceName, Size,
 };
-use linkflow_providers::compute::{self, Settings, embedded, fly, railway, render};
+use linkflow_providers::compute::{
+    self, Settings, azure_container_apps, embedded, fly, railway, render, zeabur,
+};
 use linkflow_providers::kit::{Kit, KitOptions};
 use linkflow_providers::registry::{self, Oci};
 use linkflow_rehearsal::app;
@@ -37,6 +39,10 @@ pub(crate) const SECRET: &str = "s3cr3t-\"value\"-of-the-app";
 fn this_test_binary_is_the_sample_app() {
     let env: BTreeMap<String, String> = std::env::vars().collect();
     let Some(service) = env.get(BE).cloned() else { return };
+    if service == "migrate" {
+        // A command that does its work and ends.
+        return;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     if let Err(why) = runtime.block_on(app::run(&service, env)) {
         eprintln!("{why}");
@@ -169,6 +175,26 @@ impl Stage {
                 region: "frankfurt".to_owned(),
                 plan: "starter".to_owned(),
                 api: Some(api.to_owned()),
+            }),
+            "azure-container-apps" => {
+                let credentials: Value = serde_json::from_str(&endpoint.token).unwrap();
+                Settings::AzureContainerApps(azure_container_apps::Settings {
+                    credentials: token,
+                    subscription: credentials["subscriptionId"].as_str().unwrap().to_owned(),
+                    tenant: None,
+                    resource_group: endpoint.project.clone().unwrap(),
+                    environment: endpoint.environment.clone().unwrap(),
+                    location: Some("westeurope".to_owned()),
+                    api: Some(api.to_owned()),
+                    login_api: Some(endpoint.api.clone()),
+                })
+            }
+            "zeabur" => Settings::Zeabur(zeabur::Settings {
+                token,
+                project: endpoint.project.as_ref().map(|id| format!("project-{id}")),
+                environment: endpoint.environment.clone(),
+                region: None,
+                api: Some(format!("{api}/graphql")),
             }),
             _ => return Arc::new(Adapter::new(name, stack, api, token)),
         };

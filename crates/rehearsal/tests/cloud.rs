@@ -15,6 +15,8 @@ mod railway;
 mod render;
 #[path = "cloud/stage.rs"]
 mod stage;
+#[path = "cloud/zeabur.rs"]
+mod zeabur;
 
 use http::Method;
 use serde_json::json;

@@ -74,6 +74,16 @@ fn what_is_there_already_is_not_deployed_again_and_not_cleared_away() {
 }
 
 #[test]
+fn what_was_led_over_meanwhile_is_still_watched() {
+    check(
+        USUAL,
+        "web api at railway: fly=up@0#a1 railway=up@0#a1",
+        "soak: watch api on railway for 10 s (the way back is one step until then)
+         back shift: serve api from fly (the swap did not hold)",
+    );
+}
+
+#[test]
 fn a_worker_starts_anew_before_the_old_one_stops() {
     check(
         Manner { soak_ms: 0, ..USUAL },

@@ -4,12 +4,14 @@
 //! two doors: the management API and the ingress. Nothing here is shared with the adapters that talk to it.
 
 mod answer;
+mod azure;
 mod control;
 mod dice;
 mod door;
 mod endpoints;
 mod fly;
 pub mod generic;
+mod graphql;
 mod hetzner;
 mod ingress;
 mod limit;
@@ -21,6 +23,7 @@ mod render;
 mod site;
 mod tasks;
 mod trouble;
+mod zeabur;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -58,7 +61,7 @@ pub struct CloudOptions {
     pub folder: PathBuf,
     /// The stack that is rehearsed.
     pub stack: StackName,
-    /// Each provider and its kind. `fly`, `railway` and `render` speak those vendors' APIs; all others the generic one.
+    /// Each provider and its kind. `fly`, `railway`, `render` and `zeabur` speak those vendors' APIs; all others the generic one.
     pub providers: Vec<(ProviderName, String)>,
     /// Ids and delays follow from it.
     pub seed: u64,
@@ -277,6 +280,8 @@ fn build(
         "fly" => "fly.dev".to_owned(),
         "railway" => "up.railway.app".to_owned(),
         "render" => "onrender.com".to_owned(),
+        "azure-container-apps" => azure::HOST_SUFFIX.to_owned(),
+        "zeabur" => "zeabur.app".to_owned(),
         _ => format!("{name}.rehearsal"),
     };
     let site = Arc::new(Site {
@@ -296,10 +301,16 @@ fn build(
         entrances: std::sync::Mutex::default(),
     });
     let machines = (kind == "hetzner").then(|| Arc::new(hetzner::Hetzner::new(Arc::clone(&site))));
+    let mut token = site.token.clone();
     let (vendor, project, environment): (Arc<dyn Vendor>, _, _) = match (kind, &machines) {
         (_, Some(machines)) => (Arc::clone(machines) as _, None, None),
         ("fly", _) => {
             (Arc::new(fly::Fly::new(Arc::clone(&site))), Some(fly::ORGANISATION.to_owned()), None)
+        }
+        ("azure-container-apps", _) => {
+            let azure = azure::Azure::new(Arc::clone(&site));
+            token = azure.credentials();
+            (Arc::new(azure), Some(azure::GROUP.to_owned()), Some(azure::ENVIRONMENT.to_owned()))
         }
         ("railway", _) => {
             let railway = railway::Railway::new(Arc::clone(&site), options.stack.as_str());
@@ -310,6 +321,11 @@ fn build(
             let render = render::Render::new(Arc::clone(&site));
             let workspace = render.workspace();
             (Arc::new(render), Some(workspace), None)
+        }
+        ("zeabur", _) => {
+            let zeabur = zeabur::Zeabur::new(Arc::clone(&site), options.stack.as_str());
+            let (project, environment) = zeabur.home();
+            (Arc::new(zeabur), Some(project), Some(environment))
         }
         _ => (Arc::new(generic::Generic::new(Arc::clone(&site))), None, None),
     };
@@ -330,7 +346,7 @@ fn build(
     let endpoint = ProviderEndpoint {
         kind: kind.to_owned(),
         api: api.url(),
-        token: site.token.clone(),
+        token,
         project,
         environment,
         host_suffix,

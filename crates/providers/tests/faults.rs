@@ -205,11 +205,6 @@ async fn railway_makes_nothing_twice_whichever_answer_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn render_makes_nothing_twice_whichever_answer_is_lost() {
-    check_losses("render", [1, 2]).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn azure_container_apps_makes_nothing_twice_whichever_answer_is_lost() {
     check_losses("azure-container-apps", [1, 2]).await;
 }
@@ -217,4 +212,9 @@ async fn azure_container_apps_makes_nothing_twice_whichever_answer_is_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn zeabur_makes_nothing_twice_whichever_answer_is_lost() {
     check_losses("zeabur", [3, 2]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn render_makes_nothing_twice_whichever_answer_is_lost() {
+    check_losses("render", [1, 2]).await;
 }

@@ -169,13 +169,6 @@ impl Stage {
                 api: Some(format!("{api}/graphql/v2")),
                 plan: railway::Plan::Pro,
             }),
-            "render" => Settings::Render(render::Settings {
-                token,
-                owner: endpoint.project.clone(),
-                region: "frankfurt".to_owned(),
-                plan: "starter".to_owned(),
-                api: Some(api.to_owned()),
-            }),
             "azure-container-apps" => {
                 let credentials: Value = serde_json::from_str(&endpoint.token).unwrap();
                 Settings::AzureContainerApps(azure_container_apps::Settings {
@@ -195,6 +188,13 @@ impl Stage {
                 environment: endpoint.environment.clone(),
                 region: None,
                 api: Some(format!("{api}/graphql")),
+            }),
+            "render" => Settings::Render(render::Settings {
+                token,
+                owner: endpoint.project.clone(),
+                region: "frankfurt".to_owned(),
+                plan: "starter".to_owned(),
+                api: Some(api.to_owned()),
             }),
             _ => return Arc::new(Adapter::new(name, stack, api, token)),
         };

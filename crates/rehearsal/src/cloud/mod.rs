@@ -61,7 +61,7 @@ pub struct CloudOptions {
     pub folder: PathBuf,
     /// The stack that is rehearsed.
     pub stack: StackName,
-    /// Each provider and its kind. `fly`, `railway`, `render` and `zeabur` speak those vendors' APIs; all others the generic one.
+    /// Each provider and its kind. `fly`, `railway` and `zeabur` speak those vendors' APIs; all others the generic one.
     pub providers: Vec<(ProviderName, String)>,
     /// Ids and delays follow from it.
     pub seed: u64,
@@ -275,31 +275,7 @@ fn build(
     name: &ProviderName,
     kind: &str,
 ) -> io::Result<(Place, ProviderEndpoint)> {
-    let dice = Dice::new(options.seed, name.as_str());
-    let host_suffix = match kind {
-        "fly" => "fly.dev".to_owned(),
-        "railway" => "up.railway.app".to_owned(),
-        "render" => "onrender.com".to_owned(),
-        "azure-container-apps" => azure::HOST_SUFFIX.to_owned(),
-        "zeabur" => "zeabur.app".to_owned(),
-        _ => format!("{name}.rehearsal"),
-    };
-    let site = Arc::new(Site {
-        name: name.clone(),
-        token: format!("rehearsal-{}", dice.hex(24)),
-        host_suffix: host_suffix.clone(),
-        faults: Faults::none(),
-        images: Arc::clone(&parts.images),
-        dice,
-        clock: Arc::clone(&parts.clock),
-        tasks: parts.tasks.clone(),
-        runner: Arc::clone(&parts.runner),
-        logs: parts.logs.clone(),
-        counts: Counts::default(),
-        processes: std::sync::Mutex::default(),
-        front: OnceLock::new(),
-        entrances: std::sync::Mutex::default(),
-    });
+    let site = site(parts, options, name, kind);
     let machines = (kind == "hetzner").then(|| Arc::new(hetzner::Hetzner::new(Arc::clone(&site))));
     let mut token = site.token.clone();
     let (vendor, project, environment): (Arc<dyn Vendor>, _, _) = match (kind, &machines) {
@@ -317,15 +293,15 @@ fn build(
             let (project, environment) = railway.home();
             (Arc::new(railway), Some(project), Some(environment))
         }
-        ("render", _) => {
-            let render = render::Render::new(Arc::clone(&site));
-            let workspace = render.workspace();
-            (Arc::new(render), Some(workspace), None)
-        }
         ("zeabur", _) => {
             let zeabur = zeabur::Zeabur::new(Arc::clone(&site), options.stack.as_str());
             let (project, environment) = zeabur.home();
             (Arc::new(zeabur), Some(project), Some(environment))
+        }
+        ("render", _) => {
+            let render = render::Render::new(Arc::clone(&site));
+            let workspace = render.workspace();
+            (Arc::new(render), Some(workspace), None)
         }
         _ => (Arc::new(generic::Generic::new(Arc::clone(&site))), None, None),
     };
@@ -349,10 +325,39 @@ fn build(
         token,
         project,
         environment,
-        host_suffix,
+        host_suffix: site.host_suffix.clone(),
         ingress: ingress.address(),
     };
     Ok((Place { kind: kind.to_owned(), site, vendor, machines, api, ingress }, endpoint))
+}
+
+/// A provider's data centre, with nothing in it.
+fn site(parts: &Parts, options: &CloudOptions, name: &ProviderName, kind: &str) -> Arc<Site> {
+    let dice = Dice::new(options.seed, name.as_str());
+    let host_suffix = match kind {
+        "fly" => "fly.dev".to_owned(),
+        "railway" => "up.railway.app".to_owned(),
+        "azure-container-apps" => azure::HOST_SUFFIX.to_owned(),
+        "zeabur" => "zeabur.app".to_owned(),
+        "render" => "onrender.com".to_owned(),
+        _ => format!("{name}.rehearsal"),
+    };
+    Arc::new(Site {
+        name: name.clone(),
+        token: format!("rehearsal-{}", dice.hex(24)),
+        host_suffix,
+        faults: Faults::none(),
+        images: Arc::clone(&parts.images),
+        dice,
+        clock: Arc::clone(&parts.clock),
+        tasks: parts.tasks.clone(),
+        runner: Arc::clone(&parts.runner),
+        logs: parts.logs.clone(),
+        counts: Counts::default(),
+        processes: std::sync::Mutex::default(),
+        front: OnceLock::new(),
+        entrances: std::sync::Mutex::default(),
+    })
 }
 
 /// Opens a door to an API.

@@ -288,32 +288,7 @@ fn build(
     name: &ProviderName,
     kind: &str,
 ) -> io::Result<(Place, ProviderEndpoint)> {
-    let dice = Dice::new(options.seed, name.as_str());
-    let host_suffix = match kind {
-        "fly" => "fly.dev".to_owned(),
-        "koyeb" => "koyeb.app".to_owned(),
-        "railway" => "up.railway.app".to_owned(),
-        "azure-container-apps" => azure::HOST_SUFFIX.to_owned(),
-        "zeabur" => "zeabur.app".to_owned(),
-        "render" => "onrender.com".to_owned(),
-        _ => format!("{name}.rehearsal"),
-    };
-    let site = Arc::new(Site {
-        name: name.clone(),
-        token: format!("rehearsal-{}", dice.hex(24)),
-        host_suffix: host_suffix.clone(),
-        faults: Faults::none(),
-        images: Arc::clone(&parts.images),
-        dice,
-        clock: Arc::clone(&parts.clock),
-        tasks: parts.tasks.clone(),
-        runner: Arc::clone(&parts.runner),
-        logs: parts.logs.clone(),
-        counts: Counts::default(),
-        processes: std::sync::Mutex::default(),
-        front: OnceLock::new(),
-        entrances: std::sync::Mutex::default(),
-    });
+    let site = site(parts, options, name, kind);
     let machines = (kind == "hetzner").then(|| Arc::new(hetzner::Hetzner::new(Arc::clone(&site))));
     let mut token = site.token.clone();
     let mut registry = None;
@@ -374,7 +349,7 @@ fn build(
         project,
         environment,
         registry: registry.as_ref().map(|door| door.url()),
-        host_suffix,
+        host_suffix: site.host_suffix.clone(),
         ingress: ingress.address(),
     };
     Ok((Place { kind: kind.to_owned(), site, vendor, machines, api, registry, ingress }, endpoint))
@@ -384,6 +359,36 @@ fn build(
 fn login(seed: u64) -> Login {
     let password = Dice::new(seed, "registry").hex(24);
     Login { user: "rehearsal".to_owned(), password }
+}
+
+/// A provider's data centre, with nothing in it.
+fn site(parts: &Parts, options: &CloudOptions, name: &ProviderName, kind: &str) -> Arc<Site> {
+    let dice = Dice::new(options.seed, name.as_str());
+    let host_suffix = match kind {
+        "fly" => "fly.dev".to_owned(),
+        "koyeb" => "koyeb.app".to_owned(),
+        "railway" => "up.railway.app".to_owned(),
+        "azure-container-apps" => azure::HOST_SUFFIX.to_owned(),
+        "zeabur" => "zeabur.app".to_owned(),
+        "render" => "onrender.com".to_owned(),
+        _ => format!("{name}.rehearsal"),
+    };
+    Arc::new(Site {
+        name: name.clone(),
+        token: format!("rehearsal-{}", dice.hex(24)),
+        host_suffix,
+        faults: Faults::none(),
+        images: Arc::clone(&parts.images),
+        dice,
+        clock: Arc::clone(&parts.clock),
+        tasks: parts.tasks.clone(),
+        runner: Arc::clone(&parts.runner),
+        logs: parts.logs.clone(),
+        counts: Counts::default(),
+        processes: std::sync::Mutex::default(),
+        front: OnceLock::new(),
+        entrances: std::sync::Mutex::default(),
+    })
 }
 
 /// Opens a door to an API.

@@ -238,10 +238,10 @@ async fn a_process_that_dies_by_itself_is_started_again() {
 
 #[tokio::test]
 async fn fifteen_processes_start_within_seconds() {
-    let stage = Stage::start(&["generic", "render", "azure"]).await;
+    let stage = Stage::start(&["generic", "spare", "azure"]).await;
     let began = Instant::now();
     let mut deploys = Vec::new();
-    for provider in ["generic", "render", "azure"] {
+    for provider in ["generic", "spare", "azure"] {
         let services =
             ["api", "engine-frontend", "engine-matching", "engine-timer", "engine-worker"];
         for service in services {

@@ -17,14 +17,14 @@ const PIDS: &str = "LINKFLOW_TEST_PIDS";
 #[ignore = "run by a test as a process that is then killed"]
 async fn this_test_binary_is_a_cloud_that_waits() {
     let Some((_, file)) = std::env::vars().find(|(name, _)| name == PIDS) else { return };
-    let stage = Stage::start(&["generic", "render"]).await;
+    let stage = Stage::start(&["generic", "spare"]).await;
     let mut pids = String::new();
-    for provider in ["generic", "render"] {
+    for provider in ["generic", "spare"] {
         let wanted = stage.definition(provider, "engine-matching:1.0", 1).await;
         assert_eq!(stage.deploy(&wanted).await, Progress::Done);
         pids += &format!("{}\n", stage.process(provider).1.unwrap());
     }
-    stage.fault("render", Trouble::Hung);
+    stage.fault("generic", Trouble::Hung);
     sleep(Duration::from_millis(50)).await;
     std::fs::write(format!("{file}.part"), pids).unwrap();
     std::fs::rename(format!("{file}.part"), &file).unwrap();

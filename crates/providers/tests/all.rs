@@ -5,11 +5,13 @@
 mod azure;
 mod canned;
 mod contract;
+mod copy;
 mod embedded;
 mod faults;
 mod fly;
 mod hetzner;
 mod kit;
+mod koyeb;
 mod lossy;
 mod promises;
 mod railway;

@@ -11,13 +11,13 @@ use tokio::time::{Instant, sleep};
 use super::lossy::Lossy;
 use super::stage::{SECRET, Stage, deployed, ended, seen};
 
-const VENDORS: [&str; 5] = ["azure-container-apps", "fly", "railway", "render", "zeabur"];
+const VENDORS: [&str; 6] = ["azure-container-apps", "fly", "koyeb", "railway", "render", "zeabur"];
 
 /// Those that tell which image runs.
-const TELL_IMAGES: [&str; 4] = ["azure-container-apps", "fly", "railway", "render"];
+const TELL_IMAGES: [&str; 5] = ["azure-container-apps", "fly", "koyeb", "railway", "render"];
 
 /// Those that ask the health path of what they start.
-const ASK_HEALTH: [&str; 4] = ["azure-container-apps", "fly", "railway", "render"];
+const ASK_HEALTH: [&str; 5] = ["azure-container-apps", "fly", "koyeb", "railway", "render"];
 
 fn kind<T: std::fmt::Debug>(outcome: Result<T, Fault>) -> FaultKind {
     let fault = outcome.unwrap_err();
@@ -217,4 +217,9 @@ async fn zeabur_makes_nothing_twice_whichever_answer_is_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn render_makes_nothing_twice_whichever_answer_is_lost() {
     check_losses("render", [1, 2]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn koyeb_makes_nothing_twice_whichever_answer_is_lost() {
+    check_losses("koyeb", [3, 2]).await;
 }

@@ -81,6 +81,11 @@ async fn render_keeps_the_promises() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_generic_provider_keeps_the_promises() {
+async fn koyeb_keeps_the_promises() {
     check("koyeb").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_generic_provider_keeps_the_promises() {
+    check("generic").await;
 }

@@ -1,5 +1,6 @@
 //! Providers that run containers.
 
+mod copies;
 mod graphql;
 mod settle;
 mod time;
@@ -10,6 +11,7 @@ catalogue!(
     Compute: embedded => Embedded,
     azure_container_apps = "azure-container-apps" => AzureContainerApps,
     fly => Fly,
+    koyeb => Koyeb,
     railway => Railway,
     render => Render,
     zeabur => Zeabur,

@@ -14,7 +14,8 @@ pub(super) struct Credential {
     id: String,
     pub(super) name: String,
     registry: String,
-    username: String,
+    pub(super) username: String,
+    pub(super) token: String,
     updated: String,
 }
 
@@ -103,7 +104,7 @@ impl Render {
             let text = body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
             text.map(str::to_owned).ok_or_else(|| refusal(400, &format!("{name} is required")))
         };
-        due("authToken")?;
+        let token = due("authToken")?;
         let registry = due("registry")?;
         if !["GITHUB", "GITLAB", "DOCKER", "GOOGLE_ARTIFACT", "AWS_ECR"]
             .contains(&registry.as_str())
@@ -111,7 +112,7 @@ impl Render {
             return Err(refusal(400, &format!("invalid registry {registry}")));
         }
         let (name, username) = (due("name")?, due("username")?);
-        Ok(Credential { id, name, registry, username, updated: self.site.now() })
+        Ok(Credential { id, name, registry, username, token, updated: self.site.now() })
     }
 
     /// `GET /logs`, paged by time.

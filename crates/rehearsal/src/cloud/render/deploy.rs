@@ -36,6 +36,8 @@ pub(super) struct Deploy {
     listens: bool,
     is_cron: bool,
     trigger: &'static str,
+    /// The id of the registry login that it pulls with.
+    login: Option<String>,
     /// A queued deploy is listed only some time after it was asked for.
     listed: Instant,
     log: Arc<Log>,
@@ -339,8 +341,15 @@ impl Render {
         let (before, count) = self
             .with(&deploy.service, |service| (service.pulled.clone(), service.instances))
             .unwrap_or_default();
-        let Some(image) = site.pull(deploy.about().as_ref(), &deploy.image, before.as_ref()) else {
-            let why = format!("failed to pull {}: manifest unknown", deploy.image);
+        let login = deploy.login.as_ref().and_then(|id| {
+            let stock = self.stock();
+            stock.credentials.get(id).map(|held| (held.username.clone(), held.token.clone()))
+        });
+        let login = login.as_ref().map(|(user, token)| (user.as_str(), token.as_str()));
+        let about = deploy.about();
+        let pulled = site.pull_as(about.as_ref(), &deploy.image, before.as_ref(), login);
+        let Some(image) = pulled else {
+            let why = format!("failed to pull {}: not found or not allowed", deploy.image);
             deploy.say(&why);
             let details = json!({ "message": why, "imageURL": deploy.image });
             self.with(&deploy.service, |s| s.note(site, "image_pull_failed", details)).ok();
@@ -431,6 +440,7 @@ fn snapshot(
         listens: service.listens(),
         is_cron: service.is_cron(),
         trigger,
+        login: service.credential.as_ref().map(|(id, _)| id.clone()),
         listed: Instant::now() + hidden,
         log: Arc::clone(&service.log),
         inner: Mutex::new(inner),

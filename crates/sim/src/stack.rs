@@ -51,6 +51,8 @@ pub(crate) fn services() -> Vec<ServiceSpec> {
             replicas: 1,
             size: Size::default(),
             command: None,
+            migrate: None,
+            needs: Vec::new(),
             start_within_ms: 10_000,
         })
     };

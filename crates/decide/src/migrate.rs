@@ -15,8 +15,10 @@ use crate::order::by_need;
 #[cfg(test)]
 mod tests;
 
-/// The stage `migrate` of a rollout of `release`: one step for each service whose image or command is not the one that
-/// was last migrated with. `last` holds the last migration of each service that worked, `runners` who would run it.
+/// The stage `migrate` of a rollout of `release`.
+///
+/// One step for each service whose image or command is not the one that was last migrated with. `last` holds the last
+/// migration of each service that worked, `runners` who would run it.
 ///
 /// The steps wait for one another, in the order of what the services need: two migrations may use one database.
 pub fn migrations(

@@ -20,10 +20,10 @@ const FIRST_POLL: Duration = Duration::from_millis(250);
 const SLOWEST_POLL: Duration = Duration::from_secs(2);
 /// How often the probes are read while a gate waits.
 const GATE_POLL: Duration = Duration::from_millis(50);
+/// How often a placement is looked at while it has to go on answering well, in milliseconds.
+const SOAK_POLL_MS: u64 = 2_000;
 /// How long a provider may take to stop what it was told to stop.
 const STOP_WITHIN_MS: u64 = 30_000;
-/// How long requests in flight get to end where visitors were led away from.
-const DRAIN: Duration = Duration::from_millis(500);
 /// How many of a failed service's last lines are told.
 const LAST_LINES: usize = 20;
 
@@ -31,6 +31,9 @@ impl Engine {
     /// Carries `action` out and says how it went; an error says why not, with the service's last words.
     pub(crate) async fn perform(&self, action: &Action, fence: &Fence) -> Result<String, String> {
         let outcome = match action {
+            Action::Migrate { service, provider, release } => {
+                return self.migrate(service, provider, *release, fence).await;
+            }
             Action::Deploy { service, provider, release, replicas } => {
                 self.deploy(service, provider, *release, *replicas, fence).await
             }
@@ -113,8 +116,44 @@ impl Engine {
                 return Err(self.with_last_words(compute, service, why).await);
             }
         }
+        if replicas > 0
+            && let Err(why) = self.soak(service, provider, fence).await
+        {
+            return Err(self.with_last_words(compute, service, why).await);
+        }
         let took = self.parts.clock.now().since(started);
         Ok(format!("runs after {}.{} s", took / 1000, took % 1000 / 100))
+    }
+
+    /// Watches a placement that answers well for as long as it has to go on doing so.
+    async fn soak(
+        &self,
+        service: &ServiceName,
+        provider: &ProviderName,
+        fence: &Fence,
+    ) -> Result<(), String> {
+        let soak = self.parts.rollout.soak_ms;
+        let started = self.parts.clock.now();
+        while self.parts.clock.now().since(started) < soak {
+            let left = soak.saturating_sub(self.parts.clock.now().since(started));
+            sleep(Duration::from_millis(left.min(SOAK_POLL_MS))).await;
+            self.keep(fence).await?;
+            self.world().await.map_err(said)?;
+            let after = self.parts.clock.now().since(started);
+            if let Some(probe) = self.probe(service, provider)
+                && probe.health == Health::Down
+            {
+                let why = probe.why.unwrap_or_else(|| "no good probe".to_owned());
+                return Err(format!("it stopped answering well after {after} ms: {why}"));
+            }
+            self.look_at(provider).await;
+            if let Some(seen) = self.seen(service, provider)
+                && seen.lifecycle == Lifecycle::Failed
+            {
+                return Err(format!("it failed after {after} ms: {}", seen.said));
+            }
+        }
+        Ok(())
     }
 
     /// Whether the provider runs the image that it was given.
@@ -292,12 +331,12 @@ impl Engine {
         }
         self.world().await.map_err(said)?;
         if held.is_some() && self.spec(service).is_some_and(ServiceSpec::is_probed) {
-            sleep(DRAIN).await;
+            sleep(Duration::from_millis(self.parts.rollout.drain_ms)).await;
         }
         Ok(format!("{service} serves from {provider}"))
     }
 
-    fn compute(&self, provider: &ProviderName) -> Result<&dyn Compute, String> {
+    pub(crate) fn compute(&self, provider: &ProviderName) -> Result<&dyn Compute, String> {
         let found = self.parts.computes.get(provider);
         found.map(|compute| &**compute).ok_or_else(|| format!("there is no provider {provider}"))
     }
@@ -355,6 +394,6 @@ struct Gate<'a> {
     deadline: Moment,
 }
 
-fn said(error: impl Into<EngineError>) -> String {
+pub(crate) fn said(error: impl Into<EngineError>) -> String {
     error.into().to_string()
 }

@@ -37,6 +37,7 @@ pub(crate) struct ApplyArgs {
 /// What `apply` answers.
 pub(crate) async fn answer(context: &Context, args: &ApplyArgs) -> Answered {
     let kept = args.file.as_deref().map(plan::read).transpose()?;
+    context.refuse_within_hook("apply")?;
     let stack = context.stack("apply").await?;
     let wait = Duration::from_secs(args.wait);
     let doing = Doing { kind: RunKind::Apply, dry_run: args.dry_run, wait };

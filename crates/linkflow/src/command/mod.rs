@@ -7,16 +7,20 @@ mod check;
 mod cloud;
 mod completions;
 mod deploy;
+mod drift;
 mod drill;
 mod events;
 mod explain;
+mod history;
 mod init;
+mod logs;
 mod plan;
 mod rehearse;
 mod rollback;
 mod schema;
 mod shutdown;
 mod status;
+mod unlock;
 mod up;
 
 use std::collections::BTreeMap;
@@ -32,6 +36,7 @@ use linkflow_rehearsal::cloud::Endpoints;
 use crate::say::answer::Answer;
 use crate::say::output::{self, Voice};
 use crate::wire::control::Control;
+use crate::wire::hooks::WITHIN;
 use crate::wire::{Listen, OpenError, OpenOptions, Stack};
 use check::Which;
 
@@ -88,7 +93,11 @@ enum Command {
     Apply(apply::ApplyArgs),
     Deploy(deploy::DeployArgs),
     Rollback(rollback::RollbackArgs),
+    History(history::HistoryArgs),
     Status(status::StatusArgs),
+    Logs(logs::LogsArgs),
+    Drift(drift::DriftArgs),
+    Unlock(unlock::UnlockArgs),
     Up(up::UpArgs),
     Events(events::EventsArgs),
     #[command(subcommand)]
@@ -175,6 +184,10 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Apply(args) => once(apply::answer(context, &args)),
         Command::Deploy(args) => once(deploy::answer(context, &args)),
         Command::Rollback(args) => once(rollback::answer(context, &args)),
+        Command::History(args) => on_runtime(history::answer(context, &args)),
+        Command::Logs(args) => on_runtime(logs::answer(context, &args)),
+        Command::Drift(args) => on_runtime(drift::answer(context, &args)),
+        Command::Unlock(args) => once(unlock::answer(context, &args)),
         Command::Status(args) => once(status::answer(context, &args)),
         Command::Drill(command) => once(drill::answer(context, &command)),
         Command::Events(args) => on_runtime(events::answer(context, &args)),
@@ -185,7 +198,7 @@ fn run(command: Command, context: &Context) -> Answered {
             Ok(rehearse::answer(&args, env, &context.vars, context.voice).await)
         }),
         Command::App(args) => Ok(Answer {
-            exit: app::serve(&args.service, context.vars.clone()),
+            exit: app::serve(&args.words, context.vars.clone()),
             told: true,
             ..Answer::default()
         }),
@@ -267,6 +280,7 @@ impl Context {
         what: &str,
         listen: Listen,
     ) -> OpenOptions {
+        let hooks = cloud.is_none() || self.common.cloud.is_some();
         OpenOptions {
             state: self.state(config, cloud.is_some()),
             workdir: self.workdir(),
@@ -275,8 +289,25 @@ impl Context {
             vars: self.vars.clone(),
             what: format!("linkflow {what}"),
             listen,
+            hooks,
             crash: self.vars.get("LINKFLOW_CRASH_AT").and_then(|at| at.parse().ok()),
         }
+    }
+
+    /// Refuses `command` within a hook: the lock that it would wait for is held by the deploy that runs the hook.
+    pub(crate) fn refuse_within_hook(&self, command: &str) -> Result<(), Box<Answer>> {
+        let Some(hook) = self.vars.get(WITHIN).filter(|hook| !hook.is_empty()) else {
+            return Ok(());
+        };
+        let stack = self.vars.get("LINKFLOW_STACK").map_or("this stack", String::as_str);
+        let what = format!(
+            "`linkflow {command}` cannot be run within the hook `{hook}`: the deploy of {stack} that runs the hook holds the lock until the hook has ended"
+        );
+        Answer::failed(
+            5,
+            &what,
+            "take it out of the hook; `plan`, `status`, `history` and `logs` work there",
+        )
     }
 
     /// The stack, for a command that does not serve.
@@ -298,7 +329,11 @@ impl From<OpenError> for Box<Answer> {
 impl From<EngineError> for Box<Answer> {
     fn from(error: EngineError) -> Self {
         let (exit, help) = match &error {
-            EngineError::Busy(_) => (5, "wait until it is done, or ask it to stop"),
+            EngineError::Busy(_) => (
+                5,
+                "wait until it is done (`--wait SECONDS`), or ask it to stop; `linkflow unlock` shows who it is",
+            ),
+            EngineError::Refused(_) => (5, "nothing was changed; `linkflow plan` tells more"),
             EngineError::Fault(fault) => match fault.kind {
                 FaultKind::Denied => (4, "see whether the token is right and may do this"),
                 FaultKind::Unclear => (7, "`linkflow status` tells how it stands"),

@@ -74,7 +74,7 @@ async fn planned(context: &Context, stack: &Stack, args: &PlanArgs) -> Answered 
 /// The plan from what is to what the config asks for.
 pub(super) async fn drafted(stack: &Stack) -> Result<Draft, Box<Answer>> {
     let services = stack.service_releases(&std::collections::BTreeMap::new()).await?;
-    Ok(stack.engine.draft(services, "apply").await?)
+    Ok(stack.draft(services, "apply").await?)
 }
 
 /// A warning for each provider that does not answer.

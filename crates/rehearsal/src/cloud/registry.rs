@@ -25,8 +25,14 @@ const SERVICES: [&str; 6] = [
     "engine-timer",
 ];
 /// The tags of each, and how they behave.
-const TAGS: [(&str, &str); 5] =
-    [("1.0", "good"), ("1.1", "good"), ("1.2", "good"), ("broken", "crash"), ("sick", "sick")];
+const TAGS: [(&str, &str); 6] = [
+    ("1.0", "good"),
+    ("1.1", "good"),
+    ("1.2", "good"),
+    ("broken", "crash"),
+    ("sick", "sick"),
+    ("bad-migration", "bad-migration"),
+];
 
 /// One image: how a tag of a repository behaves when it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-//! Runs a migration: once for each release, whatever is cut off or lost on the way.
+//! Runs a migration: once for each new image, whatever is cut off or lost on the way.
 //!
 //! `migrated/<service>` remembers the last one that worked, and every job that was ever started and not taken away
 //! since. The provider promises that a job of one id runs once ([`linkflow_model::role::Compute::run_once`]); the
@@ -72,11 +72,10 @@ impl Engine {
         let task = Task { service, provider, release, held, command, fence };
         let compute = self.compute(provider)?;
         let known = self.migrated(service).await.map_err(said)?;
-        let is_this = |last: &&Migration| {
-            last.release == release && last.digest == held.image.digest && last.command == command
-        };
+        let is_this =
+            |last: &&Migration| last.digest == held.image.digest && last.command == command;
         let ended = match known.last.as_ref().filter(is_this) {
-            // It worked, and LinkFlow was cut off before it could say so.
+            // It worked, and LinkFlow was cut off before it could say so; or another deploy of this image was quicker.
             Some(last) => last.clone(),
             None => self.run_job(&task, compute, &record, known).await?,
         };
@@ -89,7 +88,11 @@ impl Engine {
             return Err(failure(&ended));
         }
         self.take_away(&task, compute).await?;
-        Ok(format!("exited with 0 after {}", seconds(ended.took_ms)))
+        let took = seconds(ended.took_ms);
+        Ok(match ended.release == release {
+            true => format!("exited with 0 after {took}"),
+            false => format!("it was run for {} already", ended.release),
+        })
     }
 
     /// What is known of the migrations of `service`.

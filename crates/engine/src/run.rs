@@ -105,7 +105,7 @@ impl Engine {
             self.tell(self.about_run(&run, EventKind::Resumed, Level::Notice, said)).await;
             self.look().await;
             let journal = Journal::new(self, fence.clone(), run, Some(document.version));
-            ends.push(self.finish(journal).await?);
+            ends.push(Box::pin(self.finish(journal)).await?);
         }
         Ok(ends)
     }
@@ -137,7 +137,7 @@ impl Engine {
                 Err(error) => return Err(error),
                 Ok(()) => {
                     self.forget_runs(number).await?;
-                    return self.finish(journal).await;
+                    return Box::pin(self.finish(journal)).await;
                 }
             }
         }

@@ -289,35 +289,17 @@ pub(super) fn ended(draft: &Draft, end: &RunEnd, done: usize) -> Answer {
         "put_back": end.put_back,
         "took_ms": end.took_ms,
     });
-    let what = match end.state {
-        RunState::Done => {
-            let out = match &draft.only {
-                Some(only) => format!(
-                    "{} runs on {only}, {done} steps in {time}; {} is still the live one, and the next `linkflow apply` brings {only} up to it\n",
-                    draft.release.id, end.release
-                ),
-                None => format!("{} is live, {done} steps in {time}\n", end.release),
-            };
-            return Answer { out, result, ..Answer::default() };
-        }
-        RunState::RolledBack => {
-            format!("{} did not pass, so what ran before was put back ({time})", draft.release.id)
-        }
-        RunState::Failed if migration_failed(end) => format!(
-            "the migration failed, so nothing of {} was deployed ({time})",
-            draft.release.id
-        ),
-        RunState::Failed if !end.put_back.is_empty() => {
-            let back = end.put_back.iter().map(|p| format!("{} on {}", p.service, p.provider));
-            let back = back.collect::<Vec<_>>().join(", ");
-            format!(
-                "{} failed after {time}; {} was put back for {back}",
+    if end.state == RunState::Done {
+        let out = match &draft.only {
+            Some(only) => format!(
+                "{} runs on {only}, {done} steps in {time}; {} is still the live one, and the next `linkflow apply` brings {only} up to it\n",
                 draft.release.id, end.release
-            )
-        }
-        RunState::Failed => format!("{} came to a halt after {time}", draft.release.id),
-        RunState::Running => format!("{} is still under way", end.release),
-    };
+            ),
+            None => format!("{} is live, {done} steps in {time}\n", end.release),
+        };
+        return Answer { out, result, ..Answer::default() };
+    }
+    let what = bad_end(draft, end);
     let exit = match end.state {
         RunState::Done | RunState::RolledBack => 1,
         RunState::Failed if migration_failed(end) => 1,
@@ -350,6 +332,26 @@ pub(super) fn ended(draft: &Draft, end: &RunEnd, done: usize) -> Answer {
     answer.err = failed + &answer.err;
     answer.result = result;
     answer
+}
+
+/// What became of a run that did not go as it should, in one sentence.
+fn bad_end(draft: &Draft, end: &RunEnd) -> String {
+    let (id, time) = (draft.release.id, took(end.took_ms));
+    match end.state {
+        RunState::RolledBack => {
+            format!("{id} did not pass, so what ran before was put back ({time})")
+        }
+        RunState::Failed if migration_failed(end) => {
+            format!("the migration failed, so nothing of {id} was deployed ({time})")
+        }
+        RunState::Failed if !end.put_back.is_empty() => {
+            let back = end.put_back.iter().map(|p| format!("{} on {}", p.service, p.provider));
+            let back = back.collect::<Vec<_>>().join(", ");
+            format!("{id} failed after {time}; {} was put back for {back}", end.release)
+        }
+        RunState::Failed => format!("{id} came to a halt after {time}"),
+        RunState::Done | RunState::Running => format!("{id} is still under way"),
+    }
 }
 
 fn migration_failed(end: &RunEnd) -> bool {

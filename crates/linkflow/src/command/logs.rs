@@ -51,6 +51,9 @@ const EVERY: Duration = Duration::from_secs(2);
 /// How many lines are asked for each time, so that a fast writer's are not missed.
 const PAGE: usize = 200;
 
+/// Where a service may have written something.
+type Places = Vec<(ProviderName, Arc<dyn Compute>)>;
+
 /// Lines of one provider, or why there are none.
 type Told = (ProviderName, Result<Vec<LogLine>, Fault>);
 
@@ -115,10 +118,7 @@ async fn logs(context: &Context, stack: &Stack, args: &LogsArgs) -> Answered {
 }
 
 /// The providers to ask, most preferred first.
-fn places(
-    stack: &Stack,
-    args: &LogsArgs,
-) -> Result<Vec<(ProviderName, Arc<dyn Compute>)>, Box<Answer>> {
+fn places(stack: &Stack, args: &LogsArgs) -> Result<Places, Box<Answer>> {
     let Some(service) = stack.config.services.get(&args.service) else {
         let what = format!("there is no service `{}`", args.service);
         return Answer::failed(2, &what, "`linkflow status` lists them");

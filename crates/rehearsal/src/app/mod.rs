@@ -49,8 +49,9 @@ trait Role: Send + Sync {
     }
 }
 
-/// Runs `service`, or the migration where that is what a command line says, with the environment `env` until SIGTERM or SIGINT, listening on `PORT` of the loopback interface
-/// (or of `LINKFLOW_BIND`). With `LINKFLOW_ORPHAN=die` it also ends when its parent does.
+/// Runs `service` with the environment `env`, or the migration where that is what a command line says.
+///
+/// A service runs until SIGTERM or SIGINT and listens on `PORT` of the loopback interface (or of `LINKFLOW_BIND`). With `LINKFLOW_ORPHAN=die` it also ends when its parent does.
 ///
 /// Dropping the future ends everything at once, as a kill would.
 ///

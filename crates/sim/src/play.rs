@@ -260,6 +260,7 @@ impl Stage {
 
     fn check(&mut self) -> Result<(), String> {
         checks::never_twice(&services(), &self.clouds)?;
+        checks::migrates_once(&self.clouds)?;
         let now = self.clock.now();
         let Some(actor) = &mut self.actor else { return Ok(()) };
         let mut heard = Vec::new();
@@ -302,6 +303,9 @@ impl Stage {
         let live = actor.engine.live().await.map_err(|error| error.to_string())?;
         let live = live.ok_or("no release is live")?;
         match version {
+            Some(_) if live.migrations.values().all(|ended| !ended.worked) => {
+                Err(format!("{} is live and was never migrated", live.id))
+            }
             Some(version) if live.services != release(version) => {
                 Err(format!("{} ({}) is live, not version {version}", live.id, live.why))
             }

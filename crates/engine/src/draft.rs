@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use linkflow_decide::{Wanted, differences, migrations, on_one, rollout, runner};
 use linkflow_model::{
-    Change, Finding, Plan, ProviderName, Release, ReleaseId, ReleaseState, ServiceName,
-    ServiceRelease,
+    Change, EventKind, Finding, Level, Plan, ProviderName, Release, ReleaseId, ReleaseState,
+    ServiceName, ServiceRelease,
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,9 @@ pub struct Draft {
     /// The one provider that is changed, when it is only one: the live release stays the live one then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<ProviderName>,
+    /// Whether it is carried out as it is or not at all, because somebody has approved it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exact: bool,
 }
 
 impl Draft {
@@ -147,7 +150,49 @@ impl Engine {
             stage.steps.retain(|step| !silent.contains_key(step.action.provider()));
         }
         plan.stages.retain(|stage| !stage.steps.is_empty());
-        Ok(Draft { release, plan, findings: Vec::new(), only: only.cloned() })
+        Ok(Draft { release, plan, findings: Vec::new(), only: only.cloned(), exact: false })
+    }
+
+    /// The draft made anew, when another release went out since it was made: its number may be taken, and its plan is
+    /// the way from a world that is gone. `None` when it still holds. A rollback names its release, and always holds.
+    pub(crate) async fn made_anew(&self, draft: &Draft) -> Result<Option<Draft>, EngineError> {
+        let live = self.live().await?;
+        let id = live.as_ref().map(|live| live.id);
+        let release = &draft.release;
+        let record = format!("release/{}", release.id);
+        let holds = match release.state {
+            ReleaseState::Rolling => {
+                id == release.before && self.document::<Release>(&record).await?.is_none()
+            }
+            ReleaseState::Live => id == Some(release.id),
+            ReleaseState::Failed | ReleaseState::Superseded => true,
+        };
+        if holds || draft.only.is_some() {
+            return Ok(None);
+        }
+        if draft.exact {
+            let what = "another release went out since the plan was made";
+            return Err(EngineError::Refused(format!("the plan is not carried out: {what}")));
+        }
+        let fresh = match live.clone() {
+            Some(live) if live.services == release.services => live,
+            _ => Release {
+                id: self.next_release().await?,
+                state: ReleaseState::Rolling,
+                before: id,
+                migrations: BTreeMap::new(),
+                ..release.clone()
+            },
+        };
+        let said =
+            format!("{} is planned anew as {}, for another release went out", release.id, fresh.id);
+        self.tell(self.event(EventKind::Control, Level::Notice, said)).await;
+        let mut anew = self.draft_of(fresh, live.as_ref(), None).await?;
+        self.add_migrations(&mut anew).await?;
+        if let Some(refusal) = anew.refusals().next() {
+            return Err(EngineError::Refused(refusal.what.clone()));
+        }
+        Ok(Some(anew))
     }
 
     /// Puts the migrations that the release needs before everything else.

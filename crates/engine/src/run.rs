@@ -65,6 +65,11 @@ impl Engine {
         fence: &Fence,
     ) -> Result<RunEnd, EngineError> {
         self.resume_held(fence).await?;
+        let anew = match kind {
+            RunKind::Apply | RunKind::Deploy => Box::pin(self.made_anew(draft)).await?,
+            RunKind::Rollback | RunKind::Move | RunKind::Tidy => None,
+        };
+        let draft = anew.as_ref().unwrap_or(draft);
         self.run_before(kind, &draft.release).await?;
         let id = draft.release.id;
         let why = match (kind, &draft.only) {

@@ -116,6 +116,24 @@ async fn two_at_once_do_not_both_migrate() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_two_drafts_with_one_number_the_later_gets_a_number_and_a_plan_of_its_own() {
+    let stage = stage();
+    let (one, two) = (stage.engine(), stage.engine());
+    let first = one.draft(at(&stage.specs, 1), "one", &Facts::default()).await.unwrap();
+    let second = two.draft(at(&stage.specs, 2), "two", &Facts::default()).await.unwrap();
+    assert_eq!((first.release.id, second.release.id), (ReleaseId(1), ReleaseId(1)));
+    let approved = linkflow_engine::Draft { exact: true, ..second.clone() };
+    one.carry_out(&first, RunKind::Deploy, Duration::ZERO).await.unwrap();
+    let refused = two.carry_out(&approved, RunKind::Apply, Duration::ZERO).await.unwrap_err();
+    assert!(refused.to_string().contains("another release went out"), "{refused}");
+    let end = two.carry_out(&second, RunKind::Deploy, Duration::ZERO).await.unwrap();
+    assert_eq!((end.state, end.release), (RunState::Done, ReleaseId(2)));
+    assert!(stage.town.runs().iter().all(|line| line.ends_with(": 2")), "{:?}", stage.town.runs());
+    assert_eq!(stage.release("r2").await.unwrap().before, Some(ReleaseId(1)));
+    stage.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_an_earlier_migration_still_runs_no_other_is_started() {
     let stage = stage();
     let engine = stage.engine();

@@ -62,7 +62,7 @@ async fn prepare(
     let Some(kept) = kept else { return Ok(draft) };
     let now = plan::saved(stack, draft).await?;
     match plan::moved(&kept, &now) {
-        None => Ok(kept.draft),
+        None => Ok(Draft { exact: true, ..kept.draft }),
         Some(why) => {
             let what = format!("the plan is not carried out: {why}");
             Answer::failed(5, &what, "`linkflow plan` shows what is due now")

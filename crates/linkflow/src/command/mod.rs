@@ -281,12 +281,18 @@ impl Context {
         listen: Listen,
     ) -> OpenOptions {
         let hooks = cloud.is_none() || self.common.cloud.is_some();
+        // A command within a hook means the same config.
+        let mut vars = self.vars.clone();
+        if let Ok(config) = std::path::absolute(&self.which.config) {
+            vars.insert("LINKFLOW_CONFIG".to_owned(), config.display().to_string());
+        }
+        vars.extend(self.which.env.clone().map(|env| ("LINKFLOW_ENV".to_owned(), env)));
         OpenOptions {
             state: self.state(config, cloud.is_some()),
             workdir: self.workdir(),
             cloud,
             record: self.vars.get("LINKFLOW_RECORD").filter(|v| !v.is_empty()).map(PathBuf::from),
-            vars: self.vars.clone(),
+            vars,
             what: format!("linkflow {what}"),
             listen,
             hooks,

@@ -442,6 +442,10 @@ impl ComputeLook for Embedded {
         Ok(lines.into_iter().map(|text| LogLine { at: None, text }).collect())
     }
 
+    async fn pull_problem(&self, wanted: &Definition) -> Result<Option<String>, Fault> {
+        Ok(self.line(wanted).err().map(|fault| fault.said))
+    }
+
     async fn job(&self, id: &str) -> Result<JobState, Fault> {
         let id = id.to_owned();
         self.with_keeper("look at a job", move |keeper| keeper.job_state(&id)).await

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use linkflow_model::role::{JobState, LogLine};
 
@@ -75,6 +76,12 @@ impl Jobs {
         let process = self.site.prepare(recipe, Arc::clone(&log));
         let process = process.map_err(|error| refusal(500, &error.to_string()))?;
         process.run();
+        // A fault that ends may start again what it killed; of a job, one run is all there is.
+        let once = Arc::clone(&process);
+        self.site.tasks.start(async move {
+            once.until(|status| !status.exits.is_empty()).await;
+            once.stop(Duration::ZERO);
+        });
         Ok(Job { log, process })
     }
 }

@@ -156,7 +156,7 @@ async fn a_channel_that_is_slow_or_broken_holds_nothing_up_for_long() {
     let unheard: Vec<&str> = told
         .iter()
         .filter(|event| event.kind == EventKind::Notice)
-        .filter_map(|event| event.provider.as_ref().map(|p| p.as_str()))
+        .filter_map(|event| event.provider.as_ref().map(linkflow_model::ProviderName::as_str))
         .collect();
     assert_eq!(unheard, ["slack", "mail"]);
     stage.close().await;

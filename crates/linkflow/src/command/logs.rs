@@ -211,7 +211,7 @@ mod tests {
             ("bc", "abcd", 3),
             ("", "ab", 0),
             ("abc", "xyz", 0),
-            ("aab", "abab", 4),
+            ("aab", "abab", 2),
             ("abc", "", 0),
         ] {
             assert_eq!(overlap(&lines(before), &lines(now)), shown, "{before} {now}");

@@ -6,7 +6,6 @@ use std::time::Duration;
 use linkflow_model::role::{Compute, Progress};
 use linkflow_model::{
     Action, EventKind, Health, Level, Lifecycle, Moment, ProviderName, ReleaseId, ServiceName,
-    ServiceSpec,
 };
 use linkflow_store::Fence;
 use tokio::time::sleep;
@@ -20,8 +19,6 @@ const FIRST_POLL: Duration = Duration::from_millis(250);
 const SLOWEST_POLL: Duration = Duration::from_secs(2);
 /// How often the probes are read while a gate waits.
 const GATE_POLL: Duration = Duration::from_millis(50);
-/// How often a placement is looked at while it has to go on answering well, in milliseconds.
-const SOAK_POLL_MS: u64 = 2_000;
 /// How long a provider may take to stop what it was told to stop.
 const STOP_WITHIN_MS: u64 = 30_000;
 /// How many of a failed service's last lines are told.
@@ -50,6 +47,9 @@ impl Engine {
                 let call = || compute.restart(service);
                 guarded(provider, "restart", Patience::ACT, call).await.map_err(said)?;
                 Ok("restarted".to_owned())
+            }
+            Action::Soak { service, provider, ms } => {
+                self.soak(service, provider, *ms, fence).await
             }
             Action::Delete { service, provider } => {
                 let compute = self.compute(provider)?;
@@ -116,44 +116,15 @@ impl Engine {
                 return Err(self.with_last_words(compute, service, why).await);
             }
         }
+        let soak_ms = self.parts.rollout.soak_ms;
         if replicas > 0
-            && let Err(why) = self.soak(service, provider, fence).await
+            && soak_ms > 0
+            && let Err(why) = self.soak(service, provider, soak_ms, fence).await
         {
             return Err(self.with_last_words(compute, service, why).await);
         }
         let took = self.parts.clock.now().since(started);
         Ok(format!("runs after {}.{} s", took / 1000, took % 1000 / 100))
-    }
-
-    /// Watches a placement that answers well for as long as it has to go on doing so.
-    async fn soak(
-        &self,
-        service: &ServiceName,
-        provider: &ProviderName,
-        fence: &Fence,
-    ) -> Result<(), String> {
-        let soak = self.parts.rollout.soak_ms;
-        let started = self.parts.clock.now();
-        while self.parts.clock.now().since(started) < soak {
-            let left = soak.saturating_sub(self.parts.clock.now().since(started));
-            sleep(Duration::from_millis(left.min(SOAK_POLL_MS))).await;
-            self.keep(fence).await?;
-            self.world().await.map_err(said)?;
-            let after = self.parts.clock.now().since(started);
-            if let Some(probe) = self.probe(service, provider)
-                && probe.health == Health::Down
-            {
-                let why = probe.why.unwrap_or_else(|| "no good probe".to_owned());
-                return Err(format!("it stopped answering well after {after} ms: {why}"));
-            }
-            self.look_at(provider).await;
-            if let Some(seen) = self.seen(service, provider)
-                && seen.lifecycle == Lifecycle::Failed
-            {
-                return Err(format!("it failed after {after} ms: {}", seen.said));
-            }
-        }
-        Ok(())
     }
 
     /// Whether the provider runs the image that it was given.
@@ -245,7 +216,7 @@ impl Engine {
             self.keep(fence).await?;
             sleep(FIRST_POLL).await;
         }
-        if self.spec(service).is_some_and(ServiceSpec::is_probed) {
+        if self.spec(service).is_some_and(|spec| spec.is_probed()) {
             let gate = Gate { service, provider, release: None, started, deadline };
             self.gate(&gate, fence).await?;
         }
@@ -330,7 +301,7 @@ impl Engine {
             self.put(&key, &active, fence).await.map_err(said)?;
         }
         self.world().await.map_err(said)?;
-        if held.is_some() && self.spec(service).is_some_and(ServiceSpec::is_probed) {
+        if held.is_some() && self.spec(service).is_some_and(|spec| spec.is_probed()) {
             sleep(Duration::from_millis(self.parts.rollout.drain_ms)).await;
         }
         Ok(format!("{service} serves from {provider}"))

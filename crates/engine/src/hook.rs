@@ -73,6 +73,7 @@ impl Engine {
             RunKind::Deploy => "deploy",
             RunKind::Rollback => "rollback",
             RunKind::Move => "move",
+            RunKind::Swap => "swap",
             RunKind::Tidy => "tidy",
         };
         let mut env = BTreeMap::from([

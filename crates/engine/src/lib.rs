@@ -4,6 +4,7 @@ mod act;
 mod draft;
 mod drift;
 mod error;
+mod follow;
 mod guard;
 mod hook;
 mod journal;
@@ -14,6 +15,8 @@ mod observe;
 mod outcome;
 mod preflight;
 mod run;
+mod soak;
+mod swap;
 mod tasks;
 mod tell;
 mod turn;
@@ -38,6 +41,7 @@ pub use journal::{Crash, Run, RunKind, RunState, StageRecord, StepRecord, StepSt
 pub use lease::{Holder, Owner};
 pub use preflight::{Facts, ImageFacts};
 pub use run::RunEnd;
+pub use swap::Swapping;
 pub use tasks::{Stop, Tasks};
 
 /// Turns a release into what one provider is asked to run: references followed, secrets filled in.
@@ -91,6 +95,7 @@ pub struct Parts {
 /// Runs the loop over one stack.
 pub struct Engine {
     parts: Parts,
+    specs: Mutex<follow::Specs>,
     looks: Mutex<BTreeMap<ProviderName, observe::Look>>,
     actives: Mutex<observe::Actives>,
     holding: Mutex<turn::Holding>,
@@ -103,8 +108,10 @@ impl Engine {
     /// An engine that has looked at nothing yet.
     pub fn new(parts: Parts) -> Arc<Self> {
         let (told, _) = broadcast::channel(1024);
+        let specs = follow::Specs::of(&parts.services);
         Arc::new(Self {
             parts,
+            specs: Mutex::new(specs),
             looks: Mutex::default(),
             actives: Mutex::default(),
             holding: Mutex::default(),
@@ -114,8 +121,8 @@ impl Engine {
         })
     }
 
-    fn spec(&self, name: &ServiceName) -> Option<&ServiceSpec> {
-        self.parts.services.iter().find(|spec| spec.name == *name)
+    fn spec(&self, name: &ServiceName) -> Option<ServiceSpec> {
+        self.services().iter().find(|spec| spec.name == *name).cloned()
     }
 }
 

@@ -76,6 +76,9 @@ impl Engine {
         };
         self.tell(self.about_run(run, EventKind::ReleaseFailed, Level::Alarm, said)).await;
         let live = self.live().await?.filter(|live| live.id != release.id);
+        if let Some(live) = &live {
+            self.go_by(live);
+        }
         match (live, policy) {
             // Nothing of it was deployed, so there is nothing to put back.
             _ if migrated => {}

@@ -40,7 +40,7 @@ impl Engine {
             let cost = match step.action {
                 Action::Deploy { .. } => compute.capabilities().requests_per_deploy,
                 Action::Migrate { .. } => REQUESTS_PER_JOB,
-                Action::Activate { .. } => 0,
+                Action::Activate { .. } | Action::Soak { .. } => 0,
                 Action::Scale { .. }
                 | Action::ProveStopped { .. }
                 | Action::Restart { .. }

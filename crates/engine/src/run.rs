@@ -67,7 +67,7 @@ impl Engine {
         self.resume_held(fence).await?;
         let anew = match kind {
             RunKind::Apply | RunKind::Deploy => Box::pin(self.made_anew(draft)).await?,
-            RunKind::Rollback | RunKind::Move | RunKind::Tidy => None,
+            RunKind::Rollback | RunKind::Move | RunKind::Swap | RunKind::Tidy => None,
         };
         let draft = anew.as_ref().unwrap_or(draft);
         self.run_before(kind, &draft.release).await?;
@@ -168,6 +168,7 @@ impl Engine {
         self.tell(self.about_run(&run, EventKind::RunStarted, Level::Info, said)).await;
         if let Some(release) = &run.release {
             self.keep_release(release, &journal.fence).await?;
+            self.go_by(release);
         }
         for index in 0..run.stages.len() {
             if !self.stage(&journal, index).await? {

@@ -2,14 +2,20 @@
 
 #![cfg(test)]
 
+mod azure;
 mod canned;
 mod contract;
+mod copy;
 mod embedded;
 mod faults;
 mod fly;
+mod hetzner;
 mod kit;
+mod koyeb;
 mod lossy;
 mod promises;
 mod railway;
 mod registry;
+mod render;
 mod stage;
+mod zeabur;

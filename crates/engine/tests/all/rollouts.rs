@@ -127,6 +127,6 @@ async fn a_placement_that_dies_while_it_soaks_did_not_pass() {
     let (end, ()) = tokio::join!(stage.deploy(&engine, 1), dies);
     assert_eq!(end.state, RunState::Failed);
     let said = end.failed[0].said.clone().unwrap();
-    assert!(said.starts_with("it stopped answering well after"), "{said}");
+    assert!(said.starts_with("it was not well after"), "{said}");
     stage.close().await;
 }

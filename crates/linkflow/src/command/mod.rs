@@ -20,6 +20,7 @@ mod rollback;
 mod schema;
 mod shutdown;
 mod status;
+mod swap;
 mod unlock;
 mod up;
 
@@ -94,6 +95,7 @@ enum Command {
     Deploy(deploy::DeployArgs),
     Rollback(rollback::RollbackArgs),
     History(history::HistoryArgs),
+    Swap(swap::SwapArgs),
     Status(status::StatusArgs),
     Logs(logs::LogsArgs),
     Drift(drift::DriftArgs),
@@ -188,6 +190,7 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Logs(args) => on_runtime(logs::answer(context, &args)),
         Command::Drift(args) => on_runtime(drift::answer(context, &args)),
         Command::Unlock(args) => once(unlock::answer(context, &args)),
+        Command::Swap(args) => once(Box::pin(swap::answer(context, &args))),
         Command::Status(args) => once(status::answer(context, &args)),
         Command::Drill(command) => once(drill::answer(context, &command)),
         Command::Events(args) => on_runtime(events::answer(context, &args)),

@@ -12,9 +12,9 @@ const STACK: &str = r#"
 [stack]
 name = "shop"
 [providers.a]
-kind = "koyeb"
+kind = "embedded"
 [providers.b]
-kind = "render"
+kind = "embedded"
 [services.api]
 image = "ghcr.io/acme/linkflow/api:1.0"
 port = 8000

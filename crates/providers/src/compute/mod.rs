@@ -1,8 +1,18 @@
 //! Providers that run containers.
 
+mod copies;
+mod graphql;
 mod settle;
 mod time;
 
 use crate::catalogue::catalogue;
 
-catalogue!(Compute: embedded => Embedded, fly => Fly, railway => Railway);
+catalogue!(
+    Compute: embedded => Embedded,
+    azure_container_apps = "azure-container-apps" => AzureContainerApps,
+    fly => Fly,
+    koyeb => Koyeb,
+    railway => Railway,
+    render => Render,
+    zeabur => Zeabur,
+);

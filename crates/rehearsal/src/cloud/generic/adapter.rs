@@ -10,7 +10,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use linkflow_model::role::{
-    Capabilities, Compute, ComputeLook, Deployment, Job, JobState, LogLine, Progress, Seen,
+    Capabilities, Compute, ComputeLook, Deployment, Job, JobState, LogLine, PrivateImages,
+    Progress, Seen,
 };
 use linkflow_model::{Definition, Fault, FaultKind, ProviderName, Secret, ServiceName, StackName};
 use serde::Serialize;
@@ -157,6 +158,7 @@ impl ComputeLook for Adapter {
             scale_to_zero: true,
             logs: true,
             jobs: true,
+            private_images: PrivateImages::Pulls,
             requests_per_deploy: 6,
             requests_per_hour: None,
             ..Capabilities::LEAST

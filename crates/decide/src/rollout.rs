@@ -7,9 +7,11 @@ use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
 use linkflow_model::{
-    Action, Change, Digest, Fingerprint, Health, Lifecycle, Plan, ProviderName, ReleaseId,
+    Action, Allowed, Change, Digest, Fingerprint, Health, Lifecycle, Plan, ProviderName, ReleaseId,
     ServiceName, ServiceRelease, ServiceSpec, ServiceView, Stage, Step, World,
 };
+
+use crate::order::arrange;
 
 #[cfg(test)]
 mod tests;
@@ -37,7 +39,9 @@ pub struct Wanted<'a> {
 /// For a service whose spares run: a spare first (the canary), then the other spares, then visitors are led to the
 /// canary, the serving one is updated, and they are led back. A bad release stops at the canary, where nobody sees it.
 /// A worker's spares are updated stopped; where it must never run twice, it is stopped and proven so before its update.
-pub fn rollout(wanted: &[Wanted<'_>], world: &World) -> Plan {
+///
+/// Services go out side by side. Within a stage a step waits only for what it must: see [`Step::after`].
+pub fn rollout(wanted: &[Wanted<'_>], world: &World, allowed: Allowed) -> Plan {
     let mut stages = Stages::default();
     let names: BTreeSet<&ServiceName> = wanted.iter().map(|w| &w.spec.name).collect();
     let none = ServiceView::default();
@@ -45,6 +49,42 @@ pub fn rollout(wanted: &[Wanted<'_>], world: &World) -> Plan {
         let rows: Vec<&Wanted<'_>> = wanted.iter().filter(|w| w.spec.name == *name).collect();
         let view = world.services.get(name).unwrap_or(&none);
         one_service(&rows, view, &mut stages);
+    }
+    let mut plan = stages.into_plan();
+    let specs = wanted.iter().map(|w| (&w.spec.name, w.spec)).collect();
+    arrange(&mut plan, &specs, world, allowed);
+    plan
+}
+
+/// Plans the way to `wanted` on `provider` alone, whatever the others run. Visitors who are there are led to another
+/// placement meanwhile, when one is well.
+pub fn on_one(wanted: &[Wanted<'_>], world: &World, provider: &ProviderName) -> Plan {
+    let mut stages = Stages::default();
+    let none = ServiceView::default();
+    for row in wanted.iter().filter(|row| row.provider == provider) {
+        let view = world.services.get(&row.spec.name).unwrap_or(&none);
+        let home = view.active.as_ref().or(row.spec.runs_on.first());
+        let Some(step) = difference(row, home, view) else { continue };
+        let service = || row.spec.name.clone();
+        if home != Some(provider) {
+            stages.rollout.push(step);
+            continue;
+        }
+        if row.spec.exclusive {
+            let rows: Vec<&Wanted<'_>> =
+                wanted.iter().filter(|other| other.spec.name == row.spec.name).collect();
+            fence(&rows, provider, view, &mut stages);
+        }
+        let other = view.placements.iter().find(|p| {
+            p.provider != *provider && p.health == Health::Up && row.spec.keeps_standby_warm()
+        });
+        if let (Some(other), true) = (other, view.active.is_some()) {
+            let lead = Action::Activate { service: service(), provider: other.provider.clone() };
+            stages.shift.push(plain(lead, "visitors go there while their place is updated"));
+            let back = Action::Activate { service: service(), provider: provider.clone() };
+            stages.back.push(plain(back, "it is updated"));
+        }
+        stages.home.push(step);
     }
     stages.into_plan()
 }
@@ -154,7 +194,7 @@ fn difference(row: &Wanted<'_>, home: Option<&ProviderName>, view: &ServiceView)
             release,
             replicas,
         };
-        Some(Step { action, why, changes: row.changes.clone() })
+        Some(Step { changes: row.changes.clone(), ..Step::new(action, why) })
     };
     // What the provider really runs may differ where the releases do not.
     let with_image = |mut step: Step, from: Option<&Digest>| {
@@ -200,13 +240,15 @@ pub fn differences(before: Option<&ServiceRelease>, now: &ServiceRelease) -> Vec
         [
             ("image", Some(release.image.to_string())),
             ("command", spec.command.as_ref().map(|words| words.join(" "))),
+            ("migrate", spec.migrate.as_ref().map(|words| words.join(" "))),
             ("port", spec.port.map(|port| port.to_string())),
             ("health", spec.health.clone()),
             ("cpu", Some(format!("{} milli", spec.size.cpu_milli))),
             ("memory", Some(format!("{} MiB", spec.size.memory_mb))),
         ]
     };
-    let empty = ["image", "command", "port", "health", "cpu", "memory"].map(|name| (name, None));
+    let empty =
+        ["image", "command", "migrate", "port", "health", "cpu", "memory"].map(|name| (name, None));
     let old = before.map_or(empty, say);
     for ((name, from), (_, to)) in old.into_iter().zip(say(now)) {
         field(name, from, to);
@@ -221,7 +263,7 @@ pub fn differences(before: Option<&ServiceRelease>, now: &ServiceRelease) -> Vec
 }
 
 fn plain(action: Action, why: &str) -> Step {
-    Step { action, why: why.to_owned(), changes: Vec::new() }
+    Step::new(action, why)
 }
 
 /// The stages of a rollout, in their order.

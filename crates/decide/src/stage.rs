@@ -54,6 +54,8 @@ fn spec(kind: &str, name: ServiceName) -> ServiceSpec {
         replicas: 1,
         size: Size::default(),
         command: None,
+        migrate: None,
+        needs: Vec::new(),
         start_within_ms: 60_000,
     }
 }

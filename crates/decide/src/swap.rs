@@ -107,7 +107,7 @@ impl Swapped<'_> {
                 to: Some(self.digest.to_string()),
             }]);
             let why = format!("it takes the place of {}", self.old);
-            stages.forth.push(("provision", Step { action, why, changes }));
+            stages.forth.push(("provision", Step { changes, ..Step::new(action, why) }));
         }
         if !self.is_at_stake(view) {
             return;
@@ -226,7 +226,7 @@ impl Stages {
 }
 
 fn plain(action: Action, why: &str) -> Step {
-    Step { action, why: why.to_owned(), changes: Vec::new() }
+    Step::new(action, why)
 }
 
 /// All stages in their order; steps of the same stage side by side.

@@ -21,8 +21,6 @@ const SLOWEST_POLL: Duration = Duration::from_secs(2);
 const GATE_POLL: Duration = Duration::from_millis(50);
 /// How long a provider may take to stop what it was told to stop.
 const STOP_WITHIN_MS: u64 = 30_000;
-/// How long requests in flight get to end where visitors were led away from.
-const DRAIN: Duration = Duration::from_millis(500);
 /// How many of a failed service's last lines are told.
 const LAST_LINES: usize = 20;
 
@@ -30,6 +28,9 @@ impl Engine {
     /// Carries `action` out and says how it went; an error says why not, with the service's last words.
     pub(crate) async fn perform(&self, action: &Action, fence: &Fence) -> Result<String, String> {
         let outcome = match action {
+            Action::Migrate { service, provider, release } => {
+                return self.migrate(service, provider, *release, fence).await;
+            }
             Action::Deploy { service, provider, release, replicas } => {
                 self.deploy(service, provider, *release, *replicas, fence).await
             }
@@ -114,6 +115,13 @@ impl Engine {
             if let Err(why) = self.gate(&gate, fence).await {
                 return Err(self.with_last_words(compute, service, why).await);
             }
+        }
+        let soak_ms = self.parts.rollout.soak_ms;
+        if replicas > 0
+            && soak_ms > 0
+            && let Err(why) = self.soak(service, provider, soak_ms, fence).await
+        {
+            return Err(self.with_last_words(compute, service, why).await);
         }
         let took = self.parts.clock.now().since(started);
         Ok(format!("runs after {}.{} s", took / 1000, took % 1000 / 100))
@@ -294,12 +302,12 @@ impl Engine {
         }
         self.world().await.map_err(said)?;
         if held.is_some() && self.spec(service).is_some_and(|spec| spec.is_probed()) {
-            sleep(DRAIN).await;
+            sleep(Duration::from_millis(self.parts.rollout.drain_ms)).await;
         }
         Ok(format!("{service} serves from {provider}"))
     }
 
-    fn compute(&self, provider: &ProviderName) -> Result<&dyn Compute, String> {
+    pub(crate) fn compute(&self, provider: &ProviderName) -> Result<&dyn Compute, String> {
         let found = self.parts.computes.get(provider);
         found.map(|compute| &**compute).ok_or_else(|| format!("there is no provider {provider}"))
     }
@@ -357,6 +365,6 @@ struct Gate<'a> {
     deadline: Moment,
 }
 
-fn said(error: impl Into<EngineError>) -> String {
+pub(crate) fn said(error: impl Into<EngineError>) -> String {
     error.into().to_string()
 }

@@ -12,14 +12,17 @@ pub enum EngineError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Another process acts on this stack now.
-    #[error("{} (process {} on {}) is acting on this stack", .0.what, .0.pid, .0.host)]
-    Busy(Owner),
+    #[error("{0} is acting on this stack")]
+    Busy(Box<Owner>),
     /// A provider failed.
     #[error(transparent)]
     Fault(#[from] Fault),
     /// Something that was asked for is not there.
     #[error("{0}")]
     Missing(String),
+    /// A rule forbids it.
+    #[error("{0}")]
+    Refused(String),
     /// A definition could not be made.
     #[error("{0}")]
     Render(String),

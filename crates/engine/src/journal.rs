@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use linkflow_model::{Plan, Release, Step, Timestamp};
+use linkflow_model::{Migration, Plan, Release, Step, Timestamp};
 use linkflow_store::Fence;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -87,6 +87,9 @@ pub struct StepRecord {
     /// How it went; for a failed one why, with the last lines of the service's log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub said: Option<String>,
+    /// How the migration ended, of a step that runs one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration: Option<Migration>,
 }
 
 /// How a step stands.
@@ -121,8 +124,12 @@ impl fmt::Debug for Crash {
 impl Run {
     /// The stages of `plan`, nothing done.
     pub(crate) fn stages_of(plan: &Plan) -> Vec<StageRecord> {
-        let record =
-            |step: &Step| StepRecord { step: step.clone(), state: StepState::Waiting, said: None };
+        let record = |step: &Step| StepRecord {
+            step: step.clone(),
+            state: StepState::Waiting,
+            said: None,
+            migration: None,
+        };
         let stage = |stage: &linkflow_model::Stage| StageRecord {
             name: stage.name.clone(),
             steps: stage.steps.iter().map(record).collect(),

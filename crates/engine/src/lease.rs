@@ -4,8 +4,10 @@
 //! after [`SILENCE`] without one, so that a jumping wall clock neither frees nor keeps it. A holder on this machine
 //! whose process is gone is taken over at once.
 
+use std::fmt;
 use std::time::Duration;
 
+use linkflow_model::{Author, EventKind, Level};
 use linkflow_store::{Fence, Lease, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
@@ -18,6 +20,8 @@ const NAME: &str = "act";
 const SILENCE: Duration = Duration::from_secs(25);
 /// How often a holder beats.
 pub(crate) const BEAT: Duration = Duration::from_secs(3);
+/// After which wait it is said for whom, in milliseconds.
+const TELL_MS: u64 = 1_000;
 /// How often whoever waits looks.
 const WATCH: Duration = Duration::from_millis(200);
 
@@ -32,6 +36,47 @@ pub struct Owner {
     pub pid: u32,
     /// What it does: `linkflow apply`.
     pub what: String,
+    /// The person who started it, as far as its environment says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub who: Option<String>,
+    /// The address of the CI run that it is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+impl Owner {
+    /// The owner as the one who asked for a release.
+    pub(crate) fn author(&self) -> Author {
+        let (who, host, what) = (self.who.clone(), self.host.clone(), self.what.clone());
+        Author { who, host, what, url: self.url.clone() }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (", self.what)?;
+        if let Some(who) = &self.who {
+            write!(f, "by {who}, ")?;
+        }
+        write!(f, "process {} on {}", self.pid, self.host)?;
+        if let Some(url) = &self.url {
+            write!(f, ", {url}")?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// Who holds the lock of the stack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    /// What `unlock` wants to be told; another each time the lock is taken.
+    pub id: u64,
+    /// Who it is.
+    pub owner: Owner,
+    /// How many signs of life it gave since it took the lock.
+    pub beats: u64,
+    /// Whether it is provably gone.
+    pub gone: bool,
 }
 
 impl Engine {
@@ -39,6 +84,7 @@ impl Engine {
     pub(crate) async fn take_lease(&self, patience: Duration) -> Result<Fence, EngineError> {
         let me = serde_json::to_string(&self.parts.owner).unwrap_or_default();
         let started = self.parts.clock.now();
+        let mut told = false;
         let mut watched: Option<(u64, u64)> = None;
         let mut since = started;
         loop {
@@ -61,10 +107,69 @@ impl Engine {
                 since = now;
             }
             if Duration::from_millis(now.since(started)) >= patience {
-                return Err(EngineError::Busy(owner_of(&held)));
+                return Err(EngineError::Busy(Box::new(owner_of(&held))));
+            }
+            if !told && now.since(started) >= TELL_MS {
+                told = true;
+                let said = format!("waits for {}", owner_of(&held));
+                self.tell(self.event(EventKind::Control, Level::Notice, said)).await;
             }
             sleep(WATCH).await;
         }
+    }
+
+    /// Who holds the lock of the stack; `None` when nobody does.
+    pub async fn holder(&self) -> Result<Option<Holder>, EngineError> {
+        let Some(lease) = self.parts.store.lease(NAME).await? else { return Ok(None) };
+        Ok(lease.held.then(|| Holder {
+            id: lease.token,
+            owner: owner_of(&lease),
+            beats: lease.beat,
+            gone: self.is_gone(&lease),
+        }))
+    }
+
+    /// Takes the lock from whoever holds it under `id`, and frees it. Whoever had it is stopped by the next thing that
+    /// it would change. Refused when it is held under another id, and, unless `force`, when its holder lives: it is
+    /// watched for up to two beats.
+    pub async fn unlock(&self, id: u64, force: bool) -> Result<Holder, EngineError> {
+        let changed =
+            || EngineError::Refused(format!("the lock is not held under the id {id} any more"));
+        let holder = self.holder().await?.filter(|holder| holder.id == id).ok_or_else(changed)?;
+        let lives = |why: &str| EngineError::Refused(format!("{} {why}", holder.owner));
+        if !force && !holder.gone {
+            if holder.owner.host == self.parts.owner.host {
+                return Err(lives("still runs"));
+            }
+            let until =
+                self.parts.clock.now().plus(2 * u64::try_from(BEAT.as_millis()).unwrap_or(0));
+            while self.parts.clock.now() <= until {
+                sleep(WATCH).await;
+                let now = self.holder().await?.filter(|now| now.id == id).ok_or_else(changed)?;
+                if now.beats != holder.beats {
+                    return Err(lives("gave a sign of life just now"));
+                }
+            }
+        }
+        let me = serde_json::to_string(&self.parts.owner).unwrap_or_default();
+        // Its beats may go on, where it was forced: then it is taken at whichever it stands.
+        for _ in 0..10 {
+            let now = self.holder().await?.filter(|now| now.id == id).ok_or_else(changed)?;
+            if !force && now.beats != holder.beats {
+                return Err(lives("gave a sign of life just now"));
+            }
+            match self.parts.store.take_lease(NAME, &me, Some((now.id, now.beats))).await {
+                Ok(fence) => {
+                    self.parts.store.free_lease(&fence).await?;
+                    let said = format!("the lock was taken from {}", holder.owner);
+                    self.tell(self.event(EventKind::Control, Level::Warning, said)).await;
+                    return Ok(holder);
+                }
+                Err(StoreError::Held(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(EngineError::Busy(Box::new(holder.owner)))
     }
 
     /// Whether the holder is provably gone: its process is, or it is an act of this very process that was dropped in
@@ -86,5 +191,7 @@ fn owner_of(lease: &Lease) -> Owner {
         host: "an unknown machine".to_owned(),
         pid: 0,
         what: lease.owner.clone(),
+        who: None,
+        url: None,
     })
 }

@@ -2,12 +2,18 @@
 
 mod act;
 mod draft;
+mod drift;
 mod error;
 mod follow;
 mod guard;
+mod hook;
 mod journal;
 mod lease;
+mod migrate;
+mod notice;
 mod observe;
+mod outcome;
+mod preflight;
 mod run;
 mod soak;
 mod swap;
@@ -18,19 +24,22 @@ mod turn;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use linkflow_model::role::Compute;
+use linkflow_model::role::{Compute, Notify};
 use linkflow_model::{
-    Clock, Definition, Event, Policy, ProbePicture, ProviderName, Release, Routes, ServiceName,
-    ServiceSpec, StackName,
+    Clock, Definition, Event, Policy, ProbePicture, ProviderName, Release, RolloutPolicy, Routes,
+    ServiceName, ServiceSpec, StackName,
 };
 use linkflow_store::Store;
 use tokio::sync::{broadcast, watch};
 
 pub use draft::Draft;
+pub use drift::{Drift, Drifted, drift};
 pub use error::EngineError;
 pub use guard::{Patience, guarded};
+pub use hook::{Hook, Hooks};
 pub use journal::{Crash, Run, RunKind, RunState, StageRecord, StepRecord, StepState};
-pub use lease::Owner;
+pub use lease::{Holder, Owner};
+pub use preflight::{Facts, ImageFacts};
 pub use run::RunEnd;
 pub use swap::Swapping;
 pub use tasks::{Stop, Tasks};
@@ -55,8 +64,16 @@ pub struct Parts {
     pub services: Vec<ServiceSpec>,
     /// When to move.
     pub policy: Policy,
+    /// How releases get out.
+    pub rollout: RolloutPolicy,
     /// The compute providers, opened.
     pub computes: BTreeMap<ProviderName, Arc<dyn Compute>>,
+    /// Providers on this machine that run a migration when no provider of the cascade can: by image, without its tag.
+    pub programs: BTreeMap<String, ProviderName>,
+    /// Who is told how a rollout ended.
+    pub notify: Vec<(ProviderName, Arc<dyn Notify>)>,
+    /// Commands of the user around a rollout.
+    pub hooks: Option<Arc<dyn Hooks>>,
     /// Makes definitions.
     pub render: Arc<dyn Render>,
     /// Remembers.

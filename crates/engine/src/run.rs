@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use linkflow_model::{Event, EventKind, Level, Plan, Release, ReleaseId, ReleaseState};
+use linkflow_model::{Action, EventKind, Level, Placement, Plan, Release, ReleaseId};
 use linkflow_store::{Fence, StoreError};
+use tokio::sync::watch;
 
 use crate::journal::{Journal, from_value};
 use crate::lease::BEAT;
@@ -24,6 +25,8 @@ pub struct RunEnd {
     pub state: RunState,
     /// The steps that did not work.
     pub failed: Vec<StepRecord>,
+    /// Where the release before was put back, when it was put back in places.
+    pub put_back: Vec<Placement>,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
 }
@@ -45,6 +48,9 @@ impl Engine {
         kind: RunKind,
         wait_for_lease: Duration,
     ) -> Result<RunEnd, EngineError> {
+        if let Some(refusal) = draft.refusals().next() {
+            return Err(EngineError::Refused(refusal.what.clone()));
+        }
         let _acting = self.acting.lock().await;
         let fence = self.take_lease(wait_for_lease).await?;
         let end = self.beating(&fence, self.carry_out_held(draft, kind, &fence)).await;
@@ -59,13 +65,20 @@ impl Engine {
         fence: &Fence,
     ) -> Result<RunEnd, EngineError> {
         self.resume_held(fence).await?;
-        let errand = Errand {
-            kind,
-            why: draft.release.why.clone(),
-            plan: &draft.plan,
-            release: Some(draft.release.clone()),
+        let anew = match kind {
+            RunKind::Apply | RunKind::Deploy => Box::pin(self.made_anew(draft)).await?,
+            RunKind::Rollback | RunKind::Move | RunKind::Swap | RunKind::Tidy => None,
         };
-        self.start(errand, fence).await
+        let draft = anew.as_ref().unwrap_or(draft);
+        self.run_before(kind, &draft.release).await?;
+        let id = draft.release.id;
+        let why = match (kind, &draft.only) {
+            (_, Some(only)) => format!("{id} on {only} alone"),
+            (RunKind::Rollback, None) => format!("rollback to {id}"),
+            _ => draft.release.why.clone(),
+        };
+        let release = draft.only.is_none().then(|| draft.release.clone());
+        self.start(Errand { kind, why, plan: &draft.plan, release }, fence).await
     }
 
     /// Finishes every run that was cut off.
@@ -97,7 +110,7 @@ impl Engine {
             self.tell(self.about_run(&run, EventKind::Resumed, Level::Notice, said)).await;
             self.look().await;
             let journal = Journal::new(self, fence.clone(), run, Some(document.version));
-            ends.push(self.finish(journal).await?);
+            ends.push(Box::pin(self.finish(journal)).await?);
         }
         Ok(ends)
     }
@@ -129,7 +142,7 @@ impl Engine {
                 Err(error) => return Err(error),
                 Ok(()) => {
                     self.forget_runs(number).await?;
-                    return self.finish(journal).await;
+                    return Box::pin(self.finish(journal)).await;
                 }
             }
         }
@@ -158,22 +171,53 @@ impl Engine {
             self.go_by(release);
         }
         for index in 0..run.stages.len() {
-            let steps = run.stages[index].steps.len();
-            let all = join_all((0..steps).map(|at| self.step(&journal, index, at))).await;
-            if all.into_iter().collect::<Result<Vec<_>, _>>()?.contains(&false) {
+            if !self.stage(&journal, index).await? {
                 break;
             }
         }
         let run = journal.run().await;
         let failed: Vec<StepRecord> =
             run.steps().filter(|step| step.state == StepState::Failed).cloned().collect();
-        let state = self.conclude(&journal, &run, &failed).await?;
+        let before = self.live().await?;
+        let ending = self.conclude(&journal, &run, &failed).await?;
         let release = match self.document::<ReleaseId>("live").await? {
             Some((live, _)) => live,
             None => run.release.as_ref().map_or(ReleaseId(0), |release| release.id),
         };
         let took_ms = self.parts.clock.now().since(started);
-        Ok(RunEnd { run: run.id, release, state, failed, took_ms })
+        if let Some(release) = &run.release {
+            self.follow_up(&journal.run().await, release, before.as_ref()).await;
+        }
+        let (state, put_back) = (ending.state, ending.put_back);
+        Ok(RunEnd { run: run.id, release, state, failed, put_back, took_ms })
+    }
+
+    /// Carries the steps of one stage out, side by side but for those that wait for others. Says whether all worked.
+    async fn stage(&self, journal: &Journal<'_>, stage: usize) -> Result<bool, EngineError> {
+        let run = journal.run().await;
+        let steps = &run.stages[stage].steps;
+        let places: Vec<Placement> =
+            steps.iter().map(|record| record.step.action.placement()).collect();
+        let ends: Vec<watch::Sender<Option<bool>>> =
+            steps.iter().map(|_| watch::channel(None).0).collect();
+        let (ends, places) = (&ends, &places);
+        let each = steps.iter().enumerate().map(|(at, record)| async move {
+            let due = |other: &usize| *other != at && record.step.after.contains(&places[*other]);
+            for other in (0..places.len()).filter(due) {
+                let mut end = ends[other].subscribe();
+                let worked =
+                    end.wait_for(Option::is_some).await.is_ok_and(|end| *end == Some(true));
+                if !worked {
+                    ends[at].send_replace(Some(false));
+                    return Ok(false);
+                }
+            }
+            let worked = self.step(journal, stage, at).await;
+            ends[at].send_replace(Some(matches!(worked, Ok(true))));
+            worked
+        });
+        let all: Vec<Result<bool, EngineError>> = join_all(each).await;
+        Ok(!all.into_iter().collect::<Result<Vec<_>, _>>()?.contains(&false))
     }
 
     /// One step: intent, effect, outcome. Says whether it worked.
@@ -194,94 +238,21 @@ impl Engine {
         let outcome = self.perform(&record.step.action, &journal.fence).await;
         self.tell_step(&run.id, &record.step.action, &record.step.why, &outcome).await;
         let worked = outcome.is_ok();
+        let migration = match &record.step.action {
+            Action::Migrate { service, release, .. } => {
+                self.release(*release).await?.migrations.remove(service)
+            }
+            _ => None,
+        };
         journal
             .write(|run| {
                 let record = &mut run.stages[stage].steps[at];
                 record.state = if worked { StepState::Done } else { StepState::Failed };
                 record.said = Some(outcome.unwrap_or_else(|why| why));
+                record.migration = migration;
             })
             .await?;
         Ok(worked)
-    }
-
-    /// Makes the release live, or takes it back.
-    async fn conclude(
-        &self,
-        journal: &Journal<'_>,
-        run: &Run,
-        failed: &[StepRecord],
-    ) -> Result<RunState, EngineError> {
-        let fence = &journal.fence;
-        let mut state = if failed.is_empty() { RunState::Done } else { RunState::Failed };
-        if let Some(release) = &run.release {
-            if failed.is_empty() {
-                self.go_live(release, fence).await?;
-                let said = format!("{} is live", release.id);
-                self.tell(self.about_run(run, EventKind::ReleaseLive, Level::Notice, said)).await;
-            } else if self.take_back(run, release, fence).await? {
-                state = RunState::RolledBack;
-            }
-        }
-        journal.write(|run| run.state = state).await?;
-        let (level, word) = match state {
-            RunState::Done | RunState::Running => (Level::Info, "done"),
-            RunState::Failed => (Level::Warning, "failed"),
-            RunState::RolledBack => (Level::Warning, "rolled back"),
-        };
-        let said = format!("{}: {word}", run.id);
-        self.tell(self.about_run(run, EventKind::RunEnded, level, said)).await;
-        Ok(state)
-    }
-
-    /// Puts the live release back wherever `release` has got to. Says whether that worked.
-    async fn take_back(
-        &self,
-        run: &Run,
-        release: &Release,
-        fence: &Fence,
-    ) -> Result<bool, EngineError> {
-        let live = self.live().await?.filter(|live| live.id != release.id);
-        let mut said = format!("{} did not pass its gate", release.id);
-        if let Some(step) = run.steps().find(|step| step.state == StepState::Failed) {
-            said = format!("{said}: {}: {}", step.step.action, step.said.as_deref().unwrap_or("?"));
-        }
-        self.tell(self.about_run(run, EventKind::ReleaseFailed, Level::Alarm, said)).await;
-        let mut record = release.clone();
-        record.state = ReleaseState::Failed;
-        let Some(live) = live else {
-            self.put(&format!("release/{}", release.id), &record, fence).await?;
-            return Ok(false);
-        };
-        self.go_by(&live);
-        let draft = self.draft_of(live.clone(), Some(release)).await?;
-        let why = format!("back to {}: {} did not pass its gate", live.id, release.id);
-        let errand = Errand { kind: RunKind::Rollback, why, plan: &draft.plan, release: None };
-        let end = Box::pin(self.start(errand, fence)).await?;
-        self.put(&format!("release/{}", release.id), &record, fence).await?;
-        if end.state == RunState::Done {
-            let said = format!("{} serves again", live.id);
-            self.tell(self.about_run(run, EventKind::RolledBack, Level::Notice, said)).await;
-        }
-        Ok(end.state == RunState::Done)
-    }
-
-    /// The release's record is there before anything is done for it.
-    async fn keep_release(&self, release: &Release, fence: &Fence) -> Result<(), EngineError> {
-        let key = format!("release/{}", release.id);
-        if self.document::<Release>(&key).await?.is_none() {
-            self.put(&key, release, fence).await?;
-        }
-        Ok(())
-    }
-
-    async fn go_live(&self, release: &Release, fence: &Fence) -> Result<(), EngineError> {
-        if let Some(before) = self.live().await?.filter(|before| before.id != release.id) {
-            let before = Release { state: ReleaseState::Superseded, ..before };
-            self.put(&format!("release/{}", before.id), &before, fence).await?;
-        }
-        let live = Release { state: ReleaseState::Live, ..release.clone() };
-        self.put(&format!("release/{}", live.id), &live, fence).await?;
-        self.put("live", &live.id, fence).await
     }
 
     /// `work`, with signs of life while it lasts.
@@ -302,12 +273,5 @@ impl Engine {
             done = work => done,
             lost = beats => Err(lost),
         }
-    }
-
-    fn about_run(&self, run: &Run, kind: EventKind, level: Level, said: String) -> Event {
-        let mut event = self.event(kind, level, said);
-        event.run = Some(run.id.clone());
-        event.release = run.release.as_ref().map(|release| release.id);
-        event
     }
 }

@@ -15,11 +15,11 @@ fn main() -> ExitCode {
     let arguments: Vec<String> =
         std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
     // The sample app is started by the dozen, so it sets up nothing else.
-    if let [_, command, service] = arguments.as_slice()
+    if let [_, command, words @ ..] = arguments.as_slice()
         && command == "app"
-        && !service.starts_with('-')
+        && words.first().is_some_and(|word| !word.starts_with('-'))
     {
-        return command::app::run(service, vars);
+        return command::app::run(words, vars);
     }
     ExitCode::from(command::dispatch(vars))
 }

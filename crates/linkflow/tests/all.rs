@@ -3,6 +3,8 @@
 
 #[path = "all/conversations.rs"]
 mod conversations;
+#[path = "all/here.rs"]
+mod here;
 #[path = "all/kill.rs"]
 mod kill;
 #[path = "all/rehearsed.rs"]

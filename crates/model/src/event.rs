@@ -63,6 +63,10 @@ pub enum EventKind {
     ReleaseFailed,
     /// An earlier release was put back.
     RolledBack,
+    /// A hook ran.
+    Hook,
+    /// People were told, or could not be.
+    Notice,
     /// A provider's API stopped or began to answer.
     Api,
     /// A fault was injected or lifted in a rehearsal.

@@ -15,6 +15,32 @@ pub struct Plan {
     pub held: Vec<Held>,
 }
 
+/// A service on a provider.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Placement {
+    /// The service.
+    pub service: ServiceName,
+    /// The provider.
+    pub provider: ProviderName,
+}
+
+/// Something that was found wrong, or doubtful, before anything was changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Whether it forbids the plan.
+    pub forbids: bool,
+    /// The service it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceName>,
+    /// The provider it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderName>,
+    /// What is wrong, in one sentence.
+    pub what: String,
+    /// What would help; may be empty.
+    pub help: String,
+}
+
 /// Steps that do not depend on one another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
@@ -34,6 +60,9 @@ pub struct Step {
     /// What differs, field by field, for `plan`. Secrets appear as `(changed)`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
+    /// Placements whose step of the same stage must have worked before this one begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<Placement>,
 }
 
 /// One field that differs.
@@ -60,6 +89,15 @@ pub struct Held {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Action {
+    /// Run the migration of `release` of `service` to its end, once.
+    Migrate {
+        /// The service.
+        service: ServiceName,
+        /// Who runs it.
+        provider: ProviderName,
+        /// Which release.
+        release: ReleaseId,
+    },
     /// Have `release` of `service` on `provider`, with this many instances.
     Deploy {
         /// The service.
@@ -123,7 +161,8 @@ impl Action {
     /// The service it is about.
     pub fn service(&self) -> &ServiceName {
         match self {
-            Self::Deploy { service, .. }
+            Self::Migrate { service, .. }
+            | Self::Deploy { service, .. }
             | Self::Scale { service, .. }
             | Self::ProveStopped { service, .. }
             | Self::Activate { service, .. }
@@ -133,10 +172,16 @@ impl Action {
         }
     }
 
+    /// The placement it is about.
+    pub fn placement(&self) -> Placement {
+        Placement { service: self.service().clone(), provider: self.provider().clone() }
+    }
+
     /// The provider it is about.
     pub fn provider(&self) -> &ProviderName {
         match self {
-            Self::Deploy { provider, .. }
+            Self::Migrate { provider, .. }
+            | Self::Deploy { provider, .. }
             | Self::Scale { provider, .. }
             | Self::ProveStopped { provider, .. }
             | Self::Activate { provider, .. }
@@ -150,6 +195,9 @@ impl Action {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Migrate { service, provider, release } => {
+                write!(f, "run the migration of {service} {release} on {provider}")
+            }
             Self::Deploy { service, provider, release, replicas: 0 } => {
                 write!(f, "deploy {release} of {service} on {provider}, stopped")
             }
@@ -175,6 +223,13 @@ impl fmt::Display for Action {
     }
 }
 
+impl Step {
+    /// A step that waits for nothing and changes no field.
+    pub fn new(action: Action, why: impl Into<String>) -> Self {
+        Self { action, why: why.into(), changes: Vec::new(), after: Vec::new() }
+    }
+}
+
 impl Plan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
@@ -188,8 +243,8 @@ impl Plan {
 
     /// Adds a stage of one step.
     pub fn then(&mut self, name: &str, action: Action, why: impl Into<String>) {
-        let step = Step { action, why: why.into(), changes: Vec::new() };
-        self.stages.push(Stage { name: name.to_owned(), steps: vec![step] });
+        let steps = vec![Step::new(action, why)];
+        self.stages.push(Stage { name: name.to_owned(), steps });
     }
 
     /// Says that something waits.

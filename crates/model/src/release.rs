@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Fingerprint, PinnedImage, ProviderName, ServiceName, ServiceSpec, Timestamp};
+use crate::{Digest, Fingerprint, PinnedImage, ProviderName, ServiceName, ServiceSpec, Timestamp};
 
 /// A release's number, written `r12`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -69,6 +69,63 @@ pub struct Release {
     pub before: Option<ReleaseId>,
     /// Each service in full.
     pub services: BTreeMap<ServiceName, ServiceRelease>,
+    /// Who asked for it; `None` in records of an earlier LinkFlow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Author>,
+    /// The migrations that were run for it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub migrations: BTreeMap<ServiceName, Migration>,
+    /// How long its rollout took, in milliseconds, once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_ms: Option<u64>,
+    /// Why it failed, when it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+}
+
+/// Who asked for something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Author {
+    /// The person, as far as the environment says.
+    pub who: Option<String>,
+    /// The machine.
+    pub host: String,
+    /// The command: `linkflow deploy`.
+    pub what: String,
+    /// The address of the CI run.
+    pub url: Option<String>,
+}
+
+impl fmt::Display for Author {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.who {
+            Some(who) => f.pad(&format!("{who} on {}", self.host)),
+            None => f.pad(&self.host),
+        }
+    }
+}
+
+/// A migration that ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Migration {
+    /// The release it was run for.
+    pub release: ReleaseId,
+    /// The image it was run with.
+    pub digest: Digest,
+    /// The command.
+    pub command: Vec<String>,
+    /// Who ran it.
+    pub provider: ProviderName,
+    /// Its exit code; `None` when nobody could tell it.
+    pub code: Option<i32>,
+    /// Whether it worked.
+    pub worked: bool,
+    /// The last lines that it wrote, oldest first.
+    pub log: Vec<String>,
+    /// When it had ended.
+    pub at: Timestamp,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
 }
 
 /// One service within a [`Release`].

@@ -43,6 +43,12 @@ pub struct ServiceSpec {
     pub size: Size,
     /// The command instead of the image's own.
     pub command: Option<Vec<String>>,
+    /// The command that is run to its end once for each new image, before anything of a release is deployed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrate: Option<Vec<String>>,
+    /// The services that come before this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<ServiceName>,
     /// How long a new release may take until it answers, in milliseconds.
     pub start_within_ms: u64,
 }

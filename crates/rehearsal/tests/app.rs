@@ -373,7 +373,7 @@ async fn what_is_no_setting_is_said_at_start() {
         ),
         ("engine-timer", "LINKFLOW_TIMER_MS", "1s", "LINKFLOW_TIMER_MS=`1s` is not a number"),
         ("queue", "LINKFLOW_LEDGER", "", "neither DATABASE_URL"),
-        ("queue", "LINKFLOW_APP_BEHAVIOUR", "odd", "is not good, crash or sick"),
+        ("queue", "LINKFLOW_APP_BEHAVIOUR", "odd", "is not good, crash, sick or bad-migration"),
     ];
     for (service, name, value, wanted) in rows {
         let mut env = stack.env(service);
@@ -382,6 +382,19 @@ async fn what_is_no_setting_is_said_at_start() {
         let reason = app::run(service, env).await.unwrap_err();
         assert!(reason.contains(wanted), "{reason}");
     }
+}
+
+#[tokio::test]
+async fn whatever_a_migration_is_called_it_writes_one_row_and_ends() {
+    let stack = Stack::start().await;
+    let mut env = stack.env("api");
+    app::run("php artisan migrate --force", env.clone()).await.unwrap();
+    env.insert("LINKFLOW_APP_BEHAVIOUR".into(), "bad-migration".into());
+    let reason = app::run("migrate", env).await.unwrap_err();
+    assert!(reason.contains("broken on purpose"), "{reason}");
+    let ran = Ledger::open(&stack.ledger_path()).unwrap().migrations().unwrap();
+    let commands: Vec<&str> = ran.iter().map(|(_, command)| command.as_str()).collect();
+    assert_eq!(commands, ["php artisan migrate --force", "migrate"]);
 }
 
 #[tokio::test]

@@ -34,6 +34,19 @@ pub(crate) fn never_twice(
     Ok(())
 }
 
+/// No migration is started twice, and no two run at once.
+pub(crate) fn migrates_once(clouds: &BTreeMap<ProviderName, Arc<Cloud>>) -> Result<(), String> {
+    let mut starts: BTreeMap<String, u32> = BTreeMap::new();
+    for (id, count) in clouds.values().flat_map(|cloud| cloud.starts()) {
+        *starts.entry(id).or_default() += count;
+    }
+    if let Some((id, count)) = starts.into_iter().find(|(_, count)| *count > 1) {
+        return Err(format!("{id} was started {count} times"));
+    }
+    let under: usize = clouds.values().map(|cloud| cloud.jobs_under()).sum();
+    if under > 1 { Err(format!("{under} migrations run at once")) } else { Ok(()) }
+}
+
 /// The first target of a route is not one known to be down while another is known to be up.
 pub(crate) fn never_to_the_dead(
     routes: &Routes,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use linkflow_model::role::{
-    Capabilities, Compute, ComputeLook, Deployment, LogLine, Progress, Seen,
+    Capabilities, Compute, ComputeLook, Deployment, Job, JobState, LogLine, Progress, Seen,
 };
 use linkflow_model::{
     Definition, Digest, Fault, FaultKind, Fingerprint, Lifecycle, ProviderName, ReleaseId,
@@ -56,10 +56,20 @@ struct Held {
     ready_at: Instant,
 }
 
+/// A job that was started: when it ends, unless it dies before.
+#[derive(Clone, Copy, Debug)]
+struct Under {
+    ends: Instant,
+    died: bool,
+}
+
 #[derive(Debug)]
 struct Inner {
     trouble: Option<Trouble>,
     held: BTreeMap<ServiceName, Held>,
+    jobs: BTreeMap<String, Under>,
+    /// How often each job was really started, also those that were taken away.
+    starts: BTreeMap<String, u32>,
     dice: Dice,
 }
 
@@ -81,7 +91,8 @@ pub(crate) enum Answer {
 
 impl Cloud {
     pub(crate) fn new(name: &ProviderName, seed: u64) -> Arc<Self> {
-        let inner = Inner { trouble: None, held: BTreeMap::new(), dice: Dice::new(seed) };
+        let (held, jobs, starts) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let inner = Inner { trouble: None, held, jobs, starts, dice: Dice::new(seed) };
         Arc::new(Self { name: name.clone(), inner: Mutex::new(inner) })
     }
 
@@ -94,6 +105,10 @@ impl Cloud {
         let mut inner = self.inner();
         let was_dead = inner.trouble.is_some_and(Trouble::kills);
         inner.trouble = trouble;
+        if trouble.is_some_and(Trouble::kills) {
+            let now = Instant::now();
+            inner.jobs.values_mut().for_each(|job| job.died |= job.ends > now);
+        }
         if was_dead && !trouble.is_some_and(Trouble::kills) {
             // What was asked for is started again, as vendors do.
             let ready_at = Instant::now() + Duration::from_millis(300);
@@ -110,6 +125,17 @@ impl Cloud {
             return 0;
         }
         inner.held.get(service).map_or(0, |held| held.replicas)
+    }
+
+    /// How often each job was really started.
+    pub(crate) fn starts(&self) -> BTreeMap<String, u32> {
+        self.inner().starts.clone()
+    }
+
+    /// The jobs that run now.
+    pub(crate) fn jobs_under(&self) -> usize {
+        let now = Instant::now();
+        self.inner().jobs.values().filter(|job| !job.died && job.ends > now).count()
     }
 
     /// What a request to a placement gets.
@@ -175,6 +201,7 @@ impl ComputeLook for Cloud {
             workers: true,
             scale_to_zero: true,
             logs: true,
+            jobs: true,
             requests_per_deploy: 2,
             requests_per_hour: None,
             ..Capabilities::LEAST
@@ -221,6 +248,22 @@ impl ComputeLook for Cloud {
 
     async fn logs(&self, _: &ServiceName, _: usize) -> Result<Vec<LogLine>, Fault> {
         self.call("tell logs", false, |_| Ok(Vec::new())).await
+    }
+
+    async fn job(&self, id: &str) -> Result<JobState, Fault> {
+        let id = id.to_owned();
+        self.call("tell how a job goes", false, move |inner| {
+            let ended = |code| JobState::Ended { code, worked: code == Some(0), log: Vec::new() };
+            Ok(match inner.jobs.get(&id) {
+                None => JobState::Absent,
+                Some(job) if job.died => ended(None),
+                Some(job) if job.ends > Instant::now() => {
+                    JobState::Under { said: "running".to_owned() }
+                }
+                Some(_) => ended(Some(0)),
+            })
+        })
+        .await
     }
 }
 
@@ -272,6 +315,29 @@ impl Compute for Cloud {
         let service = service.clone();
         self.call("delete", true, move |inner| {
             inner.held.remove(&service);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn run_once(&self, job: &Job) -> Result<(), Fault> {
+        let id = job.id.clone();
+        self.call("run a job", true, move |inner| {
+            if !inner.jobs.contains_key(&id) {
+                let ends = Instant::now() + Duration::from_millis(500 + inner.dice.below(2_000));
+                let died = inner.trouble.is_some_and(Trouble::kills);
+                inner.jobs.insert(id.clone(), Under { ends, died });
+                *inner.starts.entry(id).or_default() += 1;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn forget_job(&self, id: &str) -> Result<(), Fault> {
+        let id = id.to_owned();
+        self.call("take a job away", true, move |inner| {
+            inner.jobs.remove(&id);
             Ok(())
         })
         .await

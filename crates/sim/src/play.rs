@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkflow_engine::{Engine, Owner, Parts, RunKind, Tasks};
+use linkflow_engine::{Engine, Facts, Owner, Parts, RunKind, Tasks};
 use linkflow_model::role::Compute;
 use linkflow_model::{
-    Clock, EventKind, Moment, ProbePicture, ProviderName, Routes, ServiceName, StackName,
+    Clock, EventKind, Moment, ProbePicture, ProviderName, RolloutPolicy, Routes, ServiceName,
+    StackName,
 };
 use linkflow_store::{Memory, Store};
 use tokio::sync::{broadcast, watch};
@@ -117,13 +118,24 @@ impl Stage {
             stack,
             services: services(),
             policy: POLICY,
+            rollout: RolloutPolicy::default(),
             computes: self.clouds.iter().map(compute).collect(),
+            programs: BTreeMap::new(),
+            notify: Vec::new(),
+            hooks: None,
             render: Arc::new(Plain),
             store: Arc::clone(&self.store) as Arc<dyn Store>,
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             probes: seen_picture.clone(),
             routes,
-            owner: Owner { id, host: "sim".to_owned(), pid: 1, what: "linkflow up".to_owned() },
+            owner: Owner {
+                id,
+                host: "sim".to_owned(),
+                pid: 1,
+                what: "linkflow up".to_owned(),
+                who: None,
+                url: None,
+            },
             alive: Arc::new(move |owner| owner.id == me),
             crash: None,
         });
@@ -226,7 +238,9 @@ impl Stage {
         let engine = Arc::clone(&actor.engine);
         let version = self.version;
         actor.life.spawn(async move {
-            let Ok(draft) = engine.draft(release(version), &format!("version {version}")).await
+            let Ok(draft) = engine
+                .draft(release(version), &format!("version {version}"), &Facts::default())
+                .await
             else {
                 return;
             };
@@ -246,6 +260,7 @@ impl Stage {
 
     fn check(&mut self) -> Result<(), String> {
         checks::never_twice(&services(), &self.clouds)?;
+        checks::migrates_once(&self.clouds)?;
         let now = self.clock.now();
         let Some(actor) = &mut self.actor else { return Ok(()) };
         let mut heard = Vec::new();
@@ -288,6 +303,9 @@ impl Stage {
         let live = actor.engine.live().await.map_err(|error| error.to_string())?;
         let live = live.ok_or("no release is live")?;
         match version {
+            Some(_) if live.migrations.values().all(|ended| !ended.worked) => {
+                Err(format!("{} is live and was never migrated", live.id))
+            }
             Some(version) if live.services != release(version) => {
                 Err(format!("{} ({}) is live, not version {version}", live.id, live.why))
             }

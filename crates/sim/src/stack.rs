@@ -1,4 +1,5 @@
-//! The small stack that is played: a page, a worker and a timer that must never run twice, over three clouds.
+//! The small stack that is played: a page with a migration, a worker and a timer that must never run twice, over three
+//! clouds.
 
 use std::collections::BTreeMap;
 
@@ -51,6 +52,8 @@ pub(crate) fn services() -> Vec<ServiceSpec> {
             replicas: 1,
             size: Size::default(),
             command: None,
+            migrate: (kind == ServiceKind::Web).then(|| vec!["migrate".to_owned()]),
+            needs: Vec::new(),
             start_within_ms: 10_000,
         })
     };

@@ -1,9 +1,9 @@
 //! What a rollout plans, in rows: what is wanted, what stands, and the steps from one to the other.
 
-use linkflow_model::{Change, Fingerprint, Moment, ReleaseId, ServiceRelease};
+use linkflow_model::{Allowed, Change, Fingerprint, Moment, ReleaseId, ServiceRelease};
 
 use crate::stage::{flat, image, lines, read};
-use crate::{Wanted, differences, rollout};
+use crate::{Wanted, differences, on_one, rollout};
 
 /// Release r2 of every service wants `wanted` (an image's letter, then its settings' digit) on every provider.
 #[track_caller]
@@ -21,7 +21,46 @@ fn check(wanted: &str, world: &str, expected: &str) {
             changes: Vec::new(),
         }));
     }
-    assert_eq!(flat(&lines(&rollout(&rows, &world))), flat(expected));
+    assert_eq!(flat(&lines(&rollout(&rows, &world, Allowed::Count(1)))), flat(expected));
+}
+
+/// What it takes to have release r2 at `wanted` on `provider` alone.
+#[track_caller]
+fn check_on(provider: &str, wanted: &str, world: &str, expected: &str) {
+    let (specs, world) = read(world, Moment(60_000));
+    let (digest, fingerprint) = (image(&wanted[..1]), Fingerprint(wanted.to_owned()));
+    let row = |spec, provider| Wanted {
+        spec,
+        provider,
+        release: ReleaseId(2),
+        digest: &digest,
+        fingerprint: &fingerprint,
+        changes: Vec::new(),
+    };
+    let rows: Vec<_> =
+        specs.iter().flat_map(|spec| spec.runs_on.iter().map(move |p| row(spec, p))).collect();
+    let plan = on_one(&rows, &world, &provider.parse().unwrap());
+    assert_eq!(flat(&lines(&plan)), flat(expected));
+}
+
+#[test]
+fn one_provider_alone_is_put_back_with_its_visitors_elsewhere_meanwhile() {
+    let world = "web api at fly: fly=up@0#b1 railway=up@0#b1
+         worker queue at fly: fly=running@0#b1 azure=stopped@0#b1
+         exclusive timer at fly: fly=running@0#b1 azure=stopped@0#b1";
+    check_on(
+        "fly",
+        "a1",
+        world,
+        "fence: stop timer on fly (it must never run twice, not even while it is updated)
+         prove: prove that timer has stopped on fly (it must never run twice)
+         shift: serve api from railway (visitors go there while their place is updated)
+         serving: deploy r2 of api on fly (its image differs)
+         serving: deploy r2 of queue on fly (its image differs)
+         serving: deploy r2 of timer on fly (its image differs)
+         return: serve api from fly (it is updated)",
+    );
+    check_on("railway", "a1", world, "rollout: deploy r2 of api on railway (its image differs)");
 }
 
 #[test]

@@ -37,6 +37,7 @@ pub(crate) struct ApplyArgs {
 /// What `apply` answers.
 pub(crate) async fn answer(context: &Context, args: &ApplyArgs) -> Answered {
     let kept = args.file.as_deref().map(plan::read).transpose()?;
+    context.refuse_within_hook("apply")?;
     let stack = context.stack("apply").await?;
     let wait = Duration::from_secs(args.wait);
     let doing = Doing { kind: RunKind::Apply, dry_run: args.dry_run, wait };
@@ -61,7 +62,7 @@ async fn prepare(
     let Some(kept) = kept else { return Ok(draft) };
     let now = plan::saved(stack, draft).await?;
     match plan::moved(&kept, &now) {
-        None => Ok(kept.draft),
+        None => Ok(Draft { exact: true, ..kept.draft }),
         Some(why) => {
             let what = format!("the plan is not carried out: {why}");
             Answer::failed(5, &what, "`linkflow plan` shows what is due now")

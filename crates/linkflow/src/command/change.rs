@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use linkflow_engine::{Draft, Run, RunEnd, RunKind, RunState, StepState};
-use linkflow_model::{Action, Change, ProviderName, ServiceName};
+use linkflow_model::{Action, Change, ServiceName, Step};
 use serde_json::{Value, json};
 
 use crate::say::answer::Answer;
@@ -87,6 +87,14 @@ async fn carry(context: &Context, stack: &Stack, draft: &Draft, doing: Doing) ->
     if doing.dry_run {
         return Ok(shown(stack, draft, context.voice));
     }
+    if draft.refusals().next().is_some() {
+        let shown = shown(stack, draft, context.voice);
+        return Ok(Answer {
+            out: String::new(),
+            err: format!("{}\n{}", shown.out, shown.err),
+            ..shown
+        });
+    }
     if draft.plan.is_empty() {
         return Ok(nothing(draft));
     }
@@ -126,16 +134,58 @@ fn nothing(draft: &Draft) -> Answer {
     Answer { out, result, ..Answer::default() }
 }
 
-/// The plan as an answer.
+/// The plan as an answer. What speaks against it is on stderr; what forbids it makes the exit code 5.
 pub(super) fn shown(stack: &Stack, draft: &Draft, voice: Voice) -> Answer {
-    if draft.plan.is_empty() {
-        return Answer { result: value(stack, draft), ..nothing(draft) };
+    let mut answer = if draft.plan.is_empty() {
+        nothing(draft)
+    } else {
+        Answer { out: text(stack, draft, voice.colours), ..Answer::default() }
+    };
+    answer.result = value(stack, draft);
+    for finding in &draft.findings {
+        let row = json!({
+            "message": finding.what,
+            "help": finding.help,
+            "service": finding.service,
+            "provider": finding.provider,
+        });
+        let word = if finding.forbids { "error" } else { "warning" };
+        say(&mut answer.err, format_args!("{word}: {}\n", finding.what));
+        if !finding.help.is_empty() {
+            say(&mut answer.err, format_args!("help: {}\n", finding.help));
+        }
+        if finding.forbids {
+            answer.exit = 5;
+            answer.errors.push(row);
+        } else {
+            answer.warnings.push(row);
+        }
     }
-    Answer {
-        out: text(stack, draft, voice.colours),
-        result: value(stack, draft),
-        ..Answer::default()
-    }
+    answer
+}
+
+/// What to know before a migration is run while an earlier release serves.
+fn advice(draft: &Draft) -> Vec<String> {
+    let migrated: Vec<&str> = draft
+        .plan
+        .steps()
+        .filter(|step| matches!(step.action, Action::Migrate { .. }))
+        .map(|step| step.action.service().as_str())
+        .collect();
+    let Some(before) = draft.release.before.filter(|_| !migrated.is_empty()) else {
+        return Vec::new();
+    };
+    vec![
+        format!(
+            "{before} serves while and after the migration of {} runs, and again should {} fail: the migration must not break it",
+            migrated.join(", "),
+            draft.release.id
+        ),
+        "so only add now (expand): new tables, new columns with a default or NULL, new indexes"
+            .to_owned(),
+        "rename or drop (contract) in a later release, when nothing that runs reads the old form"
+            .to_owned(),
+    ]
 }
 
 /// The plan, for machines.
@@ -146,28 +196,10 @@ pub(super) fn value(stack: &Stack, draft: &Draft) -> Value {
         "steps": draft.plan.steps().count(),
         "stages": draft.plan.stages,
         "held": draft.plan.held,
-        "requests": requests(stack, draft),
+        "findings": draft.findings,
+        "advice": advice(draft),
+        "requests": stack.engine.requests(&draft.plan),
     })
-}
-
-/// About how many requests each provider will get.
-fn requests(stack: &Stack, draft: &Draft) -> BTreeMap<ProviderName, u32> {
-    let mut requests = BTreeMap::new();
-    for step in draft.plan.steps() {
-        let provider = step.action.provider();
-        let Some(compute) = stack.computes.get(provider) else { continue };
-        let cost = match step.action {
-            Action::Deploy { .. } => compute.capabilities().requests_per_deploy,
-            Action::Activate { .. } | Action::Soak { .. } => 0,
-            Action::Scale { .. }
-            | Action::ProveStopped { .. }
-            | Action::Restart { .. }
-            | Action::Delete { .. } => 2,
-        };
-        *requests.entry(provider.clone()).or_default() += cost;
-    }
-    requests.retain(|_, count| *count > 0);
-    requests
 }
 
 /// The plan, for people.
@@ -179,13 +211,14 @@ fn text(stack: &Stack, draft: &Draft, colours: bool) -> String {
         for step in &stage.steps {
             let (sign, tone) = match &step.action {
                 Action::Delete { .. } => ('-', Tone::Bad),
+                Action::Migrate { .. } => ('!', Tone::Notable),
                 Action::Deploy { .. } if step.changes.iter().all(|c| c.from.is_none()) => {
                     ('+', Tone::Good)
                 }
                 _ => ('~', Tone::Notable),
             };
             let line = tone.paint(&format!("{sign} {}", step.action), colours);
-            let why = Tone::Faint.paint(&format!("({})", step.why), colours);
+            let why = Tone::Faint.paint(&format!("({}{})", step.why, waits(step)), colours);
             say(&mut out, format_args!("  {line}  {why}\n"));
             // The same service on the next provider mostly differs in the same way.
             let before = shown.insert(step.action.service(), &step.changes);
@@ -197,9 +230,13 @@ fn text(stack: &Stack, draft: &Draft, colours: bool) -> String {
     for held in &draft.plan.held {
         say(&mut out, format_args!("waits: {}\n", held.why));
     }
+    for (at, line) in advice(draft).iter().enumerate() {
+        let lead = if at == 0 { "\nnote: " } else { "      " };
+        say(&mut out, format_args!("{lead}{line}\n"));
+    }
     let steps = draft.plan.steps().count();
     let word = if steps == 1 { "step" } else { "steps" };
-    let requests = requests(stack, draft);
+    let requests = stack.engine.requests(&draft.plan);
     let costs: Vec<String> = requests.iter().map(|(p, n)| format!("{p} {n}")).collect();
     say(&mut out, format_args!("\n{steps} {word} to {}", draft.release.id));
     if !costs.is_empty() {
@@ -207,6 +244,13 @@ fn text(stack: &Stack, draft: &Draft, colours: bool) -> String {
     }
     out.push('\n');
     out
+}
+
+/// What a step waits for within its stage.
+fn waits(step: &Step) -> String {
+    let after = step.after.iter().map(|place| format!("{} on {}", place.service, place.provider));
+    let after: Vec<String> = after.collect();
+    if after.is_empty() { String::new() } else { format!("; after {}", after.join(", ")) }
 }
 
 /// One line for each field that differs.
@@ -242,21 +286,23 @@ pub(super) fn ended(draft: &Draft, end: &RunEnd, done: usize) -> Answer {
         "release": end.release,
         "state": end.state,
         "failed": end.failed,
+        "put_back": end.put_back,
         "took_ms": end.took_ms,
     });
-    let what = match end.state {
-        RunState::Done => {
-            let out = format!("{} is live, {done} steps in {time}\n", end.release);
-            return Answer { out, result, ..Answer::default() };
-        }
-        RunState::RolledBack => {
-            format!("{} did not pass, so what ran before was put back ({time})", draft.release.id)
-        }
-        RunState::Failed => format!("{} came to a halt after {time}", end.release),
-        RunState::Running => format!("{} is still under way", end.release),
-    };
+    if end.state == RunState::Done {
+        let out = match &draft.only {
+            Some(only) => format!(
+                "{} runs on {only}, {done} steps in {time}; {} is still the live one, and the next `linkflow apply` brings {only} up to it\n",
+                draft.release.id, end.release
+            ),
+            None => format!("{} is live, {done} steps in {time}\n", end.release),
+        };
+        return Answer { out, result, ..Answer::default() };
+    }
+    let what = bad_end(draft, end);
     let exit = match end.state {
         RunState::Done | RunState::RolledBack => 1,
+        RunState::Failed if migration_failed(end) => 1,
         RunState::Failed if done > 0 => 6,
         RunState::Failed => 1,
         RunState::Running => 7,
@@ -264,7 +310,14 @@ pub(super) fn ended(draft: &Draft, end: &RunEnd, done: usize) -> Answer {
     let mut answer = Answer::failure(
         exit,
         &what,
-        "`linkflow events` tells what happened; `linkflow apply` goes on",
+        match end.state {
+            RunState::Failed => {
+                "`linkflow events` tells what happened; `linkflow deploy` goes on, `linkflow rollback` puts back what ran before"
+            }
+            RunState::Done | RunState::RolledBack | RunState::Running => {
+                "`linkflow events` tells what happened; `linkflow apply` goes on"
+            }
+        },
     );
     let mut failed = String::new();
     for record in &end.failed {
@@ -279,6 +332,30 @@ pub(super) fn ended(draft: &Draft, end: &RunEnd, done: usize) -> Answer {
     answer.err = failed + &answer.err;
     answer.result = result;
     answer
+}
+
+/// What became of a run that did not go as it should, in one sentence.
+fn bad_end(draft: &Draft, end: &RunEnd) -> String {
+    let (id, time) = (draft.release.id, took(end.took_ms));
+    match end.state {
+        RunState::RolledBack => {
+            format!("{id} did not pass, so what ran before was put back ({time})")
+        }
+        RunState::Failed if migration_failed(end) => {
+            format!("the migration failed, so nothing of {id} was deployed ({time})")
+        }
+        RunState::Failed if !end.put_back.is_empty() => {
+            let back = end.put_back.iter().map(|p| format!("{} on {}", p.service, p.provider));
+            let back = back.collect::<Vec<_>>().join(", ");
+            format!("{id} failed after {time}; {} was put back for {back}", end.release)
+        }
+        RunState::Failed => format!("{id} came to a halt after {time}"),
+        RunState::Done | RunState::Running => format!("{id} is still under way"),
+    }
+}
+
+fn migration_failed(end: &RunEnd) -> bool {
+    end.failed.iter().any(|record| matches!(record.step.action, Action::Migrate { .. }))
 }
 
 /// Writing to a string cannot fail.

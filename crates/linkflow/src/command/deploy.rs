@@ -43,6 +43,7 @@ pub(crate) struct DeployArgs {
 
 /// What `deploy` answers.
 pub(crate) async fn answer(context: &Context, args: &DeployArgs) -> Answered {
+    context.refuse_within_hook("deploy")?;
     let stack = context.stack("deploy").await?;
     let wait = Duration::from_secs(args.wait);
     let doing = Doing { kind: RunKind::Deploy, dry_run: args.dry_run, wait };
@@ -91,7 +92,7 @@ async fn prepare(
     let said: Vec<String> = images.iter().map(|(name, image)| format!("{name}={image}")).collect();
     let why =
         if said.is_empty() { "deploy".to_owned() } else { format!("deploy {}", said.join(" ")) };
-    let draft = stack.engine.draft(services, &why).await?;
+    let draft = stack.draft(services, &why).await?;
     Ok((images, draft))
 }
 

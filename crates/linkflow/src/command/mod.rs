@@ -7,10 +7,13 @@ mod check;
 mod cloud;
 mod completions;
 mod deploy;
+mod drift;
 mod drill;
 mod events;
 mod explain;
+mod history;
 mod init;
+mod logs;
 mod plan;
 mod rehearse;
 mod rollback;
@@ -18,6 +21,7 @@ mod schema;
 mod shutdown;
 mod status;
 mod swap;
+mod unlock;
 mod up;
 
 use std::collections::BTreeMap;
@@ -33,6 +37,7 @@ use linkflow_rehearsal::cloud::Endpoints;
 use crate::say::answer::Answer;
 use crate::say::output::{self, Voice};
 use crate::wire::control::Control;
+use crate::wire::hooks::WITHIN;
 use crate::wire::{Listen, OpenError, OpenOptions, Stack};
 use check::Which;
 
@@ -89,8 +94,12 @@ enum Command {
     Apply(apply::ApplyArgs),
     Deploy(deploy::DeployArgs),
     Rollback(rollback::RollbackArgs),
+    History(history::HistoryArgs),
     Swap(swap::SwapArgs),
     Status(status::StatusArgs),
+    Logs(logs::LogsArgs),
+    Drift(drift::DriftArgs),
+    Unlock(unlock::UnlockArgs),
     Up(up::UpArgs),
     Events(events::EventsArgs),
     #[command(subcommand)]
@@ -177,6 +186,10 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Apply(args) => once(apply::answer(context, &args)),
         Command::Deploy(args) => once(deploy::answer(context, &args)),
         Command::Rollback(args) => once(rollback::answer(context, &args)),
+        Command::History(args) => on_runtime(history::answer(context, &args)),
+        Command::Logs(args) => on_runtime(logs::answer(context, &args)),
+        Command::Drift(args) => on_runtime(drift::answer(context, &args)),
+        Command::Unlock(args) => once(unlock::answer(context, &args)),
         Command::Swap(args) => once(Box::pin(swap::answer(context, &args))),
         Command::Status(args) => once(status::answer(context, &args)),
         Command::Drill(command) => once(drill::answer(context, &command)),
@@ -188,7 +201,7 @@ fn run(command: Command, context: &Context) -> Answered {
             Ok(rehearse::answer(&args, env, &context.vars, context.voice).await)
         }),
         Command::App(args) => Ok(Answer {
-            exit: app::serve(&args.service, context.vars.clone()),
+            exit: app::serve(&args.words, context.vars.clone()),
             told: true,
             ..Answer::default()
         }),
@@ -270,16 +283,40 @@ impl Context {
         what: &str,
         listen: Listen,
     ) -> OpenOptions {
+        let hooks = cloud.is_none() || self.common.cloud.is_some();
+        // A command within a hook means the same config.
+        let mut vars = self.vars.clone();
+        if let Ok(config) = std::path::absolute(&self.which.config) {
+            vars.insert("LINKFLOW_CONFIG".to_owned(), config.display().to_string());
+        }
+        vars.extend(self.which.env.clone().map(|env| ("LINKFLOW_ENV".to_owned(), env)));
         OpenOptions {
             state: self.state(config, cloud.is_some()),
             workdir: self.workdir(),
             cloud,
             record: self.vars.get("LINKFLOW_RECORD").filter(|v| !v.is_empty()).map(PathBuf::from),
-            vars: self.vars.clone(),
+            vars,
             what: format!("linkflow {what}"),
             listen,
+            hooks,
             crash: self.vars.get("LINKFLOW_CRASH_AT").and_then(|at| at.parse().ok()),
         }
+    }
+
+    /// Refuses `command` within a hook: the lock that it would wait for is held by the deploy that runs the hook.
+    pub(crate) fn refuse_within_hook(&self, command: &str) -> Result<(), Box<Answer>> {
+        let Some(hook) = self.vars.get(WITHIN).filter(|hook| !hook.is_empty()) else {
+            return Ok(());
+        };
+        let stack = self.vars.get("LINKFLOW_STACK").map_or("this stack", String::as_str);
+        let what = format!(
+            "`linkflow {command}` cannot be run within the hook `{hook}`: the deploy of {stack} that runs the hook holds the lock until the hook has ended"
+        );
+        Answer::failed(
+            5,
+            &what,
+            "take it out of the hook; `plan`, `status`, `history` and `logs` work there",
+        )
     }
 
     /// The stack, for a command that does not serve.
@@ -301,7 +338,11 @@ impl From<OpenError> for Box<Answer> {
 impl From<EngineError> for Box<Answer> {
     fn from(error: EngineError) -> Self {
         let (exit, help) = match &error {
-            EngineError::Busy(_) => (5, "wait until it is done, or ask it to stop"),
+            EngineError::Busy(_) => (
+                5,
+                "wait until it is done (`--wait SECONDS`), or ask it to stop; `linkflow unlock` shows who it is",
+            ),
+            EngineError::Refused(_) => (5, "nothing was changed; `linkflow plan` tells more"),
             EngineError::Fault(fault) => match fault.kind {
                 FaultKind::Denied => (4, "see whether the token is right and may do this"),
                 FaultKind::Unclear => (7, "`linkflow status` tells how it stands"),

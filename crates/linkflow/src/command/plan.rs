@@ -57,8 +57,9 @@ pub(crate) async fn answer(context: &Context, args: &PlanArgs) -> Answered {
 async fn planned(context: &Context, stack: &Stack, args: &PlanArgs) -> Answered {
     let draft = drafted(stack).await?;
     let mut answer = change::shown(stack, &draft, context.voice);
-    answer.warnings = silent(stack, &mut answer.err);
-    if args.exit_code && !draft.plan.is_empty() {
+    let silent = silent(stack, &mut answer.err);
+    answer.warnings.extend(silent);
+    if args.exit_code && answer.exit == 0 && !draft.plan.is_empty() {
         answer.exit = 3;
     }
     if let Some(path) = &args.out {
@@ -74,7 +75,7 @@ async fn planned(context: &Context, stack: &Stack, args: &PlanArgs) -> Answered 
 /// The plan from what is to what the config asks for.
 pub(super) async fn drafted(stack: &Stack) -> Result<Draft, Box<Answer>> {
     let services = stack.service_releases(&std::collections::BTreeMap::new()).await?;
-    Ok(stack.engine.draft(services, "apply").await?)
+    Ok(stack.draft(services, "apply").await?)
 }
 
 /// A warning for each provider that does not answer.

@@ -67,8 +67,9 @@ pub(crate) struct SwapArgs {
 
 /// What `swap` answers.
 pub(crate) async fn answer(context: &Context, args: &SwapArgs) -> Answered {
+    context.refuse_within_hook("swap")?;
     let stack = context.stack("swap").await?;
-    let answer = swapped(context, &stack, args).await;
+    let answer = Box::pin(swapped(context, &stack, args)).await;
     stack.close(GRACE).await;
     answer
 }
@@ -129,7 +130,7 @@ async fn swapped(context: &Context, stack: &Stack, args: &SwapArgs) -> Answered 
     let work = swap.carry_out(|| {
         if rehearsed { Ok(()) } else { edit(&config, &services, &args.old, &args.new) }
     });
-    let done = progress.during(work).await.map_err(refusal)?;
+    let done = Box::pin(progress.during(work)).await.map_err(refusal)?;
     let took_ms = stack.clock.now().since(began);
     Ok(ended(args, &services, &done, &notes, took_ms, rehearsed))
 }
@@ -276,7 +277,7 @@ fn ended(
     let result = json!({
         "changed": true, "services": services, "old": old, "new": new, "release": release,
         "notes": notes, "took_ms": took_ms, "left": done.left,
-        "runs_on": with_new_only(&[old.clone()], old, new),
+        "runs_on": with_new_only(std::slice::from_ref(old), old, new),
     });
     Answer { exit: if worked { 0 } else { 6 }, out, err, result, warnings, ..Answer::default() }
 }

@@ -108,6 +108,7 @@ async fn on_cloud(
         vars: wanted.vars.clone(),
         what: "linkflow rehearse".to_owned(),
         listen: Listen::At(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+        hooks: false,
         crash: None,
     };
     let stack = Stack::open(wanted.config.clone(), options).await?;

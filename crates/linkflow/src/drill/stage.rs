@@ -136,7 +136,7 @@ impl<'a> Stage<'a> {
             (Some(tag), None) => format!("rehearse {tag}"),
             (None, _) => "rehearse".to_owned(),
         };
-        let draft = self.engine().draft(services, &why).await.map_err(said)?;
+        let draft = stack.draft(services, &why).await.map_err(said)?;
         self.engine().carry_out(&draft, kind, LEASE).await.map_err(said)
     }
 

@@ -184,6 +184,8 @@ mod tests {
             replicas: 1,
             size: Size::default(),
             command: None,
+            migrate: None,
+            needs: Vec::new(),
             start_within_ms: 1,
         }
     }

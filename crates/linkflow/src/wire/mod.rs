@@ -1,6 +1,8 @@
 //! From a config to a running stack: every part is made here, and nowhere else.
 
 pub(crate) mod control;
+pub(crate) mod hooks;
+pub(crate) mod looking;
 mod parts;
 pub(crate) mod ports;
 pub(crate) mod process;
@@ -28,6 +30,7 @@ use linkflow_store::{Sqlite, Store};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
+use hooks::Processes;
 use process::crash_at;
 use registry::Registries;
 use render::Renderer;
@@ -51,6 +54,8 @@ pub(crate) struct OpenOptions {
     pub(crate) what: String,
     /// Whether it serves visitors and services, or only looks and changes.
     pub(crate) listen: Listen,
+    /// Whether the hooks of the config are run. A rehearsal of a whole story runs none: they may reach what is real.
+    pub(crate) hooks: bool,
     /// At which journal point this process kills itself, in tests.
     pub(crate) crash: Option<u64>,
 }
@@ -149,13 +154,17 @@ impl Stack {
             stack: config.stack.name.clone(),
             services: config.services(),
             policy: config.policy(),
+            rollout: config.rollout(),
             computes: computes.clone(),
+            programs: parts::programs(&config),
+            notify: Vec::new(),
+            hooks: Processes::of(&config.deploy.hooks, &options).filter(|_| options.hooks),
             render: Arc::clone(&renderer) as _,
             store,
             clock: Arc::clone(&clock),
             probes: edge.probes(),
             routes,
-            owner: process::owner(&options.what),
+            owner: process::owner(&options.what, &options.vars),
             alive: Arc::new(process::is_alive),
             crash: options.crash.map(crash_at),
         });

@@ -39,6 +39,19 @@ pub(super) fn computes(
     Ok(computes)
 }
 
+/// The provider of this machine that has a program for each image, by image without its tag. In a rehearsal too: its
+/// cloud has one of the same name.
+pub(super) fn programs(config: &Config) -> BTreeMap<String, ProviderName> {
+    let mut programs = BTreeMap::new();
+    for (name, provider) in config.compute() {
+        if let kinds::Settings::Embedded(settings) = &provider.settings {
+            let images = settings.programs.0.keys().cloned();
+            programs.extend(images.map(|image| (image, name.clone())));
+        }
+    }
+    programs
+}
+
 fn one(
     config: &Config,
     options: &OpenOptions,

@@ -1,5 +1,6 @@
 //! Who this process is, whether another still lives, and how it dies in tests.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 
@@ -7,10 +8,26 @@ use linkflow_engine::{Crash, Owner};
 use rustix::process::{Signal, getpid, kill_process};
 
 /// This process, as others find it in the lease.
-pub(crate) fn owner(what: &str) -> Owner {
+pub(crate) fn owner(what: &str, vars: &BTreeMap<String, String>) -> Owner {
     let pid = std::process::id();
     let id = id(pid).unwrap_or_else(|| pid.to_string());
-    Owner { id, host: host(), pid, what: what.to_owned() }
+    Owner { id, host: host(), pid, what: what.to_owned(), who: who(vars), url: url(vars) }
+}
+
+/// The person, as CI or the shell says.
+fn who(vars: &BTreeMap<String, String>) -> Option<String> {
+    let names = ["GITHUB_ACTOR", "GITLAB_USER_LOGIN", "USER", "LOGNAME"];
+    names.iter().find_map(|name| vars.get(*name).filter(|value| !value.is_empty()).cloned())
+}
+
+/// The address of the CI run: GitHub Actions gives its parts, GitLab gives it whole.
+fn url(vars: &BTreeMap<String, String>) -> Option<String> {
+    let get = |name: &str| vars.get(name).filter(|value| !value.is_empty());
+    let github = || {
+        let (server, repository) = (get("GITHUB_SERVER_URL")?, get("GITHUB_REPOSITORY")?);
+        Some(format!("{server}/{repository}/actions/runs/{}", get("GITHUB_RUN_ID")?))
+    };
+    github().or_else(|| get("CI_JOB_URL").cloned())
 }
 
 /// Whether `owner` may still live: `false` only when it ran on this machine and is provably gone.
@@ -61,8 +78,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_ci_run_is_found_by_what_ci_says_of_itself() {
+        let vars = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        };
+        let github = vars(&[
+            ("GITHUB_SERVER_URL", "https://github.com"),
+            ("GITHUB_REPOSITORY", "acme/shop"),
+            ("GITHUB_RUN_ID", "42"),
+            ("GITHUB_ACTOR", "ada"),
+            ("USER", "runner"),
+        ]);
+        let me = owner("linkflow deploy", &github);
+        assert_eq!(me.url.as_deref(), Some("https://github.com/acme/shop/actions/runs/42"));
+        assert_eq!(me.who.as_deref(), Some("ada"));
+        let gitlab = vars(&[("CI_JOB_URL", "https://gitlab.com/acme/shop/-/jobs/7")]);
+        let me = owner("linkflow deploy", &gitlab);
+        assert_eq!(me.url.as_deref(), Some("https://gitlab.com/acme/shop/-/jobs/7"));
+        assert_eq!(me.who, None);
+    }
+
+    #[test]
     fn this_process_lives_and_one_that_ended_does_not() {
-        let me = owner("linkflow test");
+        let me = owner("linkflow test", &BTreeMap::new());
         assert!(is_alive(&me));
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = child.id();

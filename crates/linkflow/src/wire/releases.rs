@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
+use linkflow_engine::{Draft, EngineError, Facts};
 use linkflow_model::{
     Fault, FaultKind, ImageRef, ProviderName, Release, ServiceName, ServiceRelease, ServiceSpec,
 };
@@ -39,6 +40,18 @@ fn said(fault: &Fault) -> String {
 }
 
 impl Stack {
+    /// What would be done to have `services` run.
+    ///
+    /// # Errors
+    /// As [`linkflow_engine::Engine::draft`].
+    pub(crate) async fn draft(
+        &self,
+        services: BTreeMap<ServiceName, ServiceRelease>,
+        why: &str,
+    ) -> Result<Draft, EngineError> {
+        self.engine.draft(services, why, &Facts::default()).await
+    }
+
     /// Every service as the config has it, with `images` in place of its own images.
     ///
     /// # Errors

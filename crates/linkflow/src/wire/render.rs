@@ -287,6 +287,7 @@ mod tests {
             vars: vars.clone(),
             what: "test".to_owned(),
             listen: Listen::Nowhere,
+            hooks: false,
             crash: None,
         };
         let secrets = Arc::new(Secrets::new(vars, key.clone(), rehearsed));
@@ -307,6 +308,10 @@ mod tests {
             why: String::new(),
             before: None,
             services: BTreeMap::from([(service.spec.name.clone(), service)]),
+            by: None,
+            migrations: BTreeMap::new(),
+            took_ms: None,
+            failed: None,
         }
     }
 

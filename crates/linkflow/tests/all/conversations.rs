@@ -58,9 +58,10 @@ fn what_init_writes_passes_check() {
 #[test]
 fn a_mistake_is_told_with_its_line_on_stderr_and_nothing_on_stdout() {
     let dir = written(&SHOP.replace("port", "prot"));
-    for command in
-        ["check", "plan", "apply", "status", "up", "events", "deploy", "rollback", "cloud"]
-    {
+    for command in [
+        "check", "plan", "apply", "status", "up", "events", "deploy", "rollback", "cloud",
+        "history", "drift", "unlock",
+    ] {
         let said = linkflow(dir.path(), &[command]);
         assert_eq!((said.code, said.out.as_str()), (2, ""), "{command}");
         assert!(said.err.contains("error[LF0102]: unknown key `prot`"), "{command}: {}", said.err);
@@ -70,9 +71,14 @@ fn a_mistake_is_told_with_its_line_on_stderr_and_nothing_on_stdout() {
 #[test]
 fn json_is_exactly_one_value_also_when_it_fails() {
     let (good, bad) = (written(SHOP), written("[stack]\n"));
-    for arguments in
-        [&["check"][..], &["schema"], &["explain"], &["completions", "bash"], &["events"]]
-    {
+    for arguments in [
+        &["check"][..],
+        &["schema"],
+        &["explain"],
+        &["completions", "bash"],
+        &["events"],
+        &["history"],
+    ] {
         let said = linkflow(good.path(), &[arguments, &["--json"]].concat());
         assert_eq!((said.code, said.err.as_str()), (0, ""), "{arguments:?}");
         said.value();
@@ -127,6 +133,19 @@ fn a_token_that_is_not_there_is_named_by_its_reference() {
     let said = linkflow(dir.path(), &["plan"]);
     assert_eq!(said.code, 2);
     assert!(said.err.contains("the token of `fly`, `${secret.FLY}`, is not there"), "{}", said.err);
+}
+
+#[test]
+fn what_would_wait_for_its_own_hook_is_refused() {
+    let dir = written(SHOP);
+    for words in [&["apply"][..], &["deploy"], &["rollback"], &["unlock", "--id", "3"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_linkflow"));
+        command.current_dir(dir.path()).args(words).env_clear();
+        let output = command.env("LINKFLOW_HOOK", "before").output().unwrap();
+        assert_eq!(output.status.code(), Some(5), "{words:?}");
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert!(err.contains("cannot be run within the hook `before`"), "{words:?}: {err}");
+    }
 }
 
 #[test]

@@ -1,10 +1,12 @@
-//! kill -9 at every point of the journal, then the same command again: the same end, and nothing made twice.
+//! kill -9 at every point of the journal, then the same command again: the same end, nothing made twice, and each
+//! migration run exactly once.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use linkflow_rehearsal::ledger::Ledger;
 use serde_json::Value;
 
 /// Two providers with real adapters and one generic; a page that is probed, and a timer that must never run twice.
@@ -31,6 +33,7 @@ port = 8000
 health = "/api/v1/health"
 route = "api.example.com"
 runs_on = ["render", "fly"]
+migrate = "php artisan migrate --force"
 start_within = "20s"
 env = { LINKFLOW_SECRET = "${secret.LINKFLOW_SECRET}", FRONTEND_ADDR = "127.0.0.1:9" }
 
@@ -54,23 +57,35 @@ look_every = "2s"
 struct Cloud {
     child: Child,
     control: String,
+    ledger: String,
 }
 
 impl Cloud {
     fn start(folder: &Path) -> Self {
         let mut command = linkflow(folder);
         command.args(["cloud", "--json"]).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut cloud = Self { child: command.spawn().unwrap(), control: String::new() };
+        let mut cloud =
+            Self { child: command.spawn().unwrap(), control: String::new(), ledger: String::new() };
         // The endpoints are one JSON value that may span lines.
         let mut text = String::new();
         for line in BufReader::new(cloud.child.stdout.take().unwrap()).lines() {
             text.push_str(&line.unwrap());
             if let Ok(value) = serde_json::from_str::<Value>(&text) {
                 cloud.control = value["result"]["control"].as_str().unwrap().to_owned();
+                cloud.ledger = value["result"]["ledger"].as_str().unwrap().to_owned();
                 return cloud;
             }
         }
         panic!("the cloud told no endpoints: {text}");
+    }
+
+    /// The release of each migration that was really run.
+    fn migrations(&self) -> Vec<String> {
+        let ledger = Ledger::open(Path::new(&self.ledger)).unwrap();
+        let rows = ledger.migrations().unwrap().into_iter();
+        rows.inspect(|(_, command)| assert_eq!(command, "php artisan migrate --force"))
+            .map(|(release, _)| release)
+            .collect()
     }
 
     /// How many instances of each service each provider really runs.
@@ -151,6 +166,8 @@ fn killed_at(point: u64, before: &[&[&str]], words: &[&str], releases: u64) -> b
     let expected: BTreeMap<String, u64> =
         ["api on fly", "api on render", "engine-timer on render"].map(|k| (k.to_owned(), 1)).into();
     assert_eq!(cloud.running(), expected, "after a kill at point {point}");
+    let migrated: Vec<String> = (1..=releases).map(|release| format!("r{release}")).collect();
+    assert_eq!(cloud.migrations(), migrated, "after a kill at point {point}");
     let (_, told) = run(folder.path(), &cloud, words, None);
     let told: Value = serde_json::from_str(&told).unwrap();
     let result = &told["result"];

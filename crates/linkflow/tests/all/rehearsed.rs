@@ -12,9 +12,9 @@ const STACK: &str = r#"
 [stack]
 name = "shop"
 [providers.a]
-kind = "koyeb"
+kind = "embedded"
 [providers.b]
-kind = "render"
+kind = "embedded"
 [services.api]
 image = "ghcr.io/acme/linkflow/api:1.0"
 port = 8000
@@ -38,8 +38,12 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
+        Self::of(STACK)
+    }
+
+    fn of(stack: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("linkflow.toml"), STACK).unwrap();
+        std::fs::write(dir.path().join("linkflow.toml"), stack).unwrap();
         let mut cloud = Command::new(env!("CARGO_BIN_EXE_linkflow"))
             .arg("cloud")
             .current_dir(dir.path())
@@ -128,6 +132,114 @@ fn a_release_that_does_not_start_is_put_back_and_its_log_is_shown() {
     assert!(broken.err.contains("what ran before was put back"), "{}", broken.err);
     let nothing = stage.expect(&["plan", "--exit-code"], 0);
     assert_eq!(nothing.out, "nothing to do: r1 runs as it should\n");
+}
+
+fn migrating() -> String {
+    STACK.replace("start_within", "migrate = \"php artisan migrate --force\"\nstart_within")
+}
+
+#[test]
+fn a_migration_is_planned_with_advice_and_stops_the_release_when_it_fails() {
+    let stage = Stage::of(&migrating());
+    let plan = stage.expect(&["plan"], 0);
+    let first = "migrate\n  ! run the migration of api r1 on a  (it was never run)\n";
+    assert!(plan.out.starts_with(first), "{}", plan.out);
+    assert!(!plan.out.contains("expand"), "nothing serves yet: {}", plan.out);
+    stage.expect(&["apply"], 0);
+    let failed = stage.expect(&["deploy", "api=:bad-migration"], 1);
+    for part in [
+        "note: r1 serves while and after the migration of api runs",
+        "only add now (expand)",
+        "failed: run the migration of api r2 on a",
+        "`php artisan migrate --force` exited with 1",
+        "the column entries.note is there already",
+        "the migration failed, so nothing of r2 was deployed",
+    ] {
+        assert!(failed.err.contains(part), "{part}: {}", failed.err);
+    }
+    assert_eq!(stage.expect(&["plan"], 0).out, "nothing to do: r1 runs as it should\n");
+    let history = stage.expect(&["history", "--json"], 0).value();
+    let rows = history["result"]["releases"].as_array().unwrap();
+    let said: Vec<(&Value, &Value, &Value)> = rows
+        .iter()
+        .map(|row| (&row["release"], &row["state"], &row["migrations"]["api"]["code"]))
+        .collect();
+    let expected =
+        [(&"r2".into(), &"failed".into(), &1.into()), (&"r1".into(), &"live".into(), &0.into())];
+    assert_eq!(said, expected);
+    assert!(rows[0]["took_ms"].is_u64() && rows[0]["by"]["host"].is_string(), "{rows:?}");
+    let shown = stage.expect(&["history", "--last", "1"], 0);
+    assert!(shown.out.contains("api: 1") && !shown.out.contains("r1 "), "{}", shown.out);
+}
+
+#[test]
+fn going_back_goes_one_further_each_time_or_back_on_one_provider() {
+    let stage = Stage::new();
+    stage.expect(&["apply"], 0);
+    stage.expect(&["deploy", "api=:1.1"], 0);
+    stage.expect(&["deploy", "api=:1.2"], 0);
+    let drift = stage.expect(&["drift"], 0);
+    assert_eq!(drift.out, "no drift: everything is as r3 asks\n");
+    let only = stage.expect(&["rollback", "r1", "--only", "b"], 0);
+    assert!(only.out.starts_with("r1 runs on b, 1 steps"), "{}", only.out);
+    let drift = stage.expect(&["drift", "--json"], 2).value();
+    let row = &drift["result"]["drift"][0];
+    assert_eq!((&row["provider"], &row["field"]), (&"b".into(), &"image".into()), "{drift}");
+    let wrong = stage.expect(&["rollback", "--only", "c"], 2);
+    assert!(wrong.err.contains("services run on a, b"), "{}", wrong.err);
+    let back = stage.expect(&["rollback"], 0);
+    assert!(back.err.starts_with("r3 is live; r2 ran before it"), "{}", back.err);
+    let back = stage.expect(&["rollback"], 0);
+    assert!(back.out.starts_with("r1 is live"), "{}", back.out);
+    let none = stage.expect(&["rollback"], 2);
+    assert!(none.err.contains("r1 is live, and no release was live before it"), "{}", none.err);
+}
+
+#[test]
+fn logs_come_from_every_placement_with_its_name() {
+    let stage = Stage::new();
+    stage.expect(&["apply"], 0);
+    let logs = stage.expect(&["logs", "api", "--json"], 0).value();
+    let lines = logs["result"]["lines"].as_array().unwrap();
+    for provider in ["a", "b"] {
+        let started = |line: &&Value| {
+            line["provider"] == provider && line["text"].as_str().unwrap().contains("started")
+        };
+        assert!(lines.iter().any(|line| started(&line)), "{provider}: {lines:?}");
+    }
+    let one = stage.expect(&["logs", "api", "--on", "b", "--last", "1"], 0);
+    assert_eq!(one.out.lines().count(), 1, "{}", one.out);
+    assert!(one.out.contains("  b  "), "{}", one.out);
+    stage.expect(&["logs", "api", "--on", "c"], 2);
+    stage.expect(&["logs", "web"], 2);
+}
+
+#[test]
+fn a_hook_may_look_and_must_not_deploy() {
+    let program = env!("CARGO_BIN_EXE_linkflow");
+    let script = format!(
+        "echo $LINKFLOW_HOOK $LINKFLOW_RELEASE >> told; {program} status > looked && {program} plan > planned; \
+         {program} deploy > deployed 2>&1; test $LINKFLOW_HOOK != before -o ! -e stop"
+    );
+    let hooks = "[deploy.hooks]\nbefore = \"sh hook\"\nafter = \"sh hook\"\nfailed = \"sh hook\"\n";
+    let stage = Stage::of(&format!("{STACK}{hooks}"));
+    std::fs::write(stage.folder().join("hook"), script).unwrap();
+    stage.expect(&["apply"], 0);
+    let read = |name: &str| std::fs::read_to_string(stage.folder().join(name)).unwrap();
+    assert_eq!(read("told"), "before r1\nafter r1\n");
+    assert!(read("looked").contains("r1 is live"), "{}", read("looked"));
+    assert!(read("planned").contains("nothing to do"), "{}", read("planned"));
+    let deployed = read("deployed");
+    assert!(deployed.contains("cannot be run within the hook `after`"), "{deployed}");
+    std::fs::write(stage.folder().join("stop"), "").unwrap();
+    let stopped = stage.expect(&["deploy", "api=:1.1"], 5);
+    assert!(
+        stopped.err.contains("the hook `before` failed, so nothing was changed"),
+        "{}",
+        stopped.err
+    );
+    assert_eq!(stage.expect(&["unlock"], 0).out, "nobody holds the lock\n");
+    stage.expect(&["unlock", "--id", "1"], 5);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod amount;
 mod check;
 pub mod codes;
 mod data;
+mod deploy;
 mod edge;
 pub mod kinds;
 mod macros;
@@ -36,6 +37,7 @@ pub use address::{Host, Machine, Mailbox, Url};
 pub use amount::{Bytes, Cpu, Memory, Money, Percent, duration_text};
 pub use codes::Code;
 pub use data::{Backup, Bucket, Cache, Copy, Database, Keep, Primary, Promote};
+pub use deploy::{CommandLine, Deploy, Hooks};
 pub use edge::{Bots, CacheRule, Dns, Edge, Mail, RateLimit, Record, RecordType, Tls, TlsMode};
 pub use manual::manual;
 pub use parse::Parsed;
@@ -56,7 +58,7 @@ pub use watch::{
     Alert, AlertLevel, Component, Cron, Heartbeat, HostPort, Monitor, Phone, StatusPage, Telemetry,
 };
 
-use crate::{ItemName, Policy, ProviderName, ServiceName, ServiceSpec};
+use crate::{ItemName, Policy, ProviderName, RolloutPolicy, ServiceName, ServiceSpec};
 use macros::section;
 use read::Field;
 
@@ -75,6 +77,8 @@ section! {
         services: BTreeMap<ServiceName, Service>,
         /// When services move.
         failover: Failover = Failover::blank(),
+        /// How a release gets out.
+        deploy: Deploy = Deploy::blank(),
         /// The proxy that leads visitors to services.
         edge: Edge = Edge::blank(),
         /// The names of the stack's domain.
@@ -117,6 +121,11 @@ impl Config {
         self.failover.policy()
     }
 
+    /// How releases get out.
+    pub fn rollout(&self) -> RolloutPolicy {
+        self.deploy.policy()
+    }
+
     /// The environment of a service as written; empty for a service that is not there.
     pub fn env_of(&self, service: &ServiceName) -> BTreeMap<String, Template> {
         self.services.get(service).map(|s| s.env.0.clone()).unwrap_or_default()
@@ -128,21 +137,27 @@ impl Config {
         declared.or_else(|| (name.as_str() == "embedded").then(Provider::embedded))
     }
 
-    /// The providers that run services, each once, by name.
+    /// The providers that run services or their migrations, each once, by name.
     pub fn compute(&self) -> BTreeMap<ProviderName, Provider> {
-        let names: BTreeSet<&ProviderName> =
+        let mut names: BTreeSet<&ProviderName> =
             self.services.values().flat_map(|s| &s.runs_on).collect();
+        let mut migrating = self.services.values().filter(|s| s.migrate.is_some()).peekable();
+        if migrating.peek().is_some() {
+            names.extend(&self.deploy.migrate_on);
+        }
+        for service in migrating {
+            let image = format!("{}/{}", service.image.registry, service.image.repository);
+            names.extend(self.providers.iter().filter_map(|(name, provider)| {
+                matches!(&provider.settings, kinds::Settings::Embedded(own) if own.programs.0.contains_key(&image))
+                    .then_some(name)
+            }));
+        }
         names.into_iter().filter_map(|n| Some((n.clone(), self.provider(n)?))).collect()
     }
 
     /// The services that must be deployed before `service`: those it needs, and those whose address it is told.
     pub fn needs(&self, service: &ServiceName) -> BTreeSet<ServiceName> {
-        let Some(service) = self.services.get(service) else { return BTreeSet::new() };
-        let told = service.env.values().flat_map(Template::references).filter_map(|r| match r {
-            Reference::Service(name, ServiceProperty::Address) => Some(name.clone()),
-            _ => None,
-        });
-        service.needs.iter().cloned().chain(told).collect()
+        self.services.get(service).map(Service::all_needs).unwrap_or_default()
     }
 
     /// The config as TOML. Files and environments are joined in it; parsing it gives the same config.

@@ -1,12 +1,15 @@
 //! Services: what runs, and where.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::amount::{Cpu, Memory};
+use super::deploy::CommandLine;
 use super::macros::{choice, section};
 use super::read::Field;
 use super::stack::ms;
+use super::template::{Reference, ServiceProperty, Template};
 use super::values::{Environment, Many};
 use crate::{HostRoute, ImageRef, ProviderName, ServiceKind, ServiceName, ServiceSpec};
 
@@ -62,16 +65,25 @@ section! {
         command: Option<Vec<String>>,
         /// Its environment. Values may refer to other parts of the file.
         env: Environment,
-        /// A command that is run once in each new release, before it serves.
-        migrate: Option<String>,
+        /// A command line that is run to its end exactly once for each new image, before anything of the release is deployed. See `deploy.migrate_on`.
+        migrate: Option<CommandLine>,
         /// How long a new release may take until it answers.
         start_within: Duration = Duration::from_secs(120),
-        /// Services that are deployed before this one. Those whose `address` the environment has are so anyway.
+        /// Services that come before this one: where they do not run yet, it waits for them, and visitors are led to its new release after they were led to theirs. Those whose `address` the environment has are so anyway.
         needs: Vec<ServiceName>,
     }
 }
 
 impl Service {
+    /// The services that it needs, and those whose address it is told.
+    pub(crate) fn all_needs(&self) -> BTreeSet<ServiceName> {
+        let told = self.env.values().flat_map(Template::references).filter_map(|r| match r {
+            Reference::Service(name, ServiceProperty::Address) => Some(name.clone()),
+            _ => None,
+        });
+        self.needs.iter().cloned().chain(told).collect()
+    }
+
     /// The service as the loop sees it.
     pub fn spec(&self, name: &ServiceName) -> ServiceSpec {
         let web = self.kind == ServiceKind::Web;
@@ -87,6 +99,8 @@ impl Service {
             replicas: self.replicas.get(),
             size: crate::Size { cpu_milli: self.size.cpu.0, memory_mb: self.size.memory.0 },
             command: self.command.clone(),
+            migrate: self.migrate.clone().map(|line| line.0),
+            needs: self.all_needs().into_iter().filter(|needed| needed != name).collect(),
             start_within_ms: ms(self.start_within),
         }
     }

@@ -5,6 +5,7 @@
 //! again what crashed, with growing waits. Memory and CPU are not limited here.
 
 mod home;
+mod job;
 mod keeper;
 mod log;
 mod process;
@@ -21,7 +22,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use linkflow_model::role::{
-    Capabilities, Compute, ComputeLook, Deployment, LogLine, Progress, Seen,
+    Capabilities, Compute, ComputeLook, Deployment, Job, JobState, LogLine, Progress, Seen,
 };
 use linkflow_model::{
     Clock, Definition, Fault, FaultKind, Lifecycle, PinnedImage, ProviderName, ServiceKind,
@@ -197,11 +198,19 @@ impl Embedded {
         }
     }
 
+    /// The whole command line of a job: where it has one of its own, its first word is the program.
+    fn job_line(&self, job: &Job) -> Result<Vec<String>, Fault> {
+        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if job.id.is_empty() || !job.id.bytes().all(fits) {
+            let said = format!("`{}` is not the id of a job", job.id);
+            return Err(self.fault(FaultKind::Invalid, "run a job", &said));
+        }
+        let line = self.line(&job.what)?;
+        Ok(job.what.command.clone().filter(|words| !words.is_empty()).unwrap_or(line))
+    }
+
     fn wanted(&self, definition: &Definition) -> Result<Wanted, Fault> {
-        let own =
-            definition.env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
-        let mut env: BTreeMap<_, _> = own.collect();
-        env.extend(definition.markers());
+        let env = environment(definition);
         Ok(Wanted {
             release: definition.release,
             image: definition.image.clone(),
@@ -339,6 +348,14 @@ async fn tend_for_ever(keeper: Arc<Keeper>) {
     }
 }
 
+/// What the process finds in its environment.
+fn environment(definition: &Definition) -> BTreeMap<String, String> {
+    let own = definition.env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
+    let mut env: BTreeMap<_, _> = own.collect();
+    env.extend(definition.markers());
+    env
+}
+
 /// The image without its digest, as the config names it.
 fn repository(image: &PinnedImage) -> String {
     format!("{}/{}", image.registry, image.repository)
@@ -378,6 +395,7 @@ impl ComputeLook for Embedded {
             workers: true,
             scale_to_zero: true,
             logs: true,
+            jobs: true,
             requests_per_deploy: 1,
             requests_per_hour: None,
             ..Capabilities::LEAST
@@ -423,6 +441,15 @@ impl ComputeLook for Embedded {
         let lines = lines.await?.ok_or_else(|| self.missing("read logs", service))?;
         Ok(lines.into_iter().map(|text| LogLine { at: None, text }).collect())
     }
+
+    async fn pull_problem(&self, wanted: &Definition) -> Result<Option<String>, Fault> {
+        Ok(self.line(wanted).err().map(|fault| fault.said))
+    }
+
+    async fn job(&self, id: &str) -> Result<JobState, Fault> {
+        let id = id.to_owned();
+        self.with_keeper("look at a job", move |keeper| keeper.job_state(&id)).await
+    }
 }
 
 #[async_trait]
@@ -466,5 +493,19 @@ impl Compute for Embedded {
             sleep(DELETE_EVERY).await;
         }
         Ok(())
+    }
+
+    async fn run_once(&self, job: &Job) -> Result<(), Fault> {
+        let (id, line, env) = (job.id.clone(), self.job_line(job)?, environment(&job.what));
+        self.with_keeper("run a job", move |keeper| keeper.run_job(&id, &line, &env)).await
+    }
+
+    async fn forget_job(&self, id: &str) -> Result<(), Fault> {
+        let named = id.to_owned();
+        let forget = move |keeper: &Keeper| keeper.forget_job(&named);
+        if self.with_keeper("take a job away", forget).await? {
+            return Ok(());
+        }
+        Err(self.fault(FaultKind::Conflict, "take a job away", &format!("{id} still runs")))
     }
 }

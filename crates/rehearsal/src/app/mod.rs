@@ -23,6 +23,7 @@ mod frontend;
 mod grpc;
 mod history;
 mod matching;
+mod migrate;
 mod peer;
 mod queue;
 mod serve;
@@ -48,15 +49,25 @@ trait Role: Send + Sync {
     }
 }
 
-/// Runs `service` with the environment `env` until SIGTERM or SIGINT, listening on `PORT` of the loopback interface
-/// (or of `LINKFLOW_BIND`). With `LINKFLOW_ORPHAN=die` it also ends when its parent does.
+/// Runs `service` with the environment `env`, or the migration where that is what a command line says.
+///
+/// A service runs until SIGTERM or SIGINT and listens on `PORT` of the loopback interface (or of `LINKFLOW_BIND`). With `LINKFLOW_ORPHAN=die` it also ends when its parent does.
 ///
 /// Dropping the future ends everything at once, as a kill would.
 ///
 /// # Errors
 /// Why it cannot start or go on: the caller writes it to stderr and exits with 1.
-pub async fn run(service: &str, env: BTreeMap<String, String>) -> Result<(), String> {
+pub async fn run(service: &str, mut env: BTreeMap<String, String>) -> Result<(), String> {
+    let service = if !Service::is_named(service) && migrate::is_meant_by(service) {
+        env.insert(settings::COMMAND.to_owned(), service.to_owned());
+        Service::Migrate.name()
+    } else {
+        service
+    };
     let settings = Settings::read(service, &env)?;
+    if settings.service == Service::Migrate {
+        return migrate::run(Arc::new(settings)).await;
+    }
     let listener = match settings.port {
         Some(port) => {
             let at = format!("{}:{port}", settings.bind);
@@ -127,5 +138,6 @@ fn role(settings: &Arc<Settings>) -> Result<Arc<dyn Role>, String> {
         Service::Worker => Arc::new(worker::Worker::new(settings.clone())?),
         Service::Queue => Arc::new(queue::Queue::new(settings.clone())?),
         Service::Timer => Arc::new(timer::Timer::new(settings.clone())?),
+        Service::Migrate => return Err("a migration listens to nobody".to_owned()),
     })
 }

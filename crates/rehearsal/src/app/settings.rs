@@ -22,10 +22,12 @@ pub(super) enum Service {
     Worker,
     Queue,
     Timer,
+    /// Ends by itself.
+    Migrate,
 }
 
 impl Service {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Api,
         Self::Queue,
         Self::Frontend,
@@ -33,7 +35,13 @@ impl Service {
         Self::Matching,
         Self::Worker,
         Self::Timer,
+        Self::Migrate,
     ];
+
+    /// Whether there is a service of that name.
+    pub(super) fn is_named(name: &str) -> bool {
+        Self::ALL.iter().any(|service| service.name() == name)
+    }
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -44,6 +52,7 @@ impl Service {
             Self::Worker => "engine-worker",
             Self::Queue => "queue",
             Self::Timer => "engine-timer",
+            Self::Migrate => "migrate",
         }
     }
 
@@ -55,7 +64,7 @@ impl Service {
             Self::History => Some(7234),
             Self::Matching => Some(7235),
             Self::Timer => Some(7238),
-            Self::Worker | Self::Queue => None,
+            Self::Worker | Self::Queue | Self::Migrate => None,
         }
     }
 }
@@ -69,7 +78,12 @@ pub(super) enum Behaviour {
     Crash,
     /// Runs, and says that it is not well.
     Sick,
+    /// Works, but for its migration.
+    BadMigration,
 }
+
+/// The variable that holds the command line that a migration was asked for with.
+pub(super) const COMMAND: &str = "LINKFLOW_APP_COMMAND";
 
 /// What the environment tells, checked.
 pub(super) struct Settings {
@@ -113,8 +127,11 @@ impl Settings {
             "good" => Behaviour::Good,
             "crash" => Behaviour::Crash,
             "sick" => Behaviour::Sick,
+            "bad-migration" => Behaviour::BadMigration,
             other => {
-                return Err(format!("LINKFLOW_APP_BEHAVIOUR=`{other}` is not good, crash or sick"));
+                return Err(format!(
+                    "LINKFLOW_APP_BEHAVIOUR=`{other}` is not good, crash, sick or bad-migration"
+                ));
             }
         };
         let port = match get("PORT") {
@@ -148,6 +165,11 @@ impl Settings {
         let text = self.env.get(name).filter(|text| !text.is_empty());
         let text = text.ok_or_else(|| format!("{} needs {name}", self.service.name()))?;
         Address::read(text).map_err(|why| format!("{name}: {why}"))
+    }
+
+    /// The variable `name`, when it is set to something.
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        self.env.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// The address in the variable `name`, if it is set.

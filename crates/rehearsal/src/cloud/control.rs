@@ -32,7 +32,12 @@ pub(crate) fn answer(hub: &Hub, call: &Call) -> Answer {
         ("DELETE", "/v1/faults") => lift(hub, call),
         ("GET", "/v1/images") => shown(serde_json::to_value(hub.images.all())),
         ("PUT", "/v1/images") => match serde_json::from_slice::<Image>(&call.body) {
-            Ok(image) if matches!(image.behaviour.as_str(), "good" | "crash" | "sick") => {
+            Ok(image)
+                if matches!(
+                    image.behaviour.as_str(),
+                    "good" | "crash" | "sick" | "bad-migration"
+                ) =>
+            {
                 shown(serde_json::to_value(hub.images.add(
                     &image.repository,
                     &image.tag,
@@ -41,7 +46,10 @@ pub(crate) fn answer(hub: &Hub, call: &Call) -> Answer {
             }
             Ok(image) => refusal(
                 400,
-                &format!("behaviour `{}`: good, crash or sick is due", image.behaviour),
+                &format!(
+                    "behaviour `{}`: good, crash, sick or bad-migration is due",
+                    image.behaviour
+                ),
             ),
             Err(error) => refusal(400, &error.to_string()),
         },

@@ -112,6 +112,17 @@ impl Ledger {
         })
     }
 
+    /// Every migration that ran, oldest first: the release that it was run for, and the command.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn migrations(&self) -> Result<Vec<(String, String)>, LedgerError> {
+        let sql = "SELECT release, command FROM migrations ORDER BY at, rowid";
+        let mut look = self.connection.prepare_cached(sql).map_err(told)?;
+        let rows = look.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(told)?;
+        rows.collect::<rusqlite::Result<_>>().map_err(told)
+    }
+
     /// Those of `keys` that have no entry.
     ///
     /// # Errors

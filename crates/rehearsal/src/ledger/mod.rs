@@ -105,6 +105,9 @@ pub trait Books: Send + Sync {
     /// Records that the timer fired for `period`. Inserts, whatever is there.
     async fn fire(&self, period: i64, maker: &Maker, at: i64) -> Result<(), LedgerError>;
 
+    /// Records that a migration ran, with this command. Inserts, whatever is there.
+    async fn migrate(&self, maker: &Maker, command: &str, at: i64) -> Result<(), LedgerError>;
+
     /// Queues a notification about `entry`. Says whether it is new.
     async fn notify(&self, entry: i64, message: &str, at: i64) -> Result<bool, LedgerError>;
 

@@ -37,6 +37,8 @@ CREATE INDEX IF NOT EXISTS completions_task ON completions (task);
 CREATE TABLE IF NOT EXISTS fires (period BIGINT NOT NULL, instance TEXT NOT NULL, provider TEXT NOT NULL,
   at BIGINT NOT NULL);
 CREATE INDEX IF NOT EXISTS fires_period ON fires (period);
+CREATE TABLE IF NOT EXISTS migrations (release TEXT NOT NULL, provider TEXT NOT NULL, instance TEXT NOT NULL,
+  command TEXT NOT NULL, at BIGINT NOT NULL);
 CREATE TABLE IF NOT EXISTS notifications (entry BIGINT PRIMARY KEY, message TEXT NOT NULL, state TEXT NOT NULL,
   taken_by TEXT, at BIGINT NOT NULL);
 CREATE INDEX IF NOT EXISTS notifications_queued ON notifications (entry) WHERE state = 'queued';
@@ -100,7 +102,7 @@ impl Postgres {
         let mut tries = 0;
         loop {
             let there =
-                client.query_one("SELECT to_regclass('notifications') IS NOT NULL", &[]).await;
+                client.query_one("SELECT to_regclass('notifications') IS NOT NULL AND to_regclass('migrations') IS NOT NULL", &[]).await;
             if there.map_err(|e| told(&e))?.get(0) {
                 return Ok(());
             }
@@ -234,6 +236,13 @@ impl Books for Postgres {
     async fn fire(&self, period: i64, maker: &Maker, at: i64) -> Result<(), LedgerError> {
         let sql = "INSERT INTO fires (period, instance, provider, at) VALUES ($1, $2, $3, $4)";
         self.rows(sql, &[&period, &maker.instance, &maker.provider, &at]).await?;
+        Ok(())
+    }
+
+    async fn migrate(&self, maker: &Maker, command: &str, at: i64) -> Result<(), LedgerError> {
+        let sql = "INSERT INTO migrations (release, provider, instance, command, at) VALUES ($1, $2, $3, $4, $5)";
+        let Maker { release, provider, instance } = maker;
+        self.rows(sql, &[release, provider, instance, &command, &at]).await?;
         Ok(())
     }
 

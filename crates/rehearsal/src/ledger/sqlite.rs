@@ -27,6 +27,9 @@ CREATE INDEX IF NOT EXISTS completions_task ON completions (task);
 CREATE TABLE IF NOT EXISTS fires (period INTEGER NOT NULL, instance TEXT NOT NULL, provider TEXT NOT NULL,
   at INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS fires_period ON fires (period);
+CREATE TABLE IF NOT EXISTS migrations (release TEXT NOT NULL, provider TEXT NOT NULL, instance TEXT NOT NULL,
+  command TEXT NOT NULL, at INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS migrations_release ON migrations (release);
 CREATE TABLE IF NOT EXISTS notifications (entry INTEGER PRIMARY KEY, message TEXT NOT NULL, state TEXT NOT NULL,
   taken_by TEXT, at INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS notifications_queued ON notifications (entry) WHERE state = 'queued';
@@ -48,8 +51,8 @@ pub(super) fn connect(file: &std::path::Path) -> rusqlite::Result<Connection> {
     }
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "cache_size", -256)?;
-    let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'notifications_queued'";
-    if connection.query_row(tables, [], |row| row.get::<_, i64>(0))? == 0 {
+    let tables = "SELECT count(*) FROM sqlite_schema WHERE name IN ('notifications_queued', 'migrations_release')";
+    if connection.query_row(tables, [], |row| row.get::<_, i64>(0))? < 2 {
         connection.execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} COMMIT;"))?;
     }
     Ok(connection)
@@ -253,6 +256,16 @@ impl Books for Sqlite {
                 maker.provider,
                 at
             ])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn migrate(&self, maker: &Maker, command: &str, at: i64) -> Result<(), LedgerError> {
+        let (maker, command) = (maker.clone(), command.to_owned());
+        self.run(move |c| {
+            c.prepare_cached("INSERT INTO migrations VALUES (?1, ?2, ?3, ?4, ?5)")?
+                .execute(params![maker.release, maker.provider, maker.instance, command, at])?;
             Ok(())
         })
         .await

@@ -19,6 +19,7 @@ use crate::ProviderName;
 pub(super) fn check(config: &Config, root: &Table, uses: &[Use], problems: &mut Vec<Problem>) {
     let mut check = Check { config, root, problems, used: BTreeSet::new() };
     check.services();
+    check.deploy();
     check.routes();
     check.data();
     check.edge_and_mail();

@@ -119,7 +119,7 @@ impl Check<'_> {
         seen.push(name);
     }
 
-    fn rhythm(&mut self, is_zero: bool, path: &[&str]) {
+    pub(super) fn rhythm(&mut self, is_zero: bool, path: &[&str]) {
         if is_zero {
             let key = path.last().copied().unwrap_or_default();
             self.tell(

@@ -38,6 +38,22 @@ impl Check<'_> {
         }
     }
 
+    /// Whether what `[deploy]` names is there.
+    pub(super) fn deploy(&mut self) {
+        let config = self.config;
+        let deploy = &config.deploy;
+        if let Some(name) = &deploy.migrate_on {
+            self.provider(name, &[Role::Compute], &["deploy", "migrate_on"]);
+        }
+        self.providers(&deploy.notify, Role::Notify, &["deploy", "notify"], false);
+        self.rhythm(deploy.hooks.within.is_zero(), &["deploy", "hooks", "within"]);
+        self.rhythm(deploy.migrate_within.is_zero(), &["deploy", "migrate_within"]);
+        // A program that stands for the image may run its migrations, whatever runs the service.
+        if config.services.values().any(|service| service.migrate.is_some()) {
+            self.used.extend(config.compute().into_keys());
+        }
+    }
+
     fn last_resort(&mut self, name: &ServiceName, service: &Service) {
         let last = |p| self.config.provider(p).is_some_and(|p| p.account.last_resort);
         let Some(first) = service.runs_on.iter().position(last) else { return };

@@ -28,6 +28,11 @@ impl Home {
         Self { root, folder }
     }
 
+    /// Where everything of the provider is.
+    pub(super) fn folder(&self) -> &std::path::Path {
+        &self.folder
+    }
+
     /// A file of `service`.
     pub(super) fn file(&self, service: &ServiceName, kind: &str) -> PathBuf {
         self.folder.join(format!("{service}.{kind}"))
@@ -53,7 +58,7 @@ impl Home {
         self.lock_file(self.root.join("ports.lock"))
     }
 
-    fn lock_file(&self, path: PathBuf) -> io::Result<File> {
+    pub(super) fn lock_file(&self, path: PathBuf) -> io::Result<File> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let file = private().write(true).create(true).truncate(false).open(&path)?;
         let mut left = LOCK_WITHIN;

@@ -306,7 +306,7 @@ impl Keeper {
         }
         let child = command.spawn()?;
         let pid = child.id().cast_signed();
-        self.children().insert(pid, child);
+        self.adopt(child);
         Ok(pid)
     }
 
@@ -340,6 +340,11 @@ impl Keeper {
             has_ended.then_some(*pid)
         });
         ended.collect()
+    }
+
+    /// Learns how `child` ends, so that Linux can let go of it.
+    pub(super) fn adopt(&self, child: Child) {
+        self.children().insert(child.id().cast_signed(), child);
     }
 
     fn exit_of(&self, pid: i32) -> Option<std::process::ExitStatus> {

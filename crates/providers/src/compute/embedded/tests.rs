@@ -1,5 +1,6 @@
 //! The embedded provider with real processes: shell scripts, and this test program itself where something must listen.
 
 mod living;
+mod once;
 mod stage;
 mod wanted;

@@ -10,7 +10,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use linkflow_model::role::{
-    Capabilities, Compute, ComputeLook, Deployment, LogLine, PrivateImages, Progress, Seen,
+    Capabilities, Compute, ComputeLook, Deployment, Job, JobState, LogLine, PrivateImages,
+    Progress, Seen,
 };
 use linkflow_model::{Definition, Fault, FaultKind, ProviderName, Secret, ServiceName, StackName};
 use serde::Serialize;
@@ -156,6 +157,7 @@ impl ComputeLook for Adapter {
             workers: true,
             scale_to_zero: true,
             logs: true,
+            jobs: true,
             private_images: PrivateImages::Pulls,
             requests_per_deploy: 6,
             requests_per_hour: None,
@@ -180,6 +182,13 @@ impl ComputeLook for Adapter {
     async fn logs(&self, service: &ServiceName, last: usize) -> Result<Vec<LogLine>, Fault> {
         self.get("read logs", &format!("/v1/services/{service}/logs?last={last}")).await
     }
+
+    async fn job(&self, id: &str) -> Result<JobState, Fault> {
+        match self.get("look at a job", &format!("/v1/jobs/{}-{id}", self.stack)).await {
+            Err(fault) if fault.kind == FaultKind::Missing => Ok(JobState::Absent),
+            told => told,
+        }
+    }
 }
 
 #[async_trait]
@@ -196,25 +205,7 @@ impl Compute for Adapter {
         {
             return Ok(Deployment { service, id: row.deployment });
         }
-        let mut env = wanted.markers();
-        env.extend(
-            wanted.env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())),
-        );
-        let body = Wanted {
-            stack: wanted.stack.clone(),
-            release: wanted.release,
-            fingerprint: wanted.fingerprint.clone(),
-            image: wanted.image.clone(),
-            command: wanted.command.clone(),
-            kind: wanted.kind,
-            port: wanted.port,
-            health: wanted.health.clone(),
-            env,
-            env_gone: wanted.env_gone.clone(),
-            replicas: wanted.replicas,
-            size: wanted.size,
-        };
-        let body = self.write(attempt, &body)?;
+        let body = self.write(attempt, &body_of(wanted))?;
         let told = self.ask(attempt, Method::PUT, &format!("/v1/services/{service}"), body).await?;
         let row: Row = self.read(attempt, &told)?;
         Ok(Deployment { service, id: row.deployment })
@@ -251,6 +242,41 @@ impl Compute for Adapter {
             Err(fault) if fault.kind == FaultKind::Missing => Ok(()),
             told => told.map(drop),
         }
+    }
+
+    async fn run_once(&self, job: &Job) -> Result<(), Fault> {
+        let attempt = "run a job";
+        let body = self.write(attempt, &body_of(&job.what))?;
+        let path = format!("/v1/jobs/{}-{}", self.stack, job.id);
+        self.ask(attempt, Method::PUT, &path, body).await.map(drop)
+    }
+
+    async fn forget_job(&self, id: &str) -> Result<(), Fault> {
+        let path = format!("/v1/jobs/{}-{id}", self.stack);
+        match self.ask("take a job away", Method::DELETE, &path, Bytes::new()).await {
+            Err(fault) if fault.kind == FaultKind::Missing => Ok(()),
+            told => told.map(drop),
+        }
+    }
+}
+
+/// `wanted` as the API takes it.
+fn body_of(wanted: &Definition) -> Wanted {
+    let mut env = wanted.markers();
+    env.extend(wanted.env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())));
+    Wanted {
+        stack: wanted.stack.clone(),
+        release: wanted.release,
+        fingerprint: wanted.fingerprint.clone(),
+        image: wanted.image.clone(),
+        command: wanted.command.clone(),
+        kind: wanted.kind,
+        port: wanted.port,
+        health: wanted.health.clone(),
+        env,
+        env_gone: wanted.env_gone.clone(),
+        replicas: wanted.replicas,
+        size: wanted.size,
     }
 }
 

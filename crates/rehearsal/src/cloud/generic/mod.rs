@@ -1,9 +1,11 @@
 //! The generic provider: one plain JSON API for every kind of provider whose own API is not rehearsed, and its client.
 //!
 //! `GET /v1/services`, `GET|PUT|DELETE /v1/services/S`, `POST /v1/services/S/scale`, `POST /v1/services/S/restart`,
-//! `GET /v1/services/S/logs?last=N`, `GET /v1/deployments/D`. Errors are `{"error": "…"}`.
+//! `GET /v1/services/S/logs?last=N`, `GET /v1/deployments/D`, `GET|PUT|DELETE /v1/jobs/J`: a job runs once, however
+//! often it is put. Errors are `{"error": "…"}`.
 
 mod adapter;
+mod job;
 mod server;
 
 use std::collections::BTreeMap;

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+use super::job::Jobs;
 use super::{Row, Scale, Wanted};
 use crate::cloud::answer::{Answer, Call};
 use crate::cloud::log::Log;
@@ -32,6 +33,7 @@ const RETRIES: u32 = 10;
 pub(crate) struct Generic {
     site: Arc<Site>,
     services: Mutex<BTreeMap<ServiceName, Service>>,
+    jobs: Jobs,
 }
 
 struct Service {
@@ -57,20 +59,21 @@ struct Live {
     processes: Vec<(String, Arc<Process>)>,
 }
 
-type Refused = Answer;
+pub(super) type Refused = Answer;
 
-fn refusal(status: u16, why: &str) -> Refused {
+pub(super) fn refusal(status: u16, why: &str) -> Refused {
     Answer::json(status, &json!({ "error": why }))
 }
 
-fn shown(value: &impl Serialize) -> Answer {
+pub(super) fn shown(value: &impl Serialize) -> Answer {
     serde_json::to_value(value)
         .map_or_else(|error| refusal(500, &error.to_string()), |value| Answer::json(200, &value))
 }
 
 impl Generic {
     pub(crate) fn new(site: Arc<Site>) -> Self {
-        Self { site, services: Mutex::default() }
+        let jobs = Jobs::new(Arc::clone(&site));
+        Self { site, services: Mutex::default(), jobs }
     }
 
     fn services(&self) -> MutexGuard<'_, BTreeMap<ServiceName, Service>> {
@@ -104,6 +107,7 @@ impl Generic {
                     .map(|service| shown(&service.progress))
                     .ok_or_else(|| refusal(404, "no such deployment"));
             }
+            (_, ["v1", "jobs", id]) => return self.jobs.answer(id, call),
             _ => {}
         }
         let ["v1", "services", name, tail @ ..] = parts.as_slice() else {

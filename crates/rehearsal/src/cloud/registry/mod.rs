@@ -23,8 +23,14 @@ const SERVICES: [&str; 6] = [
     "engine-timer",
 ];
 /// The tags of each, and how they behave.
-const TAGS: [(&str, &str); 5] =
-    [("1.0", "good"), ("1.1", "good"), ("1.2", "good"), ("broken", "crash"), ("sick", "sick")];
+const TAGS: [(&str, &str); 6] = [
+    ("1.0", "good"),
+    ("1.1", "good"),
+    ("1.2", "good"),
+    ("broken", "crash"),
+    ("sick", "sick"),
+    ("bad-migration", "bad-migration"),
+];
 /// A tag of each that has no image for `linux/amd64`.
 const ARM_ONLY: &str = "arm-only";
 
@@ -35,7 +41,8 @@ pub struct Image {
     pub repository: String,
     /// `1.0`.
     pub tag: String,
-    /// `good`, `crash` (ends with status 1 at start) or `sick` (answers its health path with 503).
+    /// `good`, `crash` (ends with status 1 at start) or `sick` (answers its health path with 503), or
+    /// `bad-migration` (works, but for its migration).
     pub behaviour: String,
     /// What the manifest hashes to. Not read when an image is added.
     #[serde(default)]

@@ -1,7 +1,7 @@
 //! Providers that run containers.
 
 mod settle;
-mod time;
+pub(crate) mod time;
 
 use crate::catalogue::catalogue;
 

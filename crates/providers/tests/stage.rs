@@ -71,6 +71,19 @@ pub(crate) struct Stage {
     pub(crate) endpoints: Endpoints,
     pub(crate) kit: Kit,
     folder: tempfile::TempDir,
+    recording: PathBuf,
+}
+
+/// Where exchanges are recorded: a file of its own in the folder that `LINKFLOW_TEST_RECORD` names, or else in `folder`.
+fn recording(folder: &tempfile::TempDir) -> PathBuf {
+    static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    match std::env::vars().find(|(name, _)| name == "LINKFLOW_TEST_RECORD") {
+        Some((_, kept)) => {
+            let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            PathBuf::from(kept).join(format!("{}-{number}.ndjson", std::process::id()))
+        }
+        None => folder.path().join("recording.ndjson"),
+    }
 }
 
 impl Stage {
@@ -85,8 +98,9 @@ impl Stage {
             seed: 7,
         });
         let cloud = cloud.await.unwrap();
-        let kit = kit(Some(folder.path().join("recording.ndjson")));
-        Self { endpoints: cloud.endpoints(), cloud, kit, folder }
+        let recording = recording(&folder);
+        let kit = kit(Some(recording.clone()));
+        Self { endpoints: cloud.endpoints(), cloud, kit, folder, recording }
     }
 
     pub(crate) fn provider(&self, name: &str) -> &ProviderEndpoint {
@@ -205,7 +219,7 @@ impl Stage {
 
     /// Every exchange that was recorded until now.
     pub(crate) fn recording(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.folder.path().join("recording.ndjson")).unwrap();
+        let text = std::fs::read_to_string(&self.recording).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
@@ -230,8 +244,8 @@ impl Stage {
         self.cloud.stop().await;
         if let Some(kept) = std::env::vars().find(|(name, _)| name == "LINKFLOW_TEST_RECORDINGS") {
             let name = std::thread::current().name().unwrap_or("test").replace(':', "-");
-            let from = self.folder.path().join("recording.ndjson");
-            std::fs::copy(from, PathBuf::from(kept.1).join(format!("{name}.ndjson"))).unwrap();
+            std::fs::copy(&self.recording, PathBuf::from(kept.1).join(format!("{name}.ndjson")))
+                .unwrap();
         }
     }
 }

@@ -7,10 +7,14 @@ mod faults;
 mod fly;
 #[path = "cloud/generic.rs"]
 mod generic;
+#[path = "cloud/github.rs"]
+mod github;
 #[path = "cloud/leftovers.rs"]
 mod leftovers;
 #[path = "cloud/railway.rs"]
 mod railway;
+#[path = "cloud/slack.rs"]
+mod slack;
 #[path = "cloud/stage.rs"]
 mod stage;
 

@@ -23,7 +23,7 @@ const PRODUCTION: &str = "https://hooks.slack.com";
 const MESSAGES: Rule = Rule { scope: Scope::Vendor, every: Duration::from_secs(1), burst: 5 };
 
 /// How long a message may wait for its turn.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is no secret in the path of a webhook.
 const KNOWN: &[&str] = &["services", "workflows", "triggers", "hooks"];

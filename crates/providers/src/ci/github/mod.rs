@@ -32,7 +32,7 @@ const VERSION: &str = "2022-11-28";
 const REQUESTS: Rule = Rule { scope: Scope::Vendor, every: Duration::from_millis(720), burst: 500 };
 
 /// How long a request may wait for its turn.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long to leave the API alone after a refusal that does not say: at least a minute, GitHub asks.
 const UNSAID: Duration = Duration::from_secs(60);

@@ -16,7 +16,7 @@ pub(crate) struct Image {
     pub(crate) registry: String,
     /// The image without tag, `ghcr.io/acme/linkflow/api`.
     pub(crate) image: String,
-    /// The tag that the config names.
+    /// The tag that the config means; `None` when it names a digest.
     pub(crate) tag: Option<String>,
     /// The folder that the build sees.
     pub(crate) context: String,
@@ -89,12 +89,18 @@ fn image(
         name: last.to_owned(),
         registry: service.image.registry.clone(),
         image: whole(&service.image),
-        tag: service.image.digest.is_none().then(|| service.image.tag.clone()).flatten(),
+        tag: tag(&service.image),
         context,
         dockerfile,
         target: build.target.clone().unwrap_or_default(),
         args,
     })
+}
+
+/// The tag that the config means; none where it names a digest, which no tag stands for.
+fn tag(image: &ImageRef) -> Option<String> {
+    let usual = || "latest".to_owned();
+    image.digest.is_none().then(|| image.tag.clone().unwrap_or_else(usual))
 }
 
 /// A build argument's value: only what is known when the workflow is written.

@@ -14,7 +14,7 @@ const TOOLS: &str = "\"$CI_PROJECT_DIR/.linkflow-tools\"";
 /// The pipeline, without what marks it as ours.
 pub(crate) fn pipeline(pipeline: &Pipeline) -> String {
     let built = !pipeline.images.is_empty();
-    let stages = if built { "[build, plan, deploy]" } else { "[plan, deploy]" };
+    let stages = if built { "[build, plan, deploy, tags]" } else { "[plan, deploy]" };
     let mut out = format!(
         "stages: {stages}
 
@@ -34,6 +34,7 @@ default:
     out.push_str(&linkflow(pipeline));
     out.push_str(&plan(pipeline));
     out.push_str(&deploy(pipeline, built));
+    out.push_str(&tags(pipeline));
     out
 }
 
@@ -238,6 +239,50 @@ deploy:
         yaml(pipeline.environment()),
         pipeline.branch,
         pipeline.which(),
+    )
+}
+
+/// Moves the tags of the config to what is live now: not before, so that a tag never names what did not pass.
+fn tags(pipeline: &Pipeline) -> String {
+    let mut lines = String::new();
+    for image in &pipeline.images {
+        let Some(tag) = &image.tag else { continue };
+        let to = word(&format!("{}:{tag}", image.image));
+        say(
+            &mut lines,
+            format_args!("move {} {} {to}\n", word(&image.name), word(&image.registry)),
+        );
+    }
+    if lines.is_empty() {
+        return String::new();
+    }
+    format!(
+        "
+tags:
+  stage: tags
+  image: docker:29
+  services: [docker:29-dind]
+  needs: [build, deploy]
+  timeout: 10m
+  variables:
+    DOCKER_TLS_CERTDIR: /certs
+  rules:
+    - if: $CI_COMMIT_BRANCH == \"{}\"
+  before_script:
+    - apk add --no-cache jq
+  script:
+    - |
+      move() {{
+        if [ \"$2\" = \"$CI_REGISTRY\" ]; then
+          printf %s \"$CI_REGISTRY_PASSWORD\" | docker login --username \"$CI_REGISTRY_USER\" --password-stdin \"$2\"
+        else
+          printf %s \"$REGISTRY_PASSWORD\" | docker login --username \"$REGISTRY_USER\" --password-stdin \"$2\"
+        fi
+        docker buildx imagetools create --tag \"$3\" \"${{3%:*}}@$(jq -r .digest \"digests/$1.json\")\"
+      }}
+{}",
+        pipeline.branch,
+        indented(&lines, 6)
     )
 }
 

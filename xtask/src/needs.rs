@@ -83,7 +83,7 @@ fn workflow_tools() -> Done {
         let name = package.split('@').next().unwrap_or_default();
         folder.join("node_modules").join(name).is_dir()
     };
-    if WORKFLOW_PACKAGES.iter().all(|package| is_there(&package)) {
+    if WORKFLOW_PACKAGES.iter().all(is_there) {
         return Ok(());
     }
     println!("installing {} into {WORKFLOW_TOOLS}", WORKFLOW_PACKAGES.join(" "));

@@ -4,6 +4,7 @@ mod ci;
 mod command;
 mod drill;
 mod say;
+mod swap;
 mod wire;
 
 use std::collections::BTreeMap;

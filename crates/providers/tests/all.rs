@@ -2,16 +2,21 @@
 
 #![cfg(test)]
 
+mod azure;
 mod canned;
 mod contract;
 mod embedded;
 mod faults;
 mod fly;
 mod github;
+mod hetzner;
 mod kit;
+mod koyeb;
 mod lossy;
 mod promises;
 mod railway;
 mod registry;
+mod render;
 mod slack;
 mod stage;
+mod zeabur;

@@ -66,7 +66,18 @@ pub(crate) async fn rests_and_wakes(compute: &dyn Compute, wanted: &Definition) 
     assert_eq!(held.digest.as_ref(), Some(&wanted.image.digest));
     compute.scale(service, 0).await.unwrap();
 
+    compute.delete(service).await.unwrap();
+}
+
+/// Has two instances and then one; a provider that runs one alone says so and changes nothing.
+pub(crate) async fn grows_and_shrinks(compute: &dyn Compute, wanted: &Definition, most: u32) {
+    let service = &wanted.service;
     let two = Definition { replicas: 2, ..wanted.clone() };
+    if most < 2 {
+        assert_eq!(compute.deploy(&two).await.unwrap_err().kind, FaultKind::Unsupported);
+        assert!(compute.look().await.unwrap().iter().all(|seen| seen.service != *service));
+        return;
+    }
     assert_eq!(deployed(compute, &two).await, Progress::Done);
     let held = seen(compute, service, |s| s.lifecycle == Lifecycle::Running && s.running == 2);
     assert_eq!(held.await.replicas, 2);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,7 +13,9 @@ use linkflow_model::{
     Definition, EnvValue, Fingerprint, ImageRef, ProviderName, ReleaseId, Secret, ServiceKind,
     ServiceName, Size,
 };
-use linkflow_providers::compute::{self, Settings, embedded, fly, railway};
+use linkflow_providers::compute::{
+    self, Settings, azure_container_apps, embedded, fly, koyeb, railway, render, zeabur,
+};
 use linkflow_providers::kit::{Kit, KitOptions};
 use linkflow_providers::registry::{self, Oci};
 use linkflow_rehearsal::app;
@@ -36,6 +39,10 @@ pub(crate) const SECRET: &str = "s3cr3t-\"value\"-of-the-app";
 fn this_test_binary_is_the_sample_app() {
     let env: BTreeMap<String, String> = std::env::vars().collect();
     let Some(service) = env.get(BE).cloned() else { return };
+    if service == "migrate" {
+        // A command that does its work and ends.
+        return;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     if let Err(why) = runtime.block_on(app::run(&service, env)) {
         eprintln!("{why}");
@@ -65,6 +72,18 @@ pub(crate) fn kit(record: Option<PathBuf>) -> Kit {
     Kit::new(KitOptions { record, clock, user_agent: "linkflow-test".to_owned() }).unwrap()
 }
 
+/// Where a stage records: a file of its own in the folder that `LINKFLOW_TEST_RECORD` names, or else in `folder`.
+fn recording(folder: &tempfile::TempDir) -> PathBuf {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    match std::env::var_os("LINKFLOW_TEST_RECORD") {
+        Some(kept) => {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            PathBuf::from(kept).join(format!("{}-{number}.ndjson", std::process::id()))
+        }
+        None => folder.path().join("recording.ndjson"),
+    }
+}
+
 /// A running cloud with one provider of each kind that is asked for, named after it.
 pub(crate) struct Stage {
     pub(crate) cloud: Cloud,
@@ -72,18 +91,6 @@ pub(crate) struct Stage {
     pub(crate) kit: Kit,
     folder: tempfile::TempDir,
     recording: PathBuf,
-}
-
-/// Where exchanges are recorded: a file of its own in the folder that `LINKFLOW_TEST_RECORD` names, or else in `folder`.
-fn recording(folder: &tempfile::TempDir) -> PathBuf {
-    static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-    match std::env::vars().find(|(name, _)| name == "LINKFLOW_TEST_RECORD") {
-        Some((_, kept)) => {
-            let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            PathBuf::from(kept).join(format!("{}-{number}.ndjson", std::process::id()))
-        }
-        None => folder.path().join("recording.ndjson"),
-    }
 }
 
 impl Stage {
@@ -153,6 +160,15 @@ impl Stage {
                 api: Some(api.to_owned()),
                 logs_api: Some(api.to_owned()),
             }),
+            "koyeb" => Settings::Koyeb(koyeb::Settings {
+                token,
+                organization: endpoint.project.clone(),
+                region: "fra".to_owned(),
+                instance: None,
+                app_prefix: Some("linkflow".to_owned()),
+                sleep_after: None,
+                api: Some(api.to_owned()),
+            }),
             "railway" => Settings::Railway(railway::Settings {
                 token,
                 token_kind: railway::TokenKind::Account,
@@ -161,6 +177,33 @@ impl Stage {
                 workspace: None,
                 api: Some(format!("{api}/graphql/v2")),
                 plan: railway::Plan::Pro,
+            }),
+            "azure-container-apps" => {
+                let credentials: Value = serde_json::from_str(&endpoint.token).unwrap();
+                Settings::AzureContainerApps(azure_container_apps::Settings {
+                    credentials: token,
+                    subscription: credentials["subscriptionId"].as_str().unwrap().to_owned(),
+                    tenant: None,
+                    resource_group: endpoint.project.clone().unwrap(),
+                    environment: endpoint.environment.clone().unwrap(),
+                    location: Some("westeurope".to_owned()),
+                    api: Some(api.to_owned()),
+                    login_api: Some(endpoint.api.clone()),
+                })
+            }
+            "zeabur" => Settings::Zeabur(zeabur::Settings {
+                token,
+                project: endpoint.project.as_ref().map(|id| format!("project-{id}")),
+                environment: endpoint.environment.clone(),
+                region: None,
+                api: Some(format!("{api}/graphql")),
+            }),
+            "render" => Settings::Render(render::Settings {
+                token,
+                owner: endpoint.project.clone(),
+                region: "frankfurt".to_owned(),
+                plan: "starter".to_owned(),
+                api: Some(api.to_owned()),
             }),
             _ => return Arc::new(Adapter::new(name, stack, api, token)),
         };

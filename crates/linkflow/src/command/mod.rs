@@ -22,6 +22,7 @@ mod rollback;
 mod schema;
 mod shutdown;
 mod status;
+mod swap;
 mod up;
 
 use std::collections::BTreeMap;
@@ -93,6 +94,7 @@ enum Command {
     Apply(apply::ApplyArgs),
     Deploy(deploy::DeployArgs),
     Rollback(rollback::RollbackArgs),
+    Swap(swap::SwapArgs),
     Status(status::StatusArgs),
     Up(up::UpArgs),
     Events(events::EventsArgs),
@@ -182,6 +184,7 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Apply(args) => once(apply::answer(context, &args)),
         Command::Deploy(args) => once(deploy::answer(context, &args)),
         Command::Rollback(args) => once(rollback::answer(context, &args)),
+        Command::Swap(args) => once(Box::pin(swap::answer(context, &args))),
         Command::Status(args) => once(status::answer(context, &args)),
         Command::Ci(command) => ci::answer(context, &command),
         Command::Drill(command) => once(drill::answer(context, &command)),

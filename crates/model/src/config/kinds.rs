@@ -5,6 +5,8 @@
     reason = "users read these texts, and vendors' names are as they are"
 )]
 
+use std::time::Duration;
+
 use super::address::{Host, Machine, Url};
 use super::macros::{choice, section};
 use super::print::Printed;
@@ -164,12 +166,17 @@ kinds! {
 
     /// Koyeb.
     Koyeb = "koyeb", "Koyeb", [Compute] {
-        /// The id of the organization.
+        /// The id of the organization. Asked for when it is needed and not said.
         organization: Option<String>,
         /// The region: `fra`.
         region: String = "fra".to_owned(),
-        /// The instance type; by the service's size when not said.
+        /// The instance type, `free` for the one that costs nothing; by the service's size when not said.
         instance: Option<String>,
+        /// What app names start with, in place of the stack's name. App names are unique in an organization.
+        app_prefix: Option<String>,
+        /// After how long without a request a web service is put to sleep, until the next request. Free instances always
+        /// sleep after an hour.
+        sleep_after: Option<Duration>,
     }
 
     /// Zeabur.
@@ -184,11 +191,11 @@ kinds! {
 
     /// Render.
     Render = "render", "Render", [Compute] {
-        /// The id of the workspace: `tea-…`.
+        /// The id of the workspace, `tea-…`; needed only where the API key may see several.
         owner: Option<String>,
         /// The region: `frankfurt`.
         region: String = "frankfurt".to_owned(),
-        /// The plan of new services.
+        /// The instance type of the services: `free`, `starter`, …, or `auto`: the smallest paid one that is big enough.
         plan: String = "free".to_owned(),
     }
 

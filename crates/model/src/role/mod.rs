@@ -2,6 +2,7 @@
 
 mod ci;
 mod compute;
+mod machines;
 mod notify;
 mod registry;
 
@@ -9,6 +10,10 @@ pub use ci::{Ci, CiJob, CiRun, CiSecret, CiState, PackageVersion, Rollout, Rollo
 pub use compute::{
     Capabilities, Compute, ComputeLook, Deployment, DnsRecord, DomainState, Job, JobState, LogLine,
     PrivateImages, Progress, Seen, Usage,
+};
+pub use machines::{
+    Machine, MachineSize, MachineState, MachineWanted, Machines, MachinesLook, Operation, Power,
+    Price,
 };
 pub use notify::{Notice, Notify, Tone};
 pub use registry::Registry;

@@ -1,8 +1,17 @@
 //! Providers that run containers.
 
+mod graphql;
 mod settle;
 pub(crate) mod time;
 
 use crate::catalogue::catalogue;
 
-catalogue!(Compute: embedded => Embedded, fly => Fly, railway => Railway);
+catalogue!(
+    Compute: embedded => Embedded,
+    azure_container_apps = "azure-container-apps" => AzureContainerApps,
+    fly => Fly,
+    koyeb => Koyeb,
+    railway => Railway,
+    render => Render,
+    zeabur => Zeabur,
+);

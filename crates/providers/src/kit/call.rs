@@ -22,6 +22,7 @@ pub struct Call {
     pub(super) path: String,
     pub(super) headers: Vec<(&'static str, HeaderText)>,
     pub(super) body: Option<Value>,
+    pub(super) form: Option<Secret>,
     pub(super) reads: bool,
     pub(super) within: Duration,
 }
@@ -66,6 +67,7 @@ impl Call {
             path: path.into(),
             headers: Vec::new(),
             body: None,
+            form: None,
             reads: false,
             within: WRITE,
         }
@@ -120,6 +122,14 @@ impl Call {
         self
     }
 
+    /// With a form as its body. No recording shows it: forms are how logins are sent.
+    #[must_use]
+    pub fn form(mut self, fields: &[(&str, &str)]) -> Self {
+        let pair = |(name, value): &(&str, &str)| format!("{}={}", encode(name), encode(value));
+        self.form = Some(Secret::new(fields.iter().map(pair).collect::<Vec<_>>().join("&")));
+        self
+    }
+
     /// With its own time limit.
     #[must_use]
     pub fn within(mut self, limit: Duration) -> Self {
@@ -133,7 +143,7 @@ impl Call {
     }
 
     /// What is being tried, for people: "stop machine 148ed".
-    pub(super) fn attempt(&self) -> String {
+    pub(crate) fn attempt(&self) -> String {
         if self.about.is_empty() {
             self.action.to_owned()
         } else {

@@ -33,6 +33,9 @@ const TRIES: u32 = 3;
 /// A read waits this long at most before it is tried again.
 const SHORT_WAIT: Duration = Duration::from_secs(2);
 
+/// How a form's body is called.
+const FORM: &str = "application/x-www-form-urlencoded";
+
 /// Largest answer that is taken in, in bytes.
 const LARGEST: usize = 16 << 20;
 
@@ -332,6 +335,9 @@ impl Vendor {
         }
         if let Some(body) = &call.body {
             request = request.json(body);
+        }
+        if let Some(form) = &call.form {
+            request = request.header("content-type", FORM).body(form.expose().to_owned());
         }
         let mut response = request.send().await?;
         let (status, headers) = (response.status(), response.headers().clone());

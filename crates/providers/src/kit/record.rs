@@ -60,7 +60,7 @@ fn line(veil: &Veil, place: &Place<'_>, call: &Call, answer: &Answer) -> Value {
         "method": call.method.as_str(),
         "path": veil.mask(&call.path),
         "request_headers": request_headers(veil, place, call),
-        "request_body": call.body.clone().map_or(Value::Null, |body| masked(veil, place, body)),
+        "request_body": request_body(veil, place, call),
         "status": answer.status.as_u16(),
         "response_headers": response_headers(veil, &answer.headers),
         "response_body": response_body(veil, place, answer),
@@ -75,10 +75,21 @@ fn request_headers(veil: &Veil, place: &Place<'_>, call: &Call) -> Map<String, V
     if call.body.is_some() {
         headers.insert("content-type".to_owned(), "application/json".into());
     }
+    if call.form.is_some() {
+        headers.insert("content-type".to_owned(), super::FORM.into());
+    }
     for (name, text) in &call.headers {
         headers.insert((*name).to_owned(), veil.mask(text.shown()).into());
     }
     headers
+}
+
+fn request_body(veil: &Veil, place: &Place<'_>, call: &Call) -> Value {
+    match (&call.body, &call.form) {
+        (Some(body), _) => masked(veil, place, body.clone()),
+        (None, Some(_)) => super::veil::MASK.into(),
+        (None, None) => Value::Null,
+    }
 }
 
 fn response_headers(veil: &Veil, headers: &HeaderMap) -> Map<String, Value> {

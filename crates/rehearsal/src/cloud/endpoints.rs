@@ -45,18 +45,18 @@ pub struct SlackEndpoint {
 /// Where one simulated provider answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProviderEndpoint {
-    /// `fly`, `railway`, or any other kind, which is then a generic one.
+    /// `fly`, `railway`, `zeabur`, or any other kind, which is then a generic one.
     pub kind: String,
     /// Replaces the scheme and host of the vendor's production address; the vendor's paths follow it
-    /// (`/v1/apps` and `/api/v1/apps/…/logs` for Fly, `/graphql/v2` for Railway, `/v1/services` for generic ones).
+    /// (`/v1/apps` and `/api/v1/apps/…/logs` for Fly, `/graphql/v2` for Railway, `/graphql` for Zeabur, `/v1/services` for generic ones).
     pub api: String,
-    /// The only credential that it takes.
+    /// The only credential that it takes. Azure: the JSON that its command line prints for a service principal.
     pub token: String,
-    /// Fly: the organisation's slug. Railway: the project's id. Otherwise `None`.
+    /// Fly: the organisation's slug. Railway, Zeabur: the project's id. Azure: the resource group. Render: the workspace's id. Koyeb: the organisation's id. Otherwise `None`.
     pub project: Option<String>,
-    /// Railway: the environment's id. Otherwise `None`.
+    /// Railway, Zeabur: the environment's id. Azure: the name of an environment that is there. Otherwise `None`.
     pub environment: Option<String>,
-    /// What public host names end in: `fly.dev`, `up.railway.app`, `NAME.rehearsal`.
+    /// What public host names end in: `fly.dev`, `up.railway.app`, `zeabur.app`, `NAME.rehearsal`.
     pub host_suffix: String,
     /// Where hosts with that suffix really answer: HTTP/1.1 and HTTP/2 with prior knowledge, without TLS.
     pub ingress: SocketAddr,

@@ -4,6 +4,7 @@
 //! two doors: the management API and the ingress. Nothing here is shared with the adapters that talk to it.
 
 mod answer;
+mod azure;
 mod beside;
 mod control;
 mod dice;
@@ -12,16 +13,21 @@ mod endpoints;
 mod fly;
 pub mod generic;
 mod github;
+mod graphql;
+mod hetzner;
 mod ingress;
+mod koyeb;
 mod limit;
 mod log;
 mod process;
 mod railway;
 mod registry;
+mod render;
 mod site;
 mod slack;
 mod tasks;
 mod trouble;
+mod zeabur;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -46,6 +52,7 @@ use tasks::Tasks;
 use trouble::{Faults, Teller};
 
 pub use endpoints::{Endpoints, GithubEndpoint, ProviderEndpoint, SlackEndpoint};
+pub use hetzner::{Boot, Booted};
 pub use registry::Image;
 pub use site::InstanceView;
 pub use trouble::{FaultChange, Standing, Trouble};
@@ -59,7 +66,7 @@ pub struct CloudOptions {
     pub folder: PathBuf,
     /// The stack that is rehearsed.
     pub stack: StackName,
-    /// Each provider and its kind. `fly` and `railway` speak those vendors' APIs; all others the generic one.
+    /// Each provider and its kind. `fly`, `railway` and `zeabur` speak those vendors' APIs; all others the generic one.
     pub providers: Vec<(ProviderName, String)>,
     /// Ids and delays follow from it.
     pub seed: u64,
@@ -86,6 +93,8 @@ struct Place {
     kind: String,
     site: Arc<Site>,
     vendor: Arc<dyn Vendor>,
+    /// The machines that its API rents out.
+    machines: Option<Arc<hetzner::Hetzner>>,
     api: Arc<Door>,
     ingress: Arc<Door>,
 }
@@ -181,6 +190,15 @@ impl Cloud {
     /// Adds an image to the registry, or moves its tag.
     pub fn add_image(&self, repository: &str, tag: &str, behaviour: &str) -> Image {
         self.hub.images.add(repository, tag, behaviour)
+    }
+
+    /// Has `boot` make the machines real that `provider`, of the kind `hetzner`, rents out. `false`: it rents none out, or
+    /// somebody does so already.
+    pub fn on_boot(&self, provider: &ProviderName, boot: Arc<dyn Boot>) -> bool {
+        let place = self.hub.places.get(provider);
+        place
+            .and_then(|place| place.machines.as_ref())
+            .is_some_and(|machines| machines.on_boot(boot))
     }
 
     /// Every instance of every provider, with its process.
@@ -287,7 +305,11 @@ fn build(
     let dice = Dice::new(options.seed, name.as_str());
     let host_suffix = match kind {
         "fly" => "fly.dev".to_owned(),
+        "koyeb" => "koyeb.app".to_owned(),
         "railway" => "up.railway.app".to_owned(),
+        "azure-container-apps" => azure::HOST_SUFFIX.to_owned(),
+        "zeabur" => "zeabur.app".to_owned(),
+        "render" => "onrender.com".to_owned(),
         _ => format!("{name}.rehearsal"),
     };
     let site = Arc::new(Site {
@@ -306,14 +328,37 @@ fn build(
         front: OnceLock::new(),
         entrances: std::sync::Mutex::default(),
     });
-    let (vendor, project, environment): (Arc<dyn Vendor>, _, _) = match kind {
-        "fly" => {
+    let machines = (kind == "hetzner").then(|| Arc::new(hetzner::Hetzner::new(Arc::clone(&site))));
+    let mut token = site.token.clone();
+    let (vendor, project, environment): (Arc<dyn Vendor>, _, _) = match (kind, &machines) {
+        (_, Some(machines)) => (Arc::clone(machines) as _, None, None),
+        ("fly", _) => {
             (Arc::new(fly::Fly::new(Arc::clone(&site))), Some(fly::ORGANISATION.to_owned()), None)
         }
-        "railway" => {
+        ("azure-container-apps", _) => {
+            let azure = azure::Azure::new(Arc::clone(&site));
+            token = azure.credentials();
+            (Arc::new(azure), Some(azure::GROUP.to_owned()), Some(azure::ENVIRONMENT.to_owned()))
+        }
+        ("koyeb", _) => {
+            let koyeb = koyeb::Koyeb::new(Arc::clone(&site));
+            let organization = koyeb.organization();
+            (Arc::new(koyeb), Some(organization), None)
+        }
+        ("railway", _) => {
             let railway = railway::Railway::new(Arc::clone(&site), options.stack.as_str());
             let (project, environment) = railway.home();
             (Arc::new(railway), Some(project), Some(environment))
+        }
+        ("zeabur", _) => {
+            let zeabur = zeabur::Zeabur::new(Arc::clone(&site), options.stack.as_str());
+            let (project, environment) = zeabur.home();
+            (Arc::new(zeabur), Some(project), Some(environment))
+        }
+        ("render", _) => {
+            let render = render::Render::new(Arc::clone(&site));
+            let workspace = render.workspace();
+            (Arc::new(render), Some(workspace), None)
         }
         _ => (Arc::new(generic::Generic::new(Arc::clone(&site))), None, None),
     };
@@ -334,13 +379,13 @@ fn build(
     let endpoint = ProviderEndpoint {
         kind: kind.to_owned(),
         api: api.url(),
-        token: site.token.clone(),
+        token,
         project,
         environment,
         host_suffix,
         ingress: ingress.address(),
     };
-    Ok((Place { kind: kind.to_owned(), site, vendor, api, ingress }, endpoint))
+    Ok((Place { kind: kind.to_owned(), site, vendor, machines, api, ingress }, endpoint))
 }
 
 /// Opens a door to an API.

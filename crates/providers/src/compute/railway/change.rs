@@ -7,8 +7,8 @@ use linkflow_model::{Definition, EnvValue, Fault, FaultKind, ServiceKind, Servic
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
+use super::super::graphql::Operation;
 use super::Railway;
-use super::graphql::Operation;
 use super::placement::{Aim, BEFORE, NONE, Placement, RESTING};
 use super::scope::Scope;
 use super::wire::{

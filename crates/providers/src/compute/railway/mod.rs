@@ -10,7 +10,7 @@
 //! Size is a cap here and not a price, and plans differ in what they let one set; a refusal of it stops no deploy.
 
 mod change;
-mod graphql;
+mod hide;
 mod placement;
 mod scope;
 mod wire;
@@ -25,11 +25,11 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tokio::sync::OnceCell;
 
+use super::graphql::{Operation, mutate, own_judgement, query};
 use super::settle::Settling;
 use super::time::timestamp;
 use crate::kit::{Account, Auth, Kit, Limiter, Rule, Scope as LimitScope, Vendor};
 
-use graphql::{Operation, mutate, query};
 use placement::{Aim, Placement};
 use scope::Scope;
 use wire::{Instance, LogsAnswer, LookAnswer, Run};
@@ -141,8 +141,8 @@ pub(super) fn open(
         base: settings.api.as_deref().unwrap_or(API).trim_end_matches('/').to_owned(),
         auth: Some(auth),
         limits: Box::new(move || plan.limits()),
-        judge: graphql::own_judgement,
-        hide: graphql::hide_variables,
+        judge: own_judgement,
+        hide: hide::hide_variables,
     });
     Railway {
         api,

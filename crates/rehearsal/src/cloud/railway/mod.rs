@@ -4,8 +4,6 @@
 //! docs.railway.com/reference/deployments (what follows a deploy, a stop, a crash). The account is on the Pro plan.
 
 mod deployment;
-mod document;
-mod execute;
 mod mutation;
 mod query;
 mod schema;
@@ -19,13 +17,12 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Call};
+use super::graphql::{self, Request, Schema};
 use super::limit::{Limits, Rate};
 use super::process::Process;
 use super::site::{Blank, InstanceView, Route, Site, Target, Vendor};
 use deployment::Deployment;
-use execute::Request;
 use query::{Node, Session};
-use schema::Schema;
 use stock::{Instance, Stock};
 
 /// The Pro plan's limits.
@@ -57,7 +54,7 @@ impl Railway {
         };
         Self {
             site,
-            schema: Schema::railway(),
+            schema: Schema::read(schema::TABLE),
             limits: Limits::default(),
             stock: Mutex::new(stock),
             environment,
@@ -212,7 +209,7 @@ impl Vendor for Railway {
         let session = Session { railway: Arc::clone(&self), account };
         let request = Request { query, variables, operation };
         let (status, body) =
-            execute::answer(&self.schema, &session, (Node::Query, Node::Mutation), &request);
+            graphql::answer(&self.schema, &session, (Node::Query, Node::Mutation), &request);
         headers
             .iter()
             .fold(Answer::json(status, &body), |answer, (name, value)| answer.with(name, value))

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::deployment::Deployment;
-use super::execute::Found;
-use super::query::{Looked, Node, Session, text};
+use super::query::{Looked, Node, Session};
 use super::stock::{Instance, Service};
+use crate::cloud::graphql::{Found, text};
 use crate::cloud::site::service_of;
 
 /// What the vendor says on the free plan when there is no more to be had.

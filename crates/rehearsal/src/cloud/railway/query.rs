@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::Railway;
 use super::deployment::Deployment;
-use super::execute::{Found, Page, Resolver};
 use super::stock::{Instance, Stock};
+use crate::cloud::graphql::{Found, Page, Resolver, text};
 use crate::cloud::log::{Line, Stream, moment};
 
 /// One client's request.
@@ -41,11 +41,6 @@ pub(super) enum Node {
 pub(super) type Looked = Result<Found<Node>, String>;
 
 const NOT_AUTHORIZED: &str = "Not Authorized";
-
-/// A required text argument; the schema has seen to it that it is there.
-pub(super) fn text<'a>(arguments: &'a Map<String, Value>, name: &str) -> &'a str {
-    arguments.get(name).and_then(Value::as_str).unwrap_or_default()
-}
 
 fn plain(value: impl Into<Value>) -> Looked {
     Ok(Found::Plain(value.into()))

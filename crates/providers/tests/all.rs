@@ -5,6 +5,7 @@
 mod azure;
 mod canned;
 mod contract;
+mod copy;
 mod embedded;
 mod faults;
 mod fly;

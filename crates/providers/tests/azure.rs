@@ -2,7 +2,6 @@
 //! environments, jobs, domains, tokens.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use linkflow_model::role::{Compute, DomainState, Job, JobState, Progress};
@@ -15,9 +14,10 @@ use linkflow_rehearsal::cloud::ProviderEndpoint;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::canned::{Canned, Reply};
 use super::lossy::Lossy;
 use super::stage::{SECRET, Stage, deployed, ended, kit, seen};
+
+mod login;
 
 const AZURE: &str = "azure-container-apps";
 
@@ -160,6 +160,11 @@ async fn what_somebody_else_put_there_stays_there() {
     assert_eq!(app["properties"]["configuration"]["registries"], json!([registry]));
     let secrets = somebody.secrets("linkflow-api").await;
     assert!(secrets.contains(&("theirs".to_owned(), "their-secret".to_owned())), "{secrets:?}");
+    // The client's secret and all tokens begin with that word here.
+    let recorded = serde_json::to_string(&stage.recording()).unwrap();
+    for secret in ["rehearsal-", "of-the-app", "their-secret"] {
+        assert!(!recorded.contains(secret), "{secret}");
+    }
     stage.stop().await;
 }
 
@@ -547,99 +552,4 @@ async fn what_azure_cannot_give_is_refused_in_words() {
     assert_eq!(fault.kind, FaultKind::Missing);
     assert!(fault.said.contains("Resource group 'elsewhere'"), "{fault}");
     stage.stop().await;
-}
-
-/// Settings for a server that a test makes up.
-fn made_up(api: &str) -> azure_container_apps::Settings {
-    let credentials =
-        json!({ "appId": "app", "password": "the-client-secret", "tenant": "the-tenant" });
-    azure_container_apps::Settings {
-        credentials: Secret::new(credentials.to_string()),
-        subscription: "sub".to_owned(),
-        tenant: None,
-        resource_group: "group".to_owned(),
-        environment: "linkflow".to_owned(),
-        location: None,
-        api: Some(api.to_owned()),
-        login_api: Some(api.to_owned()),
-    }
-}
-
-#[tokio::test]
-async fn a_token_is_fetched_once_and_renewed_once_when_it_is_refused() {
-    let granted = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&granted);
-    let server = Canned::start(move |asked| {
-        if asked.path == "/the-tenant/oauth2/v2.0/token" {
-            let number = count.fetch_add(1, Ordering::SeqCst) + 1;
-            let token = json!({ "access_token": format!("token-{number}"), "expires_in": 3_599 });
-            return Reply::json(200, &token);
-        }
-        let header = asked.headers.iter().find(|(name, _)| name == "authorization").unwrap();
-        match header.1.as_str() {
-            // The first one was revoked, the third and all after it will be.
-            "Bearer token-2" => Reply::json(200, &json!({ "value": [] })),
-            _ => Reply::json(
-                401,
-                &json!({ "error": { "code": "ExpiredAuthenticationToken", "message": "expired" } }),
-            ),
-        }
-    })
-    .await;
-    let compute = open(made_up(&server.url));
-    for _ in 0..3 {
-        assert_eq!(compute.look().await.unwrap(), Vec::new());
-    }
-    assert_eq!(granted.load(Ordering::SeqCst), 2);
-    let login = &server.asked()[0];
-    let form = String::from_utf8(login.body.clone()).unwrap();
-    assert_eq!(
-        form,
-        "grant_type=client_credentials&client_id=app&client_secret=the-client-secret&scope=https%3A%2F%2Fmanagement.azure.com%2F.default"
-    );
-}
-
-#[tokio::test]
-async fn a_token_that_is_refused_twice_is_a_refused_credential() {
-    let server = Canned::start(|asked| {
-        if asked.path.ends_with("/token") {
-            return Reply::json(200, &json!({ "access_token": "a-token", "expires_in": 3_599 }));
-        }
-        Reply::json(
-            401,
-            &json!({ "error": { "code": "InvalidAuthenticationToken", "message": "no: a-token" } }),
-        )
-    })
-    .await;
-    let fault = open(made_up(&server.url)).look().await.unwrap_err();
-    assert_eq!((fault.kind, fault.said.as_str()), (FaultKind::Denied, "no: ***"));
-    assert_eq!(server.lines().len(), 4, "two tokens, two tries");
-}
-
-#[tokio::test]
-async fn a_list_is_read_to_its_last_page() {
-    let server = Canned::start(|asked| {
-        if asked.path.ends_with("/token") {
-            return Reply::json(200, &json!({ "access_token": "a-token", "expires_in": 3_599 }));
-        }
-        if asked.path.contains("/revisions") {
-            return Reply::json(200, &json!({ "value": [] }));
-        }
-        let app = |service: &str| {
-            json!({
-                "name": format!("linkflow-{service}"), "location": "l",
-                "tags": { "linkflow-stack": "linkflow", "linkflow-service": service },
-                "properties": { "provisioningState": "Succeeded", "runningStatus": "Stopped" },
-            })
-        };
-        if asked.path.contains("skiptoken=2") {
-            return Reply::json(200, &json!({ "value": [app("b")] }));
-        }
-        let next = "https://management.azure.com/subscriptions/sub/next?api-version=1&$skiptoken=2";
-        Reply::json(200, &json!({ "value": [app("a")], "nextLink": next }))
-    })
-    .await;
-    let seen = open(made_up(&server.url)).look().await.unwrap();
-    let services: Vec<&str> = seen.iter().map(|seen| seen.service.as_str()).collect();
-    assert_eq!(services, ["a", "b"]);
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use linkflow_model::clock::SystemClock;
 use linkflow_model::role::{Compute, Deployment, Progress, Registry};
 use linkflow_model::{
-    Definition, EnvValue, Fingerprint, ImageRef, ProviderName, ReleaseId, Secret, ServiceKind,
-    ServiceName, Size,
+    Definition, EnvValue, Fingerprint, ImageRef, ProviderName, RegistryLogin, ReleaseId, Secret,
+    ServiceKind, ServiceName, Size,
 };
 use linkflow_providers::compute::{
     self, Settings, azure_container_apps, embedded, fly, koyeb, railway, render, zeabur,
@@ -39,9 +39,11 @@ pub(crate) const SECRET: &str = "s3cr3t-\"value\"-of-the-app";
 fn this_test_binary_is_the_sample_app() {
     let env: BTreeMap<String, String> = std::env::vars().collect();
     let Some(service) = env.get(BE).cloned() else { return };
-    if service == "migrate" {
-        // A command that does its work and ends.
-        return;
+    // What a job runs: it ends by itself.
+    match service.as_str() {
+        "migrate" => return println!("migrated as {}", env["LINKFLOW_SERVICE"]),
+        "migrate-badly" => std::process::exit(3),
+        _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     if let Err(why) = runtime.block_on(app::run(&service, env)) {
@@ -89,8 +91,8 @@ pub(crate) struct Stage {
     pub(crate) cloud: Cloud,
     pub(crate) endpoints: Endpoints,
     pub(crate) kit: Kit,
-    folder: tempfile::TempDir,
     recording: PathBuf,
+    folder: tempfile::TempDir,
 }
 
 impl Stage {
@@ -159,6 +161,8 @@ impl Stage {
                 app_prefix: Some("linkflow".to_owned()),
                 api: Some(api.to_owned()),
                 logs_api: Some(api.to_owned()),
+                registry: endpoint.registry.clone(),
+                images: Some(self.endpoints.registry.clone()),
             }),
             "koyeb" => Settings::Koyeb(koyeb::Settings {
                 token,
@@ -177,6 +181,7 @@ impl Stage {
                 workspace: None,
                 api: Some(format!("{api}/graphql/v2")),
                 plan: railway::Plan::Pro,
+                sleeps: false,
             }),
             "azure-container-apps" => {
                 let credentials: Value = serde_json::from_str(&endpoint.token).unwrap();
@@ -196,6 +201,7 @@ impl Stage {
                 project: endpoint.project.as_ref().map(|id| format!("project-{id}")),
                 environment: endpoint.environment.clone(),
                 region: None,
+                tcp_host: Some("127.0.0.1".to_owned()),
                 api: Some(format!("{api}/graphql")),
             }),
             "render" => Settings::Render(render::Settings {
@@ -260,6 +266,15 @@ impl Stage {
         }
     }
 
+    /// `wanted`, whose image nobody may pull any more without the login that it has from now on.
+    pub(crate) fn private(&self, wanted: Definition) -> Definition {
+        self.cloud.make_private(&wanted.image.repository);
+        let login = self.endpoints.registry_login.clone();
+        let registry = wanted.image.registry.clone();
+        let password = Secret::new(login.password);
+        Definition { login: Some(RegistryLogin { registry, user: login.user, password }), ..wanted }
+    }
+
     /// Every exchange that was recorded until now.
     pub(crate) fn recording(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(&self.recording).unwrap();
@@ -282,14 +297,9 @@ impl Stage {
         rows.iter().filter(|row| row.service == service && row.pid.is_some()).count()
     }
 
-    /// Ends the cloud. The recording is kept when `LINKFLOW_TEST_RECORDINGS` names a folder.
+    /// Ends the cloud.
     pub(crate) async fn stop(self) {
         self.cloud.stop().await;
-        if let Some(kept) = std::env::vars().find(|(name, _)| name == "LINKFLOW_TEST_RECORDINGS") {
-            let name = std::thread::current().name().unwrap_or("test").replace(':', "-");
-            std::fs::copy(&self.recording, PathBuf::from(kept.1).join(format!("{name}.ndjson")))
-                .unwrap();
-        }
     }
 }
 

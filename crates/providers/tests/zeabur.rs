@@ -24,6 +24,7 @@ fn settings(api: &str) -> zeabur::Settings {
         project: None,
         environment: None,
         region: None,
+        tcp_host: None,
         api: Some(api.to_owned()),
     }
 }
@@ -192,6 +193,10 @@ async fn what_cannot_be_done_is_refused_before_anything_is_asked() {
     assert!(fault.said.contains("KEY") && !fault.said.contains("a${b}c"), "{fault}");
     let fault = refused(Definition { replicas: 2, ..worker() }).await;
     assert_eq!(fault.kind, FaultKind::Unsupported);
+    let kind = linkflow_model::ServiceKind::Grpc;
+    let fault = refused(Definition { kind, port: Some(7_235), ..worker() }).await;
+    assert_eq!(fault.kind, FaultKind::Unsupported);
+    assert!(fault.said.contains("`tcp_host`") && !compute.capabilities().grpc, "{fault}");
     let login = Some(linkflow_model::RegistryLogin {
         registry: "ghcr.io".to_owned(),
         user: "me".to_owned(),
@@ -380,9 +385,29 @@ async fn the_credit_that_is_left_is_told_and_jobs_are_not_run() {
     assert_eq!((usage.len(), usage[0].what.as_str(), usage[0].used), (1, "credit_left", 480.0));
     assert_eq!(usage[0].limit, None);
     let can = compute.capabilities();
-    assert_eq!((can.jobs, can.domains, can.usage, can.grpc), (false, true, true, false));
+    assert_eq!((can.jobs, can.domains, can.usage, can.grpc), (false, true, true, true));
     assert_eq!(compute.job("migrate").await.unwrap_err().kind, FaultKind::Unsupported);
     assert!(zeabur::FACTS_ONLY.ends_with('.'));
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grpc_service_is_reached_through_a_forwarded_port() {
+    let stage = Stage::start(&["zeabur"]).await;
+    let compute = stage.adapter("zeabur", "linkflow");
+    let wanted = stage.definition("zeabur", "engine-matching", "1.0", 1).await;
+    for _ in 0..2 {
+        assert_eq!(deployed(&*compute, &wanted).await, Progress::Done);
+    }
+    let held = seen(&*compute, &wanted.service, |seen| seen.running == 1).await;
+    let address = held.address.unwrap();
+    let http2 = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let asked = http2.post(format!("{address}/grpc.health.v1.Health/Check"));
+    let asked = asked.header("content-type", "application/grpc").body(vec![0; 5]);
+    let answer = asked.send().await.unwrap();
+    assert_eq!(answer.version(), http::Version::HTTP_2);
+    assert_eq!(answer.headers()["x-linkflow-service"], "engine-matching");
+    assert_eq!(answer.bytes().await.unwrap().as_ref(), b"\0\0\0\0\x02\x08\x01");
     stage.stop().await;
 }
 

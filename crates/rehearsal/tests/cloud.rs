@@ -1,6 +1,8 @@
 //! The rehearsal cloud: its vendors' APIs by raw HTTP, its ingress, its faults, and what it leaves behind.
 #![cfg(test)]
 
+#[path = "cloud/azure.rs"]
+mod azure;
 #[path = "cloud/faults.rs"]
 mod faults;
 #[path = "cloud/fly.rs"]

@@ -53,7 +53,7 @@ fn one(
                 what: format!("the rehearsal cloud has no provider `{name}`"),
                 help: "start the cloud with the same config".to_owned(),
             })?;
-            Ok(rehearsed(&config.stack.name, name, provider, endpoint, kit))
+            Ok(rehearsed(&config.stack.name, name, provider, endpoint, &cloud.registry, kit))
         }
         None => {
             let settings = real(name, provider, options, secrets)?;
@@ -68,6 +68,7 @@ fn rehearsed(
     name: &ProviderName,
     provider: &Provider,
     endpoint: &ProviderEndpoint,
+    images: &str,
     kit: &Kit,
 ) -> Arc<dyn Compute> {
     let token = Secret::new(&endpoint.token);
@@ -82,6 +83,8 @@ fn rehearsed(
                 app_prefix: settings.app_prefix.clone(),
                 api: Some(endpoint.api.clone()),
                 logs_api: Some(endpoint.api.clone()),
+                registry: endpoint.registry.clone(),
+                images: Some(images.to_owned()),
             };
             open(Settings::Fly(own), kit, stack, name)
         }
@@ -94,6 +97,7 @@ fn rehearsed(
                 workspace: settings.workspace.clone(),
                 api: Some(format!("{}/graphql/v2", endpoint.api)),
                 plan: railway::Plan::Pro,
+                sleeps: settings.sleep,
             };
             open(Settings::Railway(own), kit, stack, name)
         }
@@ -127,6 +131,8 @@ fn real(
             app_prefix: settings.app_prefix.clone(),
             api,
             logs_api: settings.logs_api.as_ref().map(|url| url.0.clone()),
+            registry: None,
+            images: None,
         }),
         kinds::Settings::Railway(settings) => Settings::Railway(railway::Settings {
             token: token(name, provider, secrets)?,
@@ -143,6 +149,7 @@ fn real(
                 kinds::RailwayPlan::Hobby => railway::Plan::Hobby,
                 kinds::RailwayPlan::Pro => railway::Plan::Pro,
             },
+            sleeps: settings.sleep,
         }),
         _ => {
             let kind = provider.kind();

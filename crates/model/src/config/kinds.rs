@@ -162,6 +162,8 @@ kinds! {
         plan: RailwayPlan = RailwayPlan::Hobby,
         /// The region: `europe-west4`.
         region: Option<String>,
+        /// Whether Railway puts web services to sleep that had no traffic for ten minutes. The next request wakes them.
+        sleep: bool = false,
     }
 
     /// Koyeb.
@@ -185,8 +187,10 @@ kinds! {
         project: Option<String>,
         /// The id of the environment within the project.
         environment: Option<String>,
-        /// The region or the server that a new project is made in.
+        /// The region or the server that a new project is made in: `hnd1`, `server-…`.
         region: Option<String>,
+        /// The host name that the dashboard shows for the project's TCP ports. gRPC services need it.
+        tcp_host: Option<String>,
     }
 
     /// Render.

@@ -16,4 +16,4 @@ pub use machines::{
     Price,
 };
 pub use notify::{Notice, Notify, Tone};
-pub use registry::Registry;
+pub use registry::{ImageFacts, Registry};

@@ -7,7 +7,7 @@ use std::path::Path;
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
-use super::call::{Answer, Call};
+use super::call::{Answer, Call, Content};
 use super::veil::Veil;
 
 /// Response headers worth keeping; others say nothing about the exchange, or too much.
@@ -58,7 +58,7 @@ fn line(veil: &Veil, place: &Place<'_>, call: &Call, answer: &Answer) -> Value {
         "provider": place.spec,
         "base": place.production,
         "method": call.method.as_str(),
-        "path": veil.mask(&call.path),
+        "path": veil.mask(&path(call)),
         "request_headers": request_headers(veil, place, call),
         "request_body": request_body(veil, place, call),
         "status": answer.status.as_u16(),
@@ -72,11 +72,17 @@ fn request_headers(veil: &Veil, place: &Place<'_>, call: &Call) -> Map<String, V
     if let Some(name) = place.auth {
         headers.insert(name.to_owned(), super::veil::MASK.into());
     }
-    if call.body.is_some() {
-        headers.insert("content-type".to_owned(), "application/json".into());
-    }
-    if call.form.is_some() {
-        headers.insert("content-type".to_owned(), super::FORM.into());
+    match &call.body {
+        None => {}
+        Some(Content::Json(_)) => {
+            headers.insert("content-type".to_owned(), "application/json".into());
+        }
+        Some(Content::Bytes(kind, _)) => {
+            headers.insert("content-type".to_owned(), kind.as_str().into());
+        }
+        Some(Content::Form(_)) => {
+            headers.insert("content-type".to_owned(), super::FORM.into());
+        }
     }
     for (name, text) in &call.headers {
         headers.insert((*name).to_owned(), veil.mask(text.shown()).into());
@@ -84,11 +90,22 @@ fn request_headers(veil: &Veil, place: &Place<'_>, call: &Call) -> Map<String, V
     headers
 }
 
+fn path(call: &Call) -> String {
+    match call.path.split_once('?') {
+        Some((path, _)) if call.hides_query => format!("{path}?{}", super::veil::MASK),
+        _ => call.path.clone(),
+    }
+}
+
 fn request_body(veil: &Veil, place: &Place<'_>, call: &Call) -> Value {
-    match (&call.body, &call.form) {
-        (Some(body), _) => masked(veil, place, body.clone()),
-        (None, Some(_)) => super::veil::MASK.into(),
-        (None, None) => Value::Null,
+    match &call.body {
+        None => Value::Null,
+        Some(Content::Form(_)) => super::veil::MASK.into(),
+        Some(Content::Json(body)) => masked(veil, place, body.clone()),
+        Some(Content::Bytes(_, bytes)) => match serde_json::from_slice(bytes) {
+            Ok(body) => masked(veil, place, body),
+            Err(_) => veil.mask(&String::from_utf8_lossy(bytes)).into(),
+        },
     }
 }
 

@@ -53,7 +53,7 @@ use trouble::{Faults, Teller};
 
 pub use endpoints::{Endpoints, GithubEndpoint, ProviderEndpoint, SlackEndpoint};
 pub use hetzner::{Boot, Booted};
-pub use registry::Image;
+pub use registry::{Image, Login};
 pub use site::InstanceView;
 pub use trouble::{FaultChange, Standing, Trouble};
 
@@ -96,6 +96,8 @@ struct Place {
     /// The machines that its API rents out.
     machines: Option<Arc<hetzner::Hetzner>>,
     api: Arc<Door>,
+    /// The vendor's own registry, where it has one.
+    registry: Option<Arc<Door>>,
     ingress: Arc<Door>,
 }
 
@@ -108,7 +110,8 @@ impl Cloud {
         let logs = options.folder.join("logs");
         tokio::fs::create_dir_all(&logs).await?;
         let ledger = options.folder.join("ledger.db");
-        let (tasks, images) = (Tasks::default(), Arc::new(Images::of_the_example()));
+        let (tasks, images) =
+            (Tasks::default(), Arc::new(Images::of_the_example(login(options.seed))));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let runner = Runner::start(
             options.program.clone(),
@@ -146,7 +149,9 @@ impl Cloud {
         let control =
             api(&tasks, move |call: Call| std::future::ready(control::answer(&of_control, &call)))?;
         let (control, registry) = (control.url(), registry.url());
-        let endpoints = Endpoints { control, registry, ledger, providers, github, slack };
+        let registry_login = hub.images.login();
+        let endpoints =
+            Endpoints { control, registry, registry_login, ledger, providers, github, slack };
         hub.endpoints.set(endpoints).map_err(|_| io::Error::other("a cloud starts once"))?;
         Ok(Self { hub, tasks })
     }
@@ -201,6 +206,11 @@ impl Cloud {
             .is_some_and(|machines| machines.on_boot(boot))
     }
 
+    /// Lets nobody pull from a repository of the registry any more without [`Endpoints::registry_login`].
+    pub fn make_private(&self, repository: &str) {
+        self.hub.images.make_private(repository);
+    }
+
     /// Every instance of every provider, with its process.
     pub fn instances(&self) -> BTreeMap<ProviderName, Vec<InstanceView>> {
         self.hub
@@ -230,6 +240,7 @@ impl Hub {
         let none = || Endpoints {
             control: String::new(),
             registry: String::new(),
+            registry_login: self.images.login(),
             ledger: PathBuf::new(),
             providers: BTreeMap::new(),
             github: self.stalls.github(),
@@ -282,7 +293,9 @@ impl Place {
         let faults = &self.site.faults;
         self.ingress.set_open(!faults.any(None, Trouble::shuts_ingress));
         self.site.set_entrances();
-        self.api.set_open(!faults.any(None, Trouble::shuts_api));
+        for door in self.registry.iter().chain([&self.api]) {
+            door.set_open(!faults.any(None, Trouble::shuts_api));
+        }
         self.site.strike_all();
     }
 }
@@ -330,10 +343,15 @@ fn build(
     });
     let machines = (kind == "hetzner").then(|| Arc::new(hetzner::Hetzner::new(Arc::clone(&site))));
     let mut token = site.token.clone();
+    let mut registry = None;
     let (vendor, project, environment): (Arc<dyn Vendor>, _, _) = match (kind, &machines) {
         (_, Some(machines)) => (Arc::clone(machines) as _, None, None),
         ("fly", _) => {
-            (Arc::new(fly::Fly::new(Arc::clone(&site))), Some(fly::ORGANISATION.to_owned()), None)
+            let fly = Arc::new(fly::Fly::new(Arc::clone(&site)));
+            let of_fly = Arc::clone(&fly);
+            let answer = move |call: Call| std::future::ready(of_fly.of_registry(&call));
+            registry = Some(api(&parts.tasks, answer)?);
+            (fly, Some(fly::ORGANISATION.to_owned()), None)
         }
         ("azure-container-apps", _) => {
             let azure = azure::Azure::new(Arc::clone(&site));
@@ -382,10 +400,17 @@ fn build(
         token,
         project,
         environment,
+        registry: registry.as_ref().map(|door| door.url()),
         host_suffix,
         ingress: ingress.address(),
     };
-    Ok((Place { kind: kind.to_owned(), site, vendor, machines, api, ingress }, endpoint))
+    Ok((Place { kind: kind.to_owned(), site, vendor, machines, api, registry, ingress }, endpoint))
+}
+
+/// Who may pull private images of the registry.
+fn login(seed: u64) -> Login {
+    let password = Dice::new(seed, "registry").hex(24);
+    Login { user: "rehearsal".to_owned(), password }
 }
 
 /// Opens a door to an API.

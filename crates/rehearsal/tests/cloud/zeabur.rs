@@ -7,7 +7,7 @@ use linkflow_rehearsal::cloud::Trouble;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::stage::{Stage, Told, call, env, until};
+use super::stage::{Stage, Told, call, env, grpc, until};
 
 async fn ask(stage: &Stage, query: &str, variables: Value) -> Told {
     let endpoint = stage.provider("zeabur");
@@ -266,6 +266,49 @@ async fn names_lead_to_one_service_and_only_to_a_port_that_it_told_of() {
     data(&stage, remove, json!({})).await;
     assert_eq!(stage.visit("zeabur", &host, "/health").await.unwrap().status, 404);
     assert_eq!(refusal(&stage, remove, json!({})).await.1, "domain not found");
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_tcp_port_is_forwarded_from_one_that_stays_and_speaks_no_http_of_its_own() {
+    let stage = Stage::start(&["zeabur"]).await;
+    let create = "mutation($p: ObjectID!) {
+        createService(projectID: $p, template: PREBUILT_V2, name: \"matching\") { _id } }";
+    let made = data(&stage, create, json!({ "p": home(&stage).0 })).await;
+    let id = made["createService"]["_id"].as_str().unwrap().to_owned();
+    for (key, value) in env("engine-matching", "zeabur", 7235, 1).as_object().unwrap() {
+        set(&stage, "create", &id, key, value.as_str().unwrap()).await;
+    }
+    let ports = async |rows: &str| {
+        let text = format!(
+            "mutation($s: ObjectID!, $e: ObjectID!) {{ updateServicePorts(serviceID: $s, environmentID: $e, ports: [{rows}]) }}"
+        );
+        data(&stage, &text, place(&stage, &id)).await;
+        let look = "query($s: ObjectID!, $e: ObjectID!) {
+            service(_id: $s) { ports(environmentID: $e) { id forwardedPort } } }";
+        data(&stage, look, place(&stage, &id)).await["service"]["ports"].clone()
+    };
+    let first = ports("{ id: \"grpc\", port: 1, type: \"TCP\" }").await;
+    let both = ports(
+        "{ id: \"grpc\", port: 7235, type: \"TCP\" }, { id: \"web\", port: 8080, type: \"HTTP\" }",
+    )
+    .await;
+    assert_eq!(both[0]["forwardedPort"], first[0]["forwardedPort"]);
+    assert_eq!(both[1], json!({ "id": "web", "forwardedPort": null }));
+    let image = stage.pinned("engine-matching:1.0").await;
+    deploy_image(&stage, &id, &image).await;
+    assert_eq!(ended(&stage, &id).await, "RUNNING");
+
+    let mut entrance = stage.provider("zeabur").clone();
+    let port = both[0]["forwardedPort"].as_u64().unwrap();
+    entrance.ingress = format!("127.0.0.1:{port}").parse().unwrap();
+    let check = async || {
+        let told = grpc(&entrance, "anything", "/grpc.health.v1.Health/Check", b"").await?;
+        Ok::<_, String>(told.trailers["grpc-status"].to_str().unwrap().to_owned())
+    };
+    assert_eq!(check().await.as_deref(), Ok("0"));
+    ports("").await;
+    assert!(check().await.is_err(), "a port that is taken away is shut");
     stage.stop().await;
 }
 

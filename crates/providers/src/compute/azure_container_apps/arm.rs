@@ -106,7 +106,9 @@ impl Azure {
     /// The path of something that belongs to the subscription.
     pub(super) fn subscription_path(&self, tail: &str) -> String {
         let subscription = encode(&self.settings.subscription);
-        format!("/subscriptions/{subscription}/providers/Microsoft.App/{tail}?api-version={VERSION}")
+        format!(
+            "/subscriptions/{subscription}/providers/Microsoft.App/{tail}?api-version={VERSION}"
+        )
     }
 
     /// The id of the environment, as other resources name it.
@@ -185,7 +187,8 @@ impl Azure {
                 return Ok(Some(found));
             }
             if !pace.wait().await {
-                let said = format!("Azure is still at work on it: {}", found.text("/provisioningState"));
+                let said =
+                    format!("Azure is still at work on it: {}", found.text("/provisioningState"));
                 let attempt = format!("change {what} {name}");
                 return Err(self.arm.fault(FaultKind::Conflict, attempt, &said));
             }

@@ -23,7 +23,8 @@ impl Azure {
         let mut found = self.app(&name).await?;
         if let Some(app) = &found {
             self.check_ours(app, &wanted.service)?;
-            if app.is_busy() && !app.is_going() && !is_outdated(app, wanted) && !rests(app, wanted) {
+            if app.is_busy() && !app.is_going() && !is_outdated(app, wanted) && !rests(app, wanted)
+            {
                 return Ok(deployment);
             }
             if app.is_busy() {
@@ -175,12 +176,18 @@ impl Azure {
         let app = if app.is_busy() { self.settled_app(&name).await? } else { Some(app) };
         if let Some(app) = app {
             let path = self.app_path(&name, "");
-            absent(self.send(Call::write(Method::DELETE, "delete container app", &name, path)).await)?;
+            absent(
+                self.send(Call::write(Method::DELETE, "delete container app", &name, path)).await,
+            )?;
             // What is gone runs no more, and its name is free.
             let left = self.settled_app(&name).await?;
             if left.is_some() {
                 let said = "Azure did not delete it";
-                return Err(self.arm.fault(FaultKind::Conflict, format!("delete container app {name}"), said));
+                return Err(self.arm.fault(
+                    FaultKind::Conflict,
+                    format!("delete container app {name}"),
+                    said,
+                ));
             }
             self.forget_certificates(&app).await?;
         }
@@ -216,8 +223,15 @@ impl Azure {
         let mut found = read().await?;
         if found.is_none() {
             let Some(location) = &self.settings.location else {
-                let said = format!("it is not there: give [providers.{}] a `location` to make it in", self.provider);
-                return Err(self.arm.fault(FaultKind::Invalid, format!("use environment {name}"), &said));
+                let said = format!(
+                    "it is not there: give [providers.{}] a `location` to make it in",
+                    self.provider
+                );
+                return Err(self.arm.fault(
+                    FaultKind::Invalid,
+                    format!("use environment {name}"),
+                    &said,
+                ));
             };
             let body = json!({
                 "location": location,
@@ -231,7 +245,9 @@ impl Azure {
             found = self.settled("environment", name, &path).await.map_err(slow)?;
         }
         let environment = match found {
-            Some(found) if found.is_busy() => self.settled("environment", name, &path).await.map_err(slow)?,
+            Some(found) if found.is_busy() => {
+                self.settled("environment", name, &path).await.map_err(slow)?
+            }
             other => other,
         };
         match environment {
@@ -253,11 +269,18 @@ impl Azure {
         if found.tag(STACK) != Some(self.stack.as_str()) || found.is_busy() {
             return Ok(());
         }
-        let apps: Vec<Resource> =
-            self.list("list container apps of", &self.settings.resource_group, self.path("containerApps")).await?;
+        let apps: Vec<Resource> = self
+            .list(
+                "list container apps of",
+                &self.settings.resource_group,
+                self.path("containerApps"),
+            )
+            .await?;
         let id = self.environment_id().to_lowercase();
         let is_in = |app: &&Resource| {
-            ["/environmentId", "/managedEnvironmentId"].iter().any(|at| app.text(at).to_lowercase() == id)
+            ["/environmentId", "/managedEnvironmentId"]
+                .iter()
+                .any(|at| app.text(at).to_lowercase() == id)
         };
         if apps.iter().any(|app| is_in(&app)) {
             return Ok(());
@@ -265,7 +288,12 @@ impl Azure {
         let call = Call::write(Method::DELETE, "delete environment", name, path);
         match self.send(call).await {
             // Something else is in it that this list does not show, as a job.
-            Err(fault) if !matches!(fault.kind, FaultKind::Missing | FaultKind::Conflict | FaultKind::Invalid) => {
+            Err(fault)
+                if !matches!(
+                    fault.kind,
+                    FaultKind::Missing | FaultKind::Conflict | FaultKind::Invalid
+                ) =>
+            {
                 Err(fault)
             }
             _ => Ok(()),

@@ -39,7 +39,11 @@ impl Azure {
     }
 
     /// Binds `host` to `service`, once DNS proves that it may, and has a certificate made for it.
-    pub(super) async fn bind(&self, service: &ServiceName, host: &str) -> Result<DomainState, Fault> {
+    pub(super) async fn bind(
+        &self,
+        service: &ServiceName,
+        host: &str,
+    ) -> Result<DomainState, Fault> {
         let app = self.deployed(service).await?;
         if binding(&app, host).is_none() {
             if let Some(said) = self.unproven(&app, host).await? {
@@ -60,7 +64,8 @@ impl Azure {
                 "properties": { "subjectName": host, "domainControlValidation": validation },
             });
             let path = self.certificate_path(host);
-            self.send(Call::write(Method::PUT, "ask for a certificate of", host, path).json(body)).await?;
+            self.send(Call::write(Method::PUT, "ask for a certificate of", host, path).json(body))
+                .await?;
         }
         let app = self.deployed(service).await?;
         self.bound_state(&app, host).await
@@ -71,7 +76,8 @@ impl Azure {
         let app = self.deployed(service).await?;
         if binding(&app, host).is_some() {
             let all = app.list("/configuration/ingress/customDomains");
-            let kept: Vec<Value> = all.iter().filter(|entry| entry["name"] != host).cloned().collect();
+            let kept: Vec<Value> =
+                all.iter().filter(|entry| entry["name"] != host).cloned().collect();
             self.set_domains(&app, &kept).await?;
             self.settled_app(&app.name).await?;
         }
@@ -140,7 +146,8 @@ impl Azure {
         if told["customDomainVerificationTest"] != "Failed" {
             return Ok(None);
         }
-        let why = told.pointer("/customDomainVerificationFailureInfo/message").and_then(Value::as_str);
+        let why =
+            told.pointer("/customDomainVerificationFailureInfo/message").and_then(Value::as_str);
         Ok(Some(why.unwrap_or("the domain is not verified").to_owned()))
     }
 

@@ -24,7 +24,8 @@ impl Azure {
         if found.tag(STACK) == Some(self.stack.as_str()) && found.tag(JOB) == Some(id) {
             return Ok(());
         }
-        let said = format!("a job `{}` is there that is not of the stack `{}`", found.name, self.stack);
+        let said =
+            format!("a job `{}` is there that is not of the stack `{}`", found.name, self.stack);
         Err(self.arm.fault(FaultKind::Invalid, format!("use job {}", found.name), &said))
     }
 
@@ -47,7 +48,8 @@ impl Azure {
                 let tags = json!({ STACK: self.stack.as_str(), JOB: job.id });
                 let environment = self.environment_id();
                 let body = template::job(&job.what, &tags, &resources, &environment, &location);
-                self.send(Call::write(Method::PUT, "create job", &name, path.clone()).json(body)).await?;
+                self.send(Call::write(Method::PUT, "create job", &name, path.clone()).json(body))
+                    .await?;
             }
         }
         let made = self.settled("job", &name, &path).await?;
@@ -75,7 +77,11 @@ impl Azure {
             // What it wrote is told by Log Analytics alone; why it failed is told here.
             "Failed" | "Stopped" | "Degraded" => {
                 let words = ["/reason", "/message"].map(|place| execution.text(place));
-                let why = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(": ");
+                let why = words
+                    .into_iter()
+                    .filter(|word| !word.is_empty())
+                    .collect::<Vec<_>>()
+                    .join(": ");
                 let line = LogLine { at: None, text: self.kit.mask(&why) };
                 let log = if why.is_empty() { Vec::new() } else { vec![line] };
                 JobState::Ended { code: exit_code(execution), worked: false, log }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Azure;
 use super::arm::path_of;
-use super::wire::Resource;
+use super::wire::{Replica, Resource};
 use crate::compute::time::timestamp;
 use crate::kit::{Account, Auth, Call, Limiter};
 
@@ -29,7 +29,7 @@ impl Azure {
         let replicas = self.replicas(&app.name, revision).await?;
         let streams: Vec<String> = replicas
             .iter()
-            .flat_map(|replica| replica.containers())
+            .flat_map(Replica::containers)
             .filter_map(|container| container.log_stream_endpoint.clone())
             .collect();
         if streams.is_empty() {
@@ -93,7 +93,8 @@ fn read_line(line: &str) -> (Option<&str>, String) {
         };
     };
     // The container runtime's own marks: `stdout F `, or `F ` alone.
-    let text = text.strip_prefix("stdout ").or_else(|| text.strip_prefix("stderr ")).unwrap_or(text);
+    let text =
+        text.strip_prefix("stdout ").or_else(|| text.strip_prefix("stderr ")).unwrap_or(text);
     let text = text.strip_prefix("F ").unwrap_or(text);
     let at = line.split('"').skip_while(|part| *part != "TimeStamp").nth(2);
     (at, text.to_owned())
@@ -111,7 +112,11 @@ mod tests {
     #[test]
     fn a_line_is_read_in_each_form_that_the_stream_has() {
         let at = Some("2026-11-24T01:02:03.456Z");
-        check(r#"{"TimeStamp":"2026-11-24T01:02:03.456Z","Log":"stdout F up and well"}"#, at, "up and well");
+        check(
+            r#"{"TimeStamp":"2026-11-24T01:02:03.456Z","Log":"stdout F up and well"}"#,
+            at,
+            "up and well",
+        );
         check(r#"{"TimeStamp": "2026-11-24T01:02:03.456Z", "Log": "F a \"b\""}"#, at, r#"a "b""#);
         check("2026-11-24T01:02:03.456Z up", at, "up");
         check("up and well", None, "up and well");

@@ -107,7 +107,8 @@ impl Azure {
     }
 
     fn check_ours(&self, app: &Resource, service: &ServiceName) -> Result<(), Fault> {
-        if app.tag(STACK) == Some(self.stack.as_str()) && app.tag(SERVICE) == Some(service.as_str()) {
+        if app.tag(STACK) == Some(self.stack.as_str()) && app.tag(SERVICE) == Some(service.as_str())
+        {
             return Ok(());
         }
         let said = format!(
@@ -137,7 +138,8 @@ impl Azure {
         let container = template.container();
         let probed = container.and_then(|c| c.get("probes")).is_some_and(|p| !p.is_null());
         let checked = probed || !app.text("/configuration/ingress/fqdn").is_empty();
-        let is_well = revision.as_ref().is_some_and(|r| r.runs() && r.text("/healthState") == "Healthy");
+        let is_well =
+            revision.as_ref().is_some_and(|r| r.runs() && r.text("/healthState") == "Healthy");
         let replicas = match &revision {
             Some(_) if !(checked && is_well) => self.replicas(&name, &wanted).await?,
             _ => Vec::new(),
@@ -211,7 +213,12 @@ impl ComputeLook for Azure {
         let mut quotas = arm::absent(call)?.unwrap_or_default();
         if let Some(location) = &self.settings.location {
             let path = self.subscription_path(&format!("locations/{}/usages", encode(location)));
-            quotas.extend(self.list::<Quota>("list usages in", location, path).await?);
+            match self.list::<Quota>("list usages in", location, path).await {
+                Ok(more) => quotas.extend(more),
+                // Who may work in the resource group alone may not ask about the subscription.
+                Err(fault) if fault.kind == FaultKind::Denied => {}
+                Err(fault) => return Err(fault),
+            }
         }
         Ok(quotas
             .into_iter()

@@ -3,7 +3,7 @@
 use linkflow_model::role::{Progress, Seen};
 use linkflow_model::{Lifecycle, ServiceName};
 
-use super::wire::{Replica, Resource};
+use super::wire::{Replica, ReplicaContainer, Resource};
 use crate::compute::settle::Settling;
 
 /// How `app` stands.
@@ -126,7 +126,9 @@ pub(super) fn going(
     if !busy && app.is_stopped() {
         return failed("it is stopped");
     }
-    if let Some(death) = replicas.iter().flat_map(Replica::containers).find_map(|c| c.death()) {
+    if let Some(death) =
+        replicas.iter().flat_map(Replica::containers).find_map(ReplicaContainer::death)
+    {
         replicas.iter().for_each(|replica| settling.fell(&replica.incarnation()));
         return Progress::Failed { why: format!("its process ended: {death}") };
     }
@@ -200,7 +202,12 @@ mod tests {
         let revisions: Vec<Resource> = revisions.iter().map(|words| revision(words)).collect();
         let seen = seen(ServiceName::new("api").unwrap(), &app(of_app), &revisions);
         let fingerprint = seen.fingerprint.map(|f| f.0).unwrap_or_default();
-        assert_eq!((seen.lifecycle, seen.running, fingerprint.as_str()), (lifecycle, running, runs), "{}", seen.said);
+        assert_eq!(
+            (seen.lifecycle, seen.running, fingerprint.as_str()),
+            (lifecycle, running, runs),
+            "{}",
+            seen.said
+        );
     }
 
     #[test]
@@ -222,8 +229,20 @@ mod tests {
 
     #[test]
     fn what_is_stopped_counts_as_such_only_when_nothing_runs() {
-        check("Succeeded Stopped n n", &["n Stopped None Provisioned 0"], Lifecycle::Stopped, 0, "n");
-        check("Succeeded Stopped n n", &["n Running Healthy Provisioned 1"], Lifecycle::Running, 1, "n");
+        check(
+            "Succeeded Stopped n n",
+            &["n Stopped None Provisioned 0"],
+            Lifecycle::Stopped,
+            0,
+            "n",
+        );
+        check(
+            "Succeeded Stopped n n",
+            &["n Running Healthy Provisioned 1"],
+            Lifecycle::Running,
+            1,
+            "n",
+        );
         let old_one_runs = ["n Stopped None Provisioned 0", "o Running Healthy Provisioned 1"];
         check("Succeeded Stopped n o", &old_one_runs, Lifecycle::Running, 1, "n");
     }
@@ -231,18 +250,39 @@ mod tests {
     #[test]
     fn while_a_new_one_comes_the_old_one_is_what_runs() {
         let old = "o Running Healthy Provisioned 1";
-        check("InProgress Running n o", &["n Processing None Provisioning 0", old], Lifecycle::Running, 1, "o");
-        check("Succeeded Running n o", &["n Failed Unhealthy Failed 0", old], Lifecycle::Running, 1, "o");
-        check("Succeeded Running n n", &["n Running Healthy Provisioned 1", old], Lifecycle::Running, 2, "n");
+        check(
+            "InProgress Running n o",
+            &["n Processing None Provisioning 0", old],
+            Lifecycle::Running,
+            1,
+            "o",
+        );
+        check(
+            "Succeeded Running n o",
+            &["n Failed Unhealthy Failed 0", old],
+            Lifecycle::Running,
+            1,
+            "o",
+        );
+        check(
+            "Succeeded Running n n",
+            &["n Running Healthy Provisioned 1", old],
+            Lifecycle::Running,
+            2,
+            "n",
+        );
     }
 
     #[track_caller]
     fn follow(of_app: &str, words: &str, replica: &Value, checked: bool, expected: &str) {
         let clock = std::sync::Arc::new(linkflow_model::clock::SystemClock::start());
-        let replica: Replica =
-            serde_json::from_value(json!({ "name": "p", "properties": { "containers": [replica] } })).unwrap();
+        let replica: Replica = serde_json::from_value(
+            json!({ "name": "p", "properties": { "containers": [replica] } }),
+        )
+        .unwrap();
         let revision = revision(words);
-        let progress = going(&app(of_app), Some(&revision), &[replica], checked, &Settling::new(clock));
+        let progress =
+            going(&app(of_app), Some(&revision), &[replica], checked, &Settling::new(clock));
         let said = match progress {
             Progress::Done => "done".to_owned(),
             Progress::Under { said } => format!("under: {said}"),
@@ -264,7 +304,13 @@ mod tests {
         follow("Succeeded Stopped n n", well, &up, true, "failed: it is stopped");
         let coming = "n Processing Unhealthy Provisioning 1";
         follow("Succeeded Running n o", coming, &sick, true, "under: Processing, Unhealthy");
-        follow("InProgress Running n o", coming, &dead, true, "failed: its process ended: CrashLoopBackOff");
+        follow(
+            "InProgress Running n o",
+            coming,
+            &dead,
+            true,
+            "failed: its process ended: CrashLoopBackOff",
+        );
         let gave_up = "n Failed Unhealthy Failed 0";
         follow("Failed Running n o", gave_up, &sick, true, "failed: Failed, Unhealthy");
     }

@@ -217,7 +217,9 @@ fn secrets(wanted: &Definition, held: &[HeldSecret], in_use: &[String]) -> Vec<V
         stays && !names.contains(&secret.name)
     };
     let kept = held.iter().filter(is_kept).map(|secret| match &secret.key_vault_url {
-        Some(url) => without_nulls(&json!({ "name": secret.name, "keyVaultUrl": url, "identity": secret.identity })),
+        Some(url) => without_nulls(
+            &json!({ "name": secret.name, "keyVaultUrl": url, "identity": secret.identity }),
+        ),
         None => without_nulls(&json!({ "name": secret.name, "value": secret.value })),
     });
     let own = own.iter().map(|(name, value)| json!({ "name": name, "value": value }));
@@ -230,8 +232,10 @@ fn registries(wanted: &Definition, held: &[Value]) -> Vec<Value> {
         json!({ "server": login.registry, "username": login.user, "passwordSecretRef": registry_secret(login) })
     });
     let is_ours = |entry: &Value| {
-        let named = entry["passwordSecretRef"].as_str().is_some_and(|name| name.starts_with(REGISTRY));
-        named || wanted.login.as_ref().is_some_and(|login| entry["server"] == login.registry.as_str())
+        let named =
+            entry["passwordSecretRef"].as_str().is_some_and(|name| name.starts_with(REGISTRY));
+        named
+            || wanted.login.as_ref().is_some_and(|login| entry["server"] == login.registry.as_str())
     };
     held.iter().filter(|entry| !is_ours(entry)).map(without_nulls).chain(own).collect()
 }
@@ -245,12 +249,18 @@ pub(super) fn login_differs(wanted: &Definition, app: &Resource, held: &[HeldSec
             && entry["username"] == login.user.as_str()
             && entry["passwordSecretRef"] == secret.as_str()
     });
-    let password = held.iter().find(|held| held.name == secret).and_then(|held| held.value.as_deref());
+    let password =
+        held.iter().find(|held| held.name == secret).and_then(|held| held.value.as_deref());
     !is_there || password != Some(login.password.expose())
 }
 
 /// A new app.
-pub(super) fn create(wanted: &Definition, resources: &Value, environment: &str, location: &str) -> Value {
+pub(super) fn create(
+    wanted: &Definition,
+    resources: &Value,
+    environment: &str,
+    location: &str,
+) -> Value {
     let mut configuration = json!({
         "activeRevisionsMode": "Single",
         "maxInactiveRevisions": OLD_REVISIONS,
@@ -292,12 +302,7 @@ pub(super) fn create_idle(wanted: &Definition, environment: &str, location: &str
 }
 
 /// What changes `app` into `wanted`. Objects are merged by the vendor; arrays and what they hold are merged here.
-pub(super) fn update(
-    wanted: &Definition,
-    resources: &Value,
-    app: &Resource,
-    held: &Held,
-) -> Value {
+pub(super) fn update(wanted: &Definition, resources: &Value, app: &Resource, held: &Held) -> Value {
     let mut configuration = credentials(wanted, app, held);
     configuration["activeRevisionsMode"] = json!("Single");
     match ingress(wanted) {
@@ -362,4 +367,48 @@ pub(super) fn job(
             "template": { "containers": [container(wanted, resources, None)] },
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_that_azure_takes_and_two_long_ones_do_not_meet() {
+        assert_eq!(name("linkflow", "engine-frontend"), "linkflow-engine-frontend");
+        for rest in
+            ["migrate-the-database-of-api-r12", "migrate-the-database-of-api-r13", "a--b", "a-"]
+        {
+            let name = name("linkflow", rest);
+            let fits = name.len() <= LONGEST_NAME && !name.contains("--") && !name.ends_with('-');
+            assert!(fits, "{name}");
+        }
+        let long = |number| name("linkflow", &format!("migrate-the-database-of-api-r{number}"));
+        assert_ne!(long(12), long(13));
+        assert_eq!(long(12), long(12));
+    }
+
+    #[track_caller]
+    fn check(cpu_milli: u32, memory_mb: u32, expected: Option<(f64, &str)>) {
+        let own = resources(Size { cpu_milli, memory_mb });
+        let expected = expected.map(|(cpu, memory)| json!({ "cpu": cpu, "memory": memory }));
+        assert_eq!(own, expected);
+    }
+
+    #[test]
+    fn a_size_becomes_the_smallest_pair_that_has_it() {
+        check(0, 0, Some((0.25, "0.5Gi")));
+        check(250, 256, Some((0.25, "0.5Gi")));
+        check(251, 256, Some((0.5, "1Gi")));
+        check(100, 1_500, Some((0.75, "1.5Gi")));
+        check(4_000, 8_192, Some((4.0, "8Gi")));
+        check(4_001, 512, None);
+    }
+
+    #[test]
+    fn a_revision_has_the_same_suffix_each_time_and_another_one_after_another() {
+        assert_eq!(suffix("r1", &["f", "1"], "a--x"), suffix("r1", &["f", "1"], "a--x"));
+        assert_ne!(suffix("r1", &["f", "1"], "a--x"), suffix("r1", &["f", "1"], "a--y"));
+        assert!(suffix("r1", &["f", "1"], "").starts_with("r1-"));
+    }
 }

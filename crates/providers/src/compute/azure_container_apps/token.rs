@@ -33,7 +33,9 @@ impl Credentials {
         })?;
         let field = |names: [&str; 2]| {
             let found = names.iter().find_map(|name| parsed.get(name)?.as_str());
-            found.map(str::to_owned).ok_or_else(|| format!("the credentials have no `{}`", names[0]))
+            found
+                .map(str::to_owned)
+                .ok_or_else(|| format!("the credentials have no `{}`", names[0]))
         };
         let tenant = match tenant {
             Some(tenant) => tenant.to_owned(),
@@ -82,7 +84,9 @@ impl Tokens {
         // Whoever comes while it is fetched waits for that one.
         let mut held = self.held.lock().await;
         let now = self.clock.now();
-        if let Some(held) = held.as_ref().filter(|held| now < held.until && refused != Some(&held.header)) {
+        if let Some(held) =
+            held.as_ref().filter(|held| now < held.until && refused != Some(&held.header))
+        {
             return Ok(held.header.clone());
         }
         let granted = self.fetch().await?;
@@ -147,7 +151,8 @@ mod tests {
     fn what_is_wrong_with_credentials_is_told_without_them() {
         check(r#"{"clientId":"c","tenantId":"t"}"#, None, "the credentials have no `clientSecret`");
         check(r#"{"clientId":"c","clientSecret":"s"}"#, None, "the credentials have no `tenantId`");
-        let no_json = "the credentials are not the JSON that `az ad sp create-for-rbac --json-auth` prints";
+        let no_json =
+            "the credentials are not the JSON that `az ad sp create-for-rbac --json-auth` prints";
         check("s3cr3t", None, no_json);
     }
 }

@@ -143,7 +143,11 @@ impl Resource {
     /// Both of its words.
     pub(super) fn said(&self) -> String {
         let words = [self.text("/runningState"), self.text("/healthState")];
-        words.into_iter().filter(|word| !matches!(*word, "" | "None")).collect::<Vec<_>>().join(", ")
+        words
+            .into_iter()
+            .filter(|word| !matches!(*word, "" | "None"))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 

@@ -8,6 +8,7 @@ use crate::kit::mask_values_but;
 pub(super) fn hide_variables(body: &mut Value) {
     let is_marker = |name: &str| name.starts_with("LINKFLOW_");
     mask_values_but(body, "/variables/input/variables", is_marker);
+    mask_values_but(body, "/variables/input/registryCredentials", |name| name == "username");
     let answers = body.get("data").and_then(Value::as_object);
     let aliases: Vec<String> = answers
         .into_iter()

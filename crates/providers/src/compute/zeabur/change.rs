@@ -3,21 +3,18 @@
 use std::collections::BTreeMap;
 
 use linkflow_model::role::Deployment;
-use linkflow_model::{Definition, EnvValue, Fault, FaultKind, ServiceName};
+use linkflow_model::{Definition, EnvValue, Fault, FaultKind, ServiceKind, ServiceName};
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::super::graphql::Operation;
 use super::Zeabur;
-use super::placement::{Aim, BEFORE, IMAGE, NONE, Placement};
+use super::placement::{Aim, BEFORE, GRPC, IMAGE, NONE, Placement, WEB};
 use super::scope::Scope;
 use super::wire::{
-    self, ADD_DOMAIN, CREATE_SERVICE, Change, DEPLOY, Deployed, DomainAdded, Port, RESTART,
+    self, ADD_DOMAIN, CREATE_SERVICE, Change, DEPLOY, Deployed, DomainAdded, RESTART,
     SET_PORTS, SUSPEND, Service, ServiceCreated,
 };
-
-/// The id of the port that visitors come to.
-const WEB: &str = "web";
 
 /// Changes of variables in one request.
 const AT_ONCE: usize = 10;
@@ -109,6 +106,13 @@ impl Zeabur {
             let said = "no way is known to give a service of Zeabur another command than its image's own";
             return Err(self.api.fault(FaultKind::Unsupported, attempt, said));
         }
+        if wanted.kind == ServiceKind::Grpc && self.settings.tcp_host.is_none() {
+            let said = format!(
+                "gRPC goes through a TCP port: give the host that Zeabur's dashboard shows for those as `tcp_host` in [providers.{}]",
+                self.provider
+            );
+            return Err(self.api.fault(FaultKind::Unsupported, attempt, &said));
+        }
         let values = wanted.env.iter().map(|(name, value)| (name, value.expose()));
         if let Some((name, _)) = values.into_iter().find(|(_, value)| value.contains("${")) {
             let said = format!("the value of {name} has `${{` in it, which Zeabur would follow as a reference");
@@ -192,14 +196,14 @@ impl Zeabur {
         Ok(true)
     }
 
-    /// Has a name that leads to the service, when it listens.
+    /// Has a name that leads to the service, when it is one for the web. A gRPC service has its port.
     async fn have_entrance(
         &self,
         scope: &Scope,
         placement: &Placement,
         wanted: &Definition,
     ) -> Result<(), Fault> {
-        if wanted.port.is_none() || placement.generated().is_some() {
+        if wanted.kind != ServiceKind::Web || placement.generated().is_some() {
             return Ok(());
         }
         let label = label(&placement.held.name, &scope.project);
@@ -324,16 +328,21 @@ fn change(placement: &Placement, key: String, value: String) -> Change {
     }
 }
 
-/// All ports as they are to be, when ours is not as it is wanted. Those of others stay.
+/// All ports as they are to be, when ours are not as they are wanted. Those of others stay.
 fn ports(placement: &Placement, wanted: &Definition) -> Option<Value> {
-    let port = wanted.port?;
-    let ours = Port { id: WEB.to_owned(), port, kind: "HTTP".to_owned() };
-    let held: Vec<&Port> = placement.held.ports.iter().flatten().collect();
-    if held.contains(&&ours) {
+    let wanted = wanted.port.and_then(|port| match wanted.kind {
+        ServiceKind::Web => Some((WEB, port, "HTTP")),
+        ServiceKind::Grpc => Some((GRPC, port, "TCP")),
+        ServiceKind::Worker => None,
+    });
+    let held = placement.held.ports.iter().flatten().map(|p| (p.id.as_str(), p.port, p.kind.as_str()));
+    let is_ours = |port: &(&str, u16, &str)| port.0 == WEB || port.0 == GRPC;
+    let (ours, others): (Vec<_>, Vec<_>) = held.partition(is_ours);
+    if ours.iter().copied().eq(wanted) {
         return None;
     }
-    let all = held.into_iter().filter(|held| held.id != WEB).chain([&ours]);
-    Some(all.map(|p| json!({ "id": p.id, "port": p.port, "type": p.kind })).collect())
+    let all = others.into_iter().chain(wanted);
+    Some(all.map(|(id, port, kind)| json!({ "id": id, "port": port, "type": kind })).collect())
 }
 
 /// What stands before the vendor's suffix: names of all customers share it, so part of the project's id is in it.

@@ -11,8 +11,10 @@
 //! The status is the service's, not a deployment's: right after a deploy it may tell of the one before. So the newest
 //! deployment and its own word count too. Which image runs is told nowhere; it is read from a marker.
 //!
-//! gRPC: nothing says that the ingress passes it, so it is not promised. One-off commands run in the container that is
-//! up, which is the old release when a migration is due: so there are no jobs.
+//! gRPC: nothing says that the HTTP ingress passes it, so a gRPC service gets a TCP port, which is forwarded as it is
+//! and without TLS. The number of the port is told, its host is not: that is a setting, and without it there is no gRPC.
+//!
+//! One-off commands run in the container that is up, which is the old release when a migration is due: so no jobs.
 
 mod change;
 mod hide;
@@ -65,6 +67,8 @@ pub struct Settings {
     pub environment: Option<String>,
     /// The region's id, or `server-<id>`, in which a project is made.
     pub region: Option<String>,
+    /// The host of the project's TCP ports, which gRPC needs.
+    pub tcp_host: Option<String>,
     /// In place of `https://api.zeabur.com/graphql`.
     pub api: Option<String>,
 }
@@ -317,6 +321,7 @@ impl ComputeLook for Zeabur {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
+            grpc: self.settings.tcp_host.is_some(),
             workers: true,
             scale_to_zero: true,
             logs: true,
@@ -332,7 +337,8 @@ impl ComputeLook for Zeabur {
     async fn look(&self) -> Result<Vec<Seen>, Fault> {
         let Some(scope) = self.scope().await? else { return Ok(Vec::new()) };
         let all = self.placements(&scope).await?;
-        Ok(all.iter().filter_map(|p| Some(p.seen(p.service(&self.stack)?))).collect())
+        let host = self.settings.tcp_host.as_deref();
+        Ok(all.iter().filter_map(|p| Some(p.seen(p.service(&self.stack)?, host))).collect())
     }
 
     async fn progress(&self, deployment: &Deployment) -> Result<Progress, Fault> {

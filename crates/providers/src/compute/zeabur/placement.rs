@@ -18,6 +18,12 @@ pub(super) const NONE: &str = "none";
 /// The image that was asked for. Nothing that is known of the API tells which one runs.
 pub(super) const IMAGE: &str = "LINKFLOW_IMAGE";
 
+/// The id of the port that visitors come to.
+pub(super) const WEB: &str = "web";
+
+/// The id of the port that gRPC clients come to.
+pub(super) const GRPC: &str = "grpc";
+
 /// One service of the project.
 #[derive(Clone, Debug)]
 pub(super) struct Placement {
@@ -108,7 +114,8 @@ impl Placement {
         self.lifecycle() == Lifecycle::Stopped
     }
 
-    pub(super) fn seen(&self, service: ServiceName) -> Seen {
+    /// `tcp_host`: where its TCP ports are reached.
+    pub(super) fn seen(&self, service: ServiceName, tcp_host: Option<&str>) -> Seen {
         let lifecycle = self.lifecycle();
         // While another deployment is made, what runs is the one before.
         let serves_before = self.is_under_way() && self.status() == "RUNNING";
@@ -125,8 +132,16 @@ impl Placement {
             fingerprint: told("LINKFLOW_FINGERPRINT").map(|text| Fingerprint(text.to_owned())),
             replicas: u32::from(!self.is_at_rest()),
             running: u32::from(lifecycle == Lifecycle::Running),
-            address: self.generated().map(|domain| format!("https://{}", domain.domain)),
+            address: self.address(tcp_host),
         }
+    }
+
+    /// Nothing but gRPC has a TCP port of that id, so where there is one, it is the address.
+    fn address(&self, tcp_host: Option<&str>) -> Option<String> {
+        if let Some(grpc) = self.held.ports.iter().flatten().find(|port| port.id == GRPC) {
+            return Some(format!("http://{}:{}", tcp_host?, grpc.forwarded?));
+        }
+        self.generated().map(|domain| format!("https://{}", domain.domain))
     }
 
     /// The name that the vendor gave it.
@@ -245,7 +260,7 @@ mod tests {
 
     #[track_caller]
     fn check(before: &str, status: &str, newest: Option<&str>, expected: (Lifecycle, u32, &str)) {
-        let seen = placement(before, status, newest).seen(ServiceName::new("api").unwrap());
+        let seen = placement(before, status, newest).seen(ServiceName::new("api").unwrap(), None);
         let known = seen.fingerprint.map_or("?".to_owned(), |f| f.0);
         assert_eq!((seen.lifecycle, seen.running, known.as_str()), expected, "{}", seen.said);
     }
@@ -284,6 +299,20 @@ mod tests {
         held.id = "another".to_owned();
         let stack = StackName::new("linkflow").unwrap();
         assert_eq!(Placement::new(held, None).service(&stack), None);
+    }
+
+    #[test]
+    fn a_grpc_service_is_reached_at_its_forwarded_port() {
+        let mut held = placement("none", "RUNNING", Some("1:RUNNING"));
+        let address = |held: &Placement, host| held.seen(ServiceName::new("api").unwrap(), host).address;
+        let port = json!({ "id": "grpc", "port": 7235, "type": "TCP", "forwardedPort": 30123 });
+        held.held.ports = Some(vec![serde_json::from_value(port).unwrap()]);
+        let domain = json!({ "domain": "a.zeabur.app", "isGenerated": true });
+        held.held.domains = Some(vec![serde_json::from_value(domain).unwrap()]);
+        assert_eq!(address(&held, Some("tcp.example")).as_deref(), Some("http://tcp.example:30123"));
+        assert_eq!(address(&held, None), None);
+        held.held.ports = None;
+        assert_eq!(address(&held, None).as_deref(), Some("https://a.zeabur.app"));
     }
 
     #[track_caller]

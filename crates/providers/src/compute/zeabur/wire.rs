@@ -19,7 +19,7 @@ pub(super) fn look(known: usize) -> String {
       status(environmentID: $environment)
       domains(environmentID: $environment) {{ domain status isGenerated }}
       variables(environmentID: $environment) {{ key value serviceID }}
-      ports(environmentID: $environment) {{ id port type }}
+      ports(environmentID: $environment) {{ id port type forwardedPort }}
     }} }}
   }}
 {}}}",
@@ -273,6 +273,9 @@ pub(super) struct Port {
     pub(super) port: u16,
     #[serde(rename = "type")]
     pub(super) kind: String,
+    /// Where it is reached from outside, when it is not HTTP.
+    #[serde(default, rename = "forwardedPort")]
+    pub(super) forwarded: Option<u16>,
 }
 
 /// A deployment.

@@ -392,7 +392,7 @@ fn scalar(value: Value, name: &str, path: &str) -> Result<Value, String> {
     }
 }
 
-/// Whether `text` is an id as MongoDB makes them: 24 hex digits.
+/// Whether `text` is an id of 24 hex digits.
 fn is_object_id(text: &str) -> bool {
     text.len() == 24 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -88,6 +88,34 @@ impl Schema {
         matches!(self.0.get(name), Some(Type::Object(_)))
     }
 
+    /// What is wrong with the table: types without fields, and names that no type has.
+    #[cfg(test)]
+    pub(in crate::cloud) fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        for (name, kind) in &self.0 {
+            let (Type::Object(slots) | Type::Input(slots)) = kind else { continue };
+            if slots.is_empty() {
+                faults.push(format!("{name} has no fields"));
+            }
+            for (field, slot) in slots {
+                let kinds =
+                    [&slot.kind].into_iter().chain(slot.arguments.values().map(|a| &a.kind));
+                let unknown = kinds.map(Kind::name).filter(|kind| self.get(kind).is_none());
+                faults.extend(unknown.map(|kind| format!("{name}.{field}: no type {kind}")));
+            }
+        }
+        faults
+    }
+
+    /// What an input field is when it is not given.
+    #[cfg(test)]
+    pub(in crate::cloud) fn default_of(&self, input: &str, field: &str) -> Option<bool> {
+        match self.get(input) {
+            Some(Type::Input(fields)) => fields[field].default,
+            _ => None,
+        }
+    }
+
     /// Whether this is an interface.
     pub(super) fn is_interface(&self, name: &str) -> bool {
         matches!(self.0.get(name), Some(Type::Interface))

@@ -4,6 +4,7 @@
 //! docs.railway.com/reference/deployments (what follows a deploy, a stop, a crash). The account is on the Pro plan.
 
 mod deployment;
+mod more;
 mod mutation;
 mod query;
 mod schema;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::answer::{Answer, Call};
 use super::graphql::{self, Request, Schema};
@@ -26,6 +28,9 @@ use query::{Node, Session};
 use stock::{Instance, Stock};
 
 /// The Pro plan's limits.
+/// An idle service that may sleep does so after this long: ten minutes in rehearsal time.
+const DOZES_AFTER: Duration = Duration::from_millis(1_500);
+const DOZE_LOOK: Duration = Duration::from_millis(50);
 const EACH_SECOND: Rate = Rate { per_second: 50.0, burst: 50.0 };
 const EACH_HOUR: Rate = Rate { per_second: 10_000.0 / 3_600.0, burst: 10_000.0 };
 
@@ -132,6 +137,24 @@ impl Railway {
         for old in earlier {
             old.remove(&self.site).await;
         }
+        if deployment.may_doze() {
+            self.let_doze(deployment).await;
+        }
+    }
+
+    /// Puts a deployment to sleep whenever nobody has asked for it for a while.
+    async fn let_doze(&self, deployment: &Deployment) {
+        let asked = || deployment.about().map(|service| self.site.requests_of(&service));
+        let (mut before, mut since) = (asked(), Instant::now());
+        while !deployment.is_done_for() {
+            sleep(DOZE_LOOK).await;
+            let now = asked();
+            if std::mem::replace(&mut before, now) != now {
+                since = Instant::now();
+            } else if since.elapsed() > DOZES_AFTER {
+                deployment.fall_asleep(DOZES_AFTER);
+            }
+        }
     }
 
     /// Takes one call from the limits: the headers to answer with, or a refusal.
@@ -236,11 +259,16 @@ impl Vendor for Railway {
             let newest = stock.deployments_of(service, environment).next();
             return Route::Idle(newest.and_then(|d| d.about()));
         };
+        deployment.wake();
         let known = !is_proxy || deployment.snapshot.proxies.iter().any(|row| row["id"] == host);
         let processes = deployment.processes();
         let processes: Vec<&Arc<Process>> = processes.iter().map(|(_, process)| process).collect();
         let chosen = self.site.take_turn(&processes).filter(|_| known);
-        let Some(chosen) = chosen else { return Route::Idle(deployment.about()) };
+        let Some(chosen) = chosen else {
+            let wakes = known && deployment.may_doze() && !deployment.is_done_for();
+            let about = deployment.about();
+            return if wakes { Route::Waking(about) } else { Route::Idle(about) };
+        };
         let reaches = port.is_null() || deployment.port().map(u64::from) == port.as_u64();
         Route::To(Target {
             service: deployment.about(),

@@ -26,7 +26,9 @@ Query
   serviceInstance(environmentId String!, serviceId String!) ServiceInstance!
   serviceInstanceLimitOverride(environmentId String!, serviceId String!) ServiceInstanceLimit
   serviceInstanceLimits(environmentId String!, serviceId String!) ServiceInstanceLimit!
+  estimatedUsage(includeDeleted Boolean, measurements [MetricMeasurement!]!, projectId String, workspaceId String) [EstimatedUsage!]!
   tcpProxies(environmentId String!, serviceId String!) [TCPProxy!]!
+  usage(endDate DateTime, groupBy [MetricTag!], includeDeleted Boolean, measurements [MetricMeasurement!]!, projectId String, startDate DateTime, workspaceId String) [AggregatedUsage!]!
   variables(environmentId String!, projectId String!, serviceId String, unrendered Boolean) EnvironmentVariables!
   variablesForServiceDeployment(environmentId String!, projectId String!, serviceId String!) EnvironmentVariables!
   workspace(workspaceId String!) Workspace!
@@ -69,6 +71,8 @@ enum DNSRecordType DNS_RECORD_TYPE_A DNS_RECORD_TYPE_CNAME DNS_RECORD_TYPE_NS DN
 enum DeploymentEventStep BUILD_IMAGE CONFIGURE_NETWORK CREATE_CONTAINER DRAIN_INSTANCES HEALTHCHECK MIGRATE_VOLUMES PRE_DEPLOY_COMMAND PUBLISH_IMAGE SNAPSHOT_CODE WAIT_FOR_DEPENDENCIES
 enum DeploymentInstanceStatus CRASHED CREATED EXITED INITIALIZING REMOVED REMOVING RESTARTING RUNNING SKIPPED STOPPED
 enum DeploymentStatus BUILDING CRASHED DEPLOYING FAILED INITIALIZING NEEDS_APPROVAL QUEUED REMOVED REMOVING SKIPPED SLEEPING SUCCESS WAITING
+enum MetricMeasurement BACKUP_USAGE_GB CPU_LIMIT CPU_USAGE CPU_USAGE_2 DISK_USAGE_GB EPHEMERAL_DISK_USAGE_GB MEASUREMENT_UNSPECIFIED MEMORY_LIMIT_GB MEMORY_USAGE_GB NETWORK_RX_GB NETWORK_TX_GB UNRECOGNIZED
+enum MetricTag DEPLOYMENT_ID DEPLOYMENT_INSTANCE_ID ENVIRONMENT_ID HOST_TYPE KEY_UNSPECIFIED PLUGIN_ID PROJECT_ID REGION SERVICE_ID UNRECOGNIZED VOLUME_ID VOLUME_INSTANCE_ID
 enum Plan FREE HOBBY PRO
 enum ProjectsOrderBy CREATED_AT_DESC NAME_ASC UPDATED_AT_DESC
 enum RestartPolicyType ALWAYS NEVER ON_FAILURE
@@ -199,6 +203,13 @@ PageInfo
 AllDomains
   customDomains [CustomDomain!]!
   serviceDomains [ServiceDomain!]!
+AggregatedUsage
+  measurement MetricMeasurement!
+  value Float!
+EstimatedUsage
+  estimatedValue Float!
+  measurement MetricMeasurement!
+  projectId String!
 CustomDomain
   createdAt DateTime
   deletedAt DateTime
@@ -445,25 +456,12 @@ Workspace
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cloud::graphql::Schema;
 
     #[test]
     fn every_type_that_is_named_is_there() {
-        let schema = Schema::railway();
-        for (name, kind) in &schema.0 {
-            let (Type::Object(slots) | Type::Input(slots)) = kind else { continue };
-            assert!(!slots.is_empty(), "{name} has no fields");
-            for (field, slot) in slots {
-                let named =
-                    [&slot.kind].into_iter().chain(slot.arguments.values().map(|a| &a.kind));
-                named.for_each(|k| {
-                    assert!(schema.get(k.name()).is_some(), "{name}.{field}: no type {}", k.name());
-                });
-            }
-        }
-        let upsert = match schema.get("VariableCollectionUpsertInput") {
-            Some(Type::Input(fields)) => fields["replace"].default,
-            _ => None,
-        };
-        assert_eq!(upsert, Some(false));
+        let schema = Schema::read(TABLE);
+        assert_eq!(schema.faults(), Vec::<String>::new());
+        assert_eq!(schema.default_of("VariableCollectionUpsertInput", "replace"), Some(false));
     }
 }

@@ -158,7 +158,12 @@ impl Vendor for Zeabur {
 
     fn route(&self, host: &str) -> Route {
         let stock = self.stock();
-        let Some(held) = stock.service_of(host) else { return Route::Unknown };
+        // The name of a way in to a TCP port is that of the service and the port; a host has no slash.
+        let (held, port) = match host.split_once('/') {
+            Some((id, port)) => (stock.service(id).ok(), Some(port)),
+            None => (stock.service_of(host), None),
+        };
+        let Some(held) = held else { return Route::Unknown };
         let about = held.about();
         let Some(deployment) = held.serving().filter(|_| !held.suspended) else {
             return Route::Idle(about);
@@ -167,13 +172,18 @@ impl Vendor for Zeabur {
         let processes: Vec<_> = processes.iter().map(|(_, process)| process).collect();
         let Some(chosen) = self.site.take_turn(&processes) else { return Route::Idle(about) };
         // The ingress leads to a port that the service has told of, or nowhere.
-        let port = deployment.port().map(u64::from);
-        let reaches = held.ports.iter().any(|row| row["port"].as_u64() == port);
+        let listens = deployment.port().map(u64::from);
+        let leads = |row: &&Value| match port {
+            Some(id) => row["type"] == "TCP" && row["id"] == id,
+            None => row["type"] == "HTTP",
+        };
+        let reaches = held.ports.iter().filter(leads).any(|row| row["port"].as_u64() == listens);
         Route::To(Target {
             service: about,
             address: reaches.then_some(chosen.address),
             health: None,
-            http2: false,
+            // Nothing says that the HTTP ingress speaks HTTP/2 to apps; a forwarded port passes what comes.
+            http2: port.is_some(),
         })
     }
 

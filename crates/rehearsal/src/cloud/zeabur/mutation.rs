@@ -66,10 +66,7 @@ impl Session {
                 held.deployments.iter().for_each(|d| d.suspend(&self.zeabur.site));
                 done()
             }),
-            "updateServicePorts" => self.with(arguments, |held| {
-                held.ports = ports(arguments);
-                done()
-            }),
+            "updateServicePorts" => self.set_ports(arguments),
             "addDomain" => self.add_domain(arguments),
             "removeDomain" => self.remove_domain(text(arguments, "domain")),
             "checkDomainAvailable" => {
@@ -150,7 +147,44 @@ impl Session {
     }
 
     fn end(&self, service: &Service) {
-        service.deployments.iter().for_each(|deployment| deployment.remove(&self.zeabur.site));
+        let site = &self.zeabur.site;
+        service.deployments.iter().for_each(|deployment| deployment.remove(site));
+        for row in &service.ports {
+            site.shut_entrance(&entrance(&service.id, row));
+        }
+    }
+
+    /// Has these ports in place of all before. A TCP port is forwarded from one of the region's, which it keeps; here
+    /// that is one of this machine.
+    fn set_ports(&self, arguments: &Map<String, Value>) -> Looked {
+        let (site, id) = (&self.zeabur.site, text(arguments, "serviceID"));
+        let before = self.with(arguments, |held| Ok(held.ports.clone()))?;
+        let mut ports: Vec<Value> = Vec::new();
+        let wanted = arguments.get("ports").and_then(Value::as_array).into_iter().flatten();
+        for row in wanted {
+            let mut row = row.clone();
+            let same = |held: &&Value| held["id"] == row["id"] && held["type"] == row["type"];
+            let held = before.iter().find(same).map(|held| held["forwardedPort"].clone());
+            if row["type"] == "TCP" {
+                row["forwardedPort"] = match held {
+                    Some(port) => port,
+                    None => {
+                        let opened = site.open_entrance(&entrance(id, &row));
+                        json!(opened.map_err(|error| error.to_string())?.port())
+                    }
+                };
+            }
+            ports.push(row);
+        }
+        for old in before.iter().filter(|old| old["type"] == "TCP") {
+            if !ports.iter().any(|port| port["id"] == old["id"] && port["type"] == "TCP") {
+                site.shut_entrance(&entrance(id, old));
+            }
+        }
+        self.with(arguments, |held| {
+            held.ports = ports;
+            done()
+        })
     }
 
     /// Deploys an image to the environment that the project has. Variables that come with it are set first.
@@ -258,9 +292,9 @@ impl Session {
     }
 }
 
-/// The ports as they are given, in place of all before.
-fn ports(arguments: &Map<String, Value>) -> Vec<Value> {
-    arguments.get("ports").and_then(Value::as_array).cloned().unwrap_or_default()
+/// The name of the way in to a TCP port.
+fn entrance(service: &str, port: &Value) -> String {
+    format!("{service}/{}", port["id"].as_str().unwrap_or_default())
 }
 
 /// The same image with another tag.

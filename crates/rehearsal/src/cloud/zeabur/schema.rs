@@ -151,3 +151,15 @@ input ServiceSpecPortInput
   port Int!
   type String!
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cloud::graphql::Schema;
+
+    #[test]
+    fn every_type_that_is_named_is_there() {
+        let schema = Schema::read(TABLE);
+        assert_eq!(schema.faults(), Vec::<String>::new());
+    }
+}

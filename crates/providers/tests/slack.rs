@@ -126,13 +126,20 @@ async fn each_way_slack_refuses_says_what_can_be_done() {
     };
     assert_eq!(told(Some(Trouble::OutOfQuota)).await, "Denied: action_prohibited");
     assert_eq!(told(Some(Trouble::AppDown)).await, "Missing: channel_is_archived");
-    // Refused, or reset while the message was on its way.
-    let away = told(Some(Trouble::ApiDown)).await;
-    assert!(away.starts_with("Unreachable: ") || away.starts_with("Unclear: "), "{away}");
     assert!(told(Some(Trouble::Errors { status: 500 })).await.starts_with("Unclear: "));
     assert_eq!(told(Some(Trouble::RateLimited)).await, "Limited { wait: 30s }: rate_limited");
     // It is left alone as long as it asked, also when it would take messages again.
     assert!(told(None).await.starts_with("Limited"));
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_slack_that_is_away_may_be_tried_again() {
+    let stage = Stage::start(&[]).await;
+    let slack = channel(&stage, &stage.endpoints.slack.webhook);
+    stage.fault("slack", Trouble::ApiDown);
+    let fault = slack.tell(&notice()).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Unreachable);
     stage.stop().await;
 }
 

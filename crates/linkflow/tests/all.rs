@@ -1,6 +1,8 @@
 //! The binary, as its users meet it, and the shape of the workspace.
 #![cfg(test)]
 
+#[path = "all/ci.rs"]
+mod ci;
 #[path = "all/conversations.rs"]
 mod conversations;
 #[path = "all/here.rs"]

@@ -9,6 +9,8 @@ mod faults;
 mod fly;
 #[path = "cloud/generic.rs"]
 mod generic;
+#[path = "cloud/github.rs"]
+mod github;
 #[path = "cloud/koyeb.rs"]
 mod koyeb;
 #[path = "cloud/leftovers.rs"]
@@ -17,6 +19,8 @@ mod leftovers;
 mod railway;
 #[path = "cloud/render.rs"]
 mod render;
+#[path = "cloud/slack.rs"]
+mod slack;
 #[path = "cloud/stage.rs"]
 mod stage;
 #[path = "cloud/zeabur.rs"]

@@ -1,6 +1,7 @@
 //! `linkflow deploy`: other images, everything else as it runs.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -13,6 +14,7 @@ use crate::say::output::Voice;
 use crate::wire::Stack;
 
 use super::change::{Doing, GRACE, carry_out, finish_earlier};
+use super::deploy_digests;
 use super::{Answered, Context};
 
 /// Deploy images, and leave everything else as it runs.
@@ -21,7 +23,7 @@ use super::{Answered, Context};
 /// back to it.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[command(
-    after_help = "Examples:\n  linkflow deploy api=ghcr.io/acme/linkflow/api:1.1\n  linkflow deploy api=:1.1 queue=:1.1\n  linkflow deploy --image ghcr.io/acme/linkflow/api:1.1    every service with that image\n  linkflow deploy                                          what the tags mean now"
+    after_help = "Examples:\n  linkflow deploy api=ghcr.io/acme/linkflow/api:1.1\n  linkflow deploy api=:1.1 queue=:1.1\n  linkflow deploy --image ghcr.io/acme/linkflow/api:1.1    every service with that image\n  linkflow deploy                                          what the tags mean now\n  linkflow deploy --digests digests                        the whole config, with the images that CI has built"
 )]
 pub(crate) struct DeployArgs {
     /// A service and its image, or only `:TAG` or `@DIGEST` of the image that it has.
@@ -31,6 +33,11 @@ pub(crate) struct DeployArgs {
     /// An image, for every service that runs this repository.
     #[arg(long, value_name = "IMAGE")]
     pub(crate) image: Vec<String>,
+
+    /// A folder of digest files, as the workflow of `linkflow ci` makes them. Everything else is as the config has it, not as it
+    /// runs.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["images", "image"])]
+    pub(crate) digests: Option<PathBuf>,
 
     /// Show what would be done, and do nothing.
     #[arg(long)]
@@ -55,7 +62,8 @@ pub(crate) async fn answer(context: &Context, args: &DeployArgs) -> Answered {
         }
     };
     let differs = images.iter().filter(|(name, image)| {
-        stack.config.services.get(*name).is_some_and(|service| service.image != **image)
+        args.digests.is_none()
+            && stack.config.services.get(*name).is_some_and(|service| service.image != **image)
     });
     let differs: Vec<String> = differs.map(|(name, _)| name.to_string()).collect();
     let mut answer = Box::pin(carry_out(context, stack, draft, doing)).await?;
@@ -81,13 +89,14 @@ async fn prepare(
     };
     finish_earlier(stack, args.dry_run, voice).await?;
     let (services, images) = match stack.engine.live().await? {
-        None => (stack.service_releases(&images).await?, images),
+        _ if args.digests.is_some() => (stack.service_releases(&images).await?, images),
         Some(live) if images.is_empty() => {
             let own = live.services.values().map(|s| (s.spec.name.clone(), s.spec.image.clone()));
             let own = own.collect();
             (stack.releases_like(&live, &own).await?, images)
         }
         Some(live) => (stack.releases_like(&live, &images).await?, images),
+        None => (stack.service_releases(&images).await?, images),
     };
     let said: Vec<String> = images.iter().map(|(name, image)| format!("{name}={image}")).collect();
     let why =
@@ -99,6 +108,9 @@ async fn prepare(
 /// The image of each service that gets one.
 fn chosen(stack: &Stack, args: &DeployArgs) -> Result<BTreeMap<ServiceName, ImageRef>, String> {
     let mut images = BTreeMap::new();
+    if let Some(folder) = &args.digests {
+        images.extend(deploy_digests::read(folder, &stack.config)?);
+    }
     for text in &args.image {
         let image: ImageRef =
             text.parse().map_err(|e: linkflow_model::image::ImageError| e.to_string())?;

@@ -4,9 +4,13 @@ pub(crate) mod app;
 mod apply;
 mod change;
 mod check;
+mod ci;
+mod ci_follow;
+mod ci_secrets;
 mod cloud;
 mod completions;
 mod deploy;
+mod deploy_digests;
 mod drift;
 mod drill;
 mod events;
@@ -15,6 +19,7 @@ mod history;
 mod init;
 mod logs;
 mod plan;
+mod plan_markdown;
 mod rehearse;
 mod rollback;
 mod schema;
@@ -106,6 +111,8 @@ enum Command {
     Drill(drill::DrillCommand),
     Rehearse(rehearse::RehearseArgs),
     Cloud(cloud::CloudArgs),
+    #[command(subcommand)]
+    Ci(ci::CiCommand),
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
     App(app::AppArgs),
@@ -192,6 +199,7 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Unlock(args) => once(unlock::answer(context, &args)),
         Command::Swap(args) => once(Box::pin(swap::answer(context, &args))),
         Command::Status(args) => once(status::answer(context, &args)),
+        Command::Ci(command) => ci::answer(context, &command),
         Command::Drill(command) => once(drill::answer(context, &command)),
         Command::Events(args) => on_runtime(events::answer(context, &args)),
         Command::Up(args) => on_runtime(up::answer(context, &args)),
@@ -275,6 +283,11 @@ impl Context {
         }
     }
 
+    /// Where each exchange with a provider is recorded.
+    pub(crate) fn record(&self) -> Option<PathBuf> {
+        self.vars.get("LINKFLOW_RECORD").filter(|v| !v.is_empty()).map(PathBuf::from)
+    }
+
     /// How a stack is opened for the command `what`.
     pub(crate) fn options(
         &self,
@@ -294,7 +307,7 @@ impl Context {
             state: self.state(config, cloud.is_some()),
             workdir: self.workdir(),
             cloud,
-            record: self.vars.get("LINKFLOW_RECORD").filter(|v| !v.is_empty()).map(PathBuf::from),
+            record: self.record(),
             vars,
             what: format!("linkflow {what}"),
             listen,

@@ -14,17 +14,22 @@ use crate::wire::Stack;
 use crate::wire::state::hex;
 
 use super::change::{self, GRACE};
+use super::plan_markdown;
 use super::{Answered, Context};
 
 /// Show what `apply` would change, field by field, and why. Nothing is changed.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[command(
-    after_help = "Examples:\n  linkflow plan\n  linkflow plan --out plan.json && linkflow apply plan.json\n  linkflow plan --exit-code --json"
+    after_help = "Examples:\n  linkflow plan\n  linkflow plan --out plan.json && linkflow apply plan.json\n  linkflow plan --exit-code --json\n  linkflow plan --markdown > plan.md"
 )]
 pub(crate) struct PlanArgs {
     /// Keep the plan in a file, for `linkflow apply FILE`.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+
+    /// Write the plan as Markdown, for a comment on a pull request.
+    #[arg(long)]
+    pub(crate) markdown: bool,
 
     /// Exit with 3 when there are changes.
     #[arg(long)]
@@ -57,6 +62,9 @@ pub(crate) async fn answer(context: &Context, args: &PlanArgs) -> Answered {
 async fn planned(context: &Context, stack: &Stack, args: &PlanArgs) -> Answered {
     let draft = drafted(stack).await?;
     let mut answer = change::shown(stack, &draft, context.voice);
+    if args.markdown {
+        answer.out = plan_markdown::text(&stack.config.stack.name, &draft);
+    }
     let silent = silent(stack, &mut answer.err);
     answer.warnings.extend(silent);
     if args.exit_code && answer.exit == 0 && !draft.plan.is_empty() {

@@ -1,5 +1,6 @@
 //! From a config to a running stack: every part is made here, and nowhere else.
 
+pub(crate) mod ci;
 pub(crate) mod control;
 pub(crate) mod hooks;
 pub(crate) mod looking;

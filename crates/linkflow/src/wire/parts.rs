@@ -178,7 +178,11 @@ fn real(
     })
 }
 
-fn token(name: &ProviderName, provider: &Provider, secrets: &Secrets) -> Result<Secret, OpenError> {
+pub(super) fn token(
+    name: &ProviderName,
+    provider: &Provider,
+    secrets: &Secrets,
+) -> Result<Secret, OpenError> {
     let Some(reference) = provider.secret() else {
         let example = name.as_str().to_uppercase().replace('-', "_");
         return Err(OpenError::Missing {

@@ -30,14 +30,14 @@ look_every = "500ms"
 "#;
 
 /// A cloud in its own process, and a folder with a config. Ends with the test.
-struct Stage {
+pub(crate) struct Stage {
     dir: tempfile::TempDir,
     cloud: Child,
     control: String,
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::of(STACK)
     }
 
@@ -64,16 +64,16 @@ impl Stage {
         Self { dir, cloud, control }
     }
 
-    fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.dir.path()
     }
 
-    fn run(&self, arguments: &[&str]) -> Said {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Said {
         linkflow(self.folder(), &[arguments, &["--cloud", &self.control]].concat())
     }
 
     #[track_caller]
-    fn expect(&self, arguments: &[&str], code: i32) -> Said {
+    pub(crate) fn expect(&self, arguments: &[&str], code: i32) -> Said {
         let said = self.run(arguments);
         assert_eq!(said.code, code, "{arguments:?}\n{}\n{}", said.out, said.err);
         said

@@ -7,8 +7,12 @@ use super::problem::Place;
 use super::provider::Role;
 
 /// The roles in which each kind of provider is acted on. In a rehearsal every compute kind acts, simulated.
-const KINDS: &[(&str, &[Role])] =
-    &[("embedded", &[Role::Compute]), ("fly", &[Role::Compute]), ("railway", &[Role::Compute])];
+const KINDS: &[(&str, &[Role])] = &[
+    ("embedded", &[Role::Compute]),
+    ("fly", &[Role::Compute]),
+    ("railway", &[Role::Compute]),
+    ("github", &[Role::Ci]),
+];
 
 /// Keys that nothing acts on yet. `*` is any name.
 pub(super) const NOT_YET: &[&str] = &[

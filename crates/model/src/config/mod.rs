@@ -46,7 +46,7 @@ pub use problem::{Place, Problem, Severity, nearest};
 pub use programs::Programs;
 pub use provider::{Account, Provider, Role};
 pub use schema::schema;
-pub use service::{Service, Size};
+pub use service::{Build, Service, Size};
 pub use source::{Files, Source, Sources};
 pub use stack::{AtLimit, Budget, Failover, Period, Quota, Secrets, Stack};
 pub use template::{

@@ -23,6 +23,8 @@ pub struct Parsed {
     pub environments: Vec<String>,
     /// What is referred to by `${secret.NAME}`, each once.
     pub secrets: Vec<String>,
+    /// What is referred to by `${env.NAME}`, each once.
+    pub variables: Vec<String>,
 }
 
 impl Config {
@@ -38,6 +40,7 @@ impl Config {
             not_yet: Vec::new(),
             environments: loaded.environments.entries.keys().cloned().collect(),
             secrets: Vec::new(),
+            variables: Vec::new(),
         };
         if parsed.problems.iter().any(Problem::is_error) {
             parsed.settle();
@@ -67,15 +70,21 @@ impl Parsed {
         self.config = Some(config);
         self.problems.extend(problems);
         self.not_yet = acts::not_yet(root);
-        self.secrets = uses
-            .iter()
-            .filter_map(|u| match &u.reference {
-                super::Reference::Secret(name) => Some(name.clone()),
-                _ => None,
-            })
-            .collect();
-        self.secrets.sort_unstable();
-        self.secrets.dedup();
+        let named = |of: fn(&super::Reference) -> Option<&String>| {
+            let mut names: Vec<String> =
+                uses.iter().filter_map(|u| of(&u.reference).cloned()).collect();
+            names.sort_unstable();
+            names.dedup();
+            names
+        };
+        self.secrets = named(|reference| match reference {
+            super::Reference::Secret(name) => Some(name),
+            _ => None,
+        });
+        self.variables = named(|reference| match reference {
+            super::Reference::Env(name) => Some(name),
+            _ => None,
+        });
     }
 
     /// Puts the problems in order, each once, and drops the config if any is an error.

@@ -39,10 +39,27 @@ impl Size {
 }
 
 section! {
+    /// How an image is built in CI. Paths begin at the folder of the config.
+    pub struct Build as "build" {
+        /// The folder that the build sees.
+        context: String,
+        /// The Dockerfile; the context's own `Dockerfile` when not said.
+        dockerfile: Option<String>,
+        /// The stage of the Dockerfile; its last one when not said.
+        target: Option<String>,
+        /// Build arguments. Whoever has the image can read them, so no secret belongs here.
+        args: Environment,
+    }
+}
+
+section! {
     /// One container image that runs on a ranked list of providers.
     pub struct Service as "service" {
         /// The image. What runs is always a digest: a tag is looked up when a release is made.
         image: ImageRef,
+        /// How the image is built by the workflow that `linkflow ci` writes. Services with the same image need it once; an
+        /// image without it comes from elsewhere.
+        build: Option<Build>,
         /// How it is spoken to.
         kind: ServiceKind = ServiceKind::Web,
         /// The port that the container listens on; the container finds it in `PORT` as well. Only workers may have none.

@@ -1,10 +1,12 @@
 //! What LinkFlow asks of a provider, one trait per role.
 
+mod ci;
 mod compute;
 mod machines;
 mod notify;
 mod registry;
 
+pub use ci::{Ci, CiJob, CiRun, CiSecret, CiState, PackageVersion, Rollout, RolloutState};
 pub use compute::{
     Capabilities, Compute, ComputeLook, Deployment, DnsRecord, DomainState, Job, JobState, LogLine,
     PrivateImages, Progress, Seen, Usage,

@@ -3,7 +3,7 @@
 mod copies;
 mod graphql;
 mod settle;
-mod time;
+pub(crate) mod time;
 
 use crate::catalogue::catalogue;
 

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::call::Answer;
 
-/// A vendor's own reading of an answer; `None` leaves it to the general one.
+/// A vendor's own reading of an answer; `None` leaves it to the general one. The wait of a [`FaultKind::Limited`] counts
+/// only where no header says how long.
 pub type Judge = fn(StatusCode, &str) -> Option<FaultKind>;
 
 /// How long to wait after a 429 that does not say.
@@ -68,17 +69,25 @@ pub(super) fn kind(
 /// How long an answer asks to be left alone: `Retry-After` in seconds, or `X-RateLimit-Reset` or `RateLimit-Reset` as
 /// seconds from now or as a Unix time in seconds or milliseconds.
 pub(super) fn wait(answer: &Answer, wall: Timestamp) -> Duration {
-    let number = |name| answer.header(name).and_then(|text| text.trim().parse::<f64>().ok());
+    wait_or(answer, wall, UNSAID)
+}
+
+/// The same, and `unsaid` when the answer does not say. A reset counts only where nothing remains until then: some
+/// vendors send it with every answer.
+pub(super) fn wait_or(answer: &Answer, wall: Timestamp, unsaid: Duration) -> Duration {
+    let number = |name: &str| answer.header(name).and_then(|text| text.trim().parse::<f64>().ok());
     if let Some(seconds) = number("retry-after") {
         return seconds_of(seconds);
     }
     #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit in 53 bits")]
     let now_ms = wall.0 as f64;
-    match number("x-ratelimit-reset").or_else(|| number("ratelimit-reset")) {
+    let either = |name: &str| number(&format!("x-{name}")).or_else(|| number(name));
+    let is_spent = either("ratelimit-remaining").is_none_or(|remaining| remaining < 1.0);
+    match either("ratelimit-reset").filter(|_| is_spent) {
         Some(ms) if ms > 1e12 => seconds_of((ms - now_ms) / 1e3),
         Some(unix) if unix > 1e9 => seconds_of(unix - now_ms / 1e3),
         Some(seconds) => seconds_of(seconds),
-        None => UNSAID,
+        None => unsaid,
     }
 }
 

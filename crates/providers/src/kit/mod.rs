@@ -240,7 +240,7 @@ impl Vendor {
             tried += 1;
             let outcome = self.once(call).await;
             let wait = if call.reads && tried < TRIES {
-                self.wait_before_retry(tried, &outcome)
+                self.wait_before_retry(call, tried, &outcome)
             } else {
                 None
             };
@@ -272,23 +272,38 @@ impl Vendor {
             return None;
         }
         let said = judge::said(answer);
-        let wait = judge::wait(answer, self.kit.shared.clock.wall());
-        (self.account.judge)(answer.status, &said)
-            .or_else(|| judge::kind(answer.status, &said, call.reads, wait))
+        let wall = self.kit.shared.clock.wall();
+        match (self.account.judge)(answer.status, &said) {
+            // The vendor's own reading knows the words; the headers know how long.
+            Some(FaultKind::Limited { wait }) => {
+                Some(FaultKind::Limited { wait: judge::wait_or(answer, wall, wait) })
+            }
+            Some(kind) => Some(kind),
+            None => judge::kind(answer.status, &said, call.reads, judge::wait(answer, wall)),
+        }
+    }
+
+    /// How long the vendor asks to be left alone, when that is what `answer` says.
+    fn asked_wait(&self, call: &Call, answer: &Answer) -> Option<Duration> {
+        match self.judged(call, answer)? {
+            FaultKind::Limited { wait } => Some(wait),
+            _ => None,
+        }
     }
 
     /// How long to wait before a read is tried again, `None` when that would not help.
-    fn wait_before_retry(&self, tried: u32, outcome: &Result<Answer, Fault>) -> Option<Duration> {
+    fn wait_before_retry(
+        &self,
+        call: &Call,
+        tried: u32,
+        outcome: &Result<Answer, Fault>,
+    ) -> Option<Duration> {
         let pause = Duration::from_millis(100 << tried);
         match outcome {
             Err(fault) if fault.kind == FaultKind::Unreachable => Some(pause),
             Err(_) => None,
             Ok(answer) if answer.status.is_server_error() => Some(pause),
-            Ok(answer) if answer.status == http::StatusCode::TOO_MANY_REQUESTS => {
-                let wait = judge::wait(answer, self.kit.shared.clock.wall());
-                (wait <= SHORT_WAIT).then_some(wait)
-            }
-            Ok(_) => None,
+            Ok(answer) => self.asked_wait(call, answer).filter(|wait| *wait <= SHORT_WAIT),
         }
     }
 
@@ -325,8 +340,7 @@ impl Vendor {
         if let Some(recorder) = &shared.recorder {
             recorder.note(&shared.veil, &self.place(), call, answer);
         }
-        if answer.status == http::StatusCode::TOO_MANY_REQUESTS {
-            let wait = judge::wait(answer, shared.clock.wall());
+        if let Some(wait) = self.asked_wait(call, answer) {
             self.limiter.hold(shared.clock.now(), call.action, call.counted(), wait);
         }
     }

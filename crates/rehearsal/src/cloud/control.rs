@@ -26,8 +26,11 @@ pub(crate) fn answer(hub: &Hub, call: &Call) -> Answer {
         ("GET", "/v1/endpoints") => shown(serde_json::to_value(hub.endpoints())),
         ("GET", "/v1/state") => {
             let providers = hub.places.iter().map(|(name, place)| (name.to_string(), state(place)));
-            Answer::json(200, &json!({ "providers": providers.collect::<serde_json::Map<_, _>>() }))
+            let providers = providers.collect::<serde_json::Map<_, _>>();
+            Answer::json(200, &json!({ "providers": providers, "beside": hub.stalls.state() }))
         }
+        ("GET", "/v1/slack/messages") => Answer::json(200, &hub.stalls.messages()),
+        ("GET", "/v1/github") => Answer::json(200, &hub.stalls.held()),
         ("PUT", "/v1/faults") => set(hub, call),
         ("DELETE", "/v1/faults") => lift(hub, call),
         ("GET", "/v1/images") => shown(serde_json::to_value(hub.images.all())),
@@ -73,11 +76,11 @@ fn set(hub: &Hub, call: &Call) -> Answer {
 
 fn lift(hub: &Hub, call: &Call) -> Answer {
     let Some(name) = call.parameter("provider") else {
-        hub.places.keys().for_each(|provider| hub.clear(provider));
+        hub.clear_all();
         return Answer::empty(204);
     };
     match name.parse::<ProviderName>() {
-        Ok(provider) if hub.places.contains_key(&provider) => {
+        Ok(provider) if hub.knows(&provider) => {
             hub.clear(&provider);
             Answer::empty(204)
         }

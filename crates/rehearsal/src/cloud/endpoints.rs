@@ -22,6 +22,28 @@ pub struct Endpoints {
     pub ledger: PathBuf,
     /// Each provider.
     pub providers: BTreeMap<ProviderName, ProviderEndpoint>,
+    /// GitHub, which is always there.
+    pub github: GithubEndpoint,
+    /// Slack, which is always there.
+    pub slack: SlackEndpoint,
+}
+
+/// Where the simulated GitHub answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GithubEndpoint {
+    /// In place of `https://api.github.com`.
+    pub api: String,
+    /// The only credential that it takes.
+    pub token: String,
+    /// The only repository that there is: `acme/linkflow`.
+    pub repository: String,
+}
+
+/// Where the simulated Slack answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SlackEndpoint {
+    /// The only webhook that there is. `GET {control}/v1/slack/messages` tells what came by it.
+    pub webhook: String,
 }
 
 /// Where one simulated provider answers.

@@ -5,12 +5,14 @@
 
 mod answer;
 mod azure;
+mod beside;
 mod control;
 mod dice;
 mod door;
 mod endpoints;
 mod fly;
 pub mod generic;
+mod github;
 mod graphql;
 mod hetzner;
 mod ingress;
@@ -22,6 +24,7 @@ mod railway;
 mod registry;
 mod render;
 mod site;
+mod slack;
 mod tasks;
 mod trouble;
 mod zeabur;
@@ -38,6 +41,7 @@ use linkflow_model::{Clock, ProviderName, ServiceName, StackName};
 use tokio::sync::broadcast;
 
 use answer::{Answer, Call};
+use beside::Stalls;
 use dice::Dice;
 use door::Door;
 use ingress::Ingress;
@@ -47,7 +51,7 @@ use site::{Counts, Site, Vendor};
 use tasks::Tasks;
 use trouble::{Faults, Teller};
 
-pub use endpoints::{Endpoints, ProviderEndpoint};
+pub use endpoints::{Endpoints, GithubEndpoint, ProviderEndpoint, SlackEndpoint};
 pub use hetzner::{Boot, Booted};
 pub use registry::{Image, Login};
 pub use site::InstanceView;
@@ -77,6 +81,7 @@ pub struct Cloud {
 /// What the control API and the cloud itself share.
 struct Hub {
     places: BTreeMap<ProviderName, Place>,
+    stalls: Stalls,
     images: Arc<Images>,
     clock: Arc<dyn Clock>,
     teller: Teller,
@@ -129,8 +134,11 @@ impl Cloud {
             places.insert(name.clone(), place);
             providers.insert(name.clone(), endpoint);
         }
+        let stalls = Stalls::open(&tasks, &parts.clock, &images, options.seed)?;
+        let (github, slack) = (stalls.github(), stalls.slack());
         let hub = Arc::new(Hub {
             places,
+            stalls,
             images: Arc::clone(&images),
             clock: parts.clock,
             teller: Teller::new(),
@@ -142,7 +150,8 @@ impl Cloud {
             api(&tasks, move |call: Call| std::future::ready(control::answer(&of_control, &call)))?;
         let (control, registry) = (control.url(), registry.url());
         let registry_login = hub.images.login();
-        let endpoints = Endpoints { control, registry, registry_login, ledger, providers };
+        let endpoints =
+            Endpoints { control, registry, registry_login, ledger, providers, github, slack };
         hub.endpoints.set(endpoints).map_err(|_| io::Error::other("a cloud starts once"))?;
         Ok(Self { hub, tasks })
     }
@@ -153,7 +162,8 @@ impl Cloud {
     }
 
     /// Sets a fault of a provider, or of one service there, in place of the one it has; `None` lifts it.
-    /// It holds at once, also for requests under way. `false`: there is no such provider.
+    /// It holds at once, also for requests under way. `github` and `slack` are always there. `false`: there is no such
+    /// provider.
     pub fn set_fault(
         &self,
         provider: &ProviderName,
@@ -165,7 +175,7 @@ impl Cloud {
 
     /// Lifts every fault.
     pub fn clear_faults(&self) {
-        self.hub.places.keys().for_each(|provider| self.hub.clear(provider));
+        self.hub.clear_all();
     }
 
     /// The faults that hold.
@@ -233,6 +243,8 @@ impl Hub {
             registry_login: self.images.login(),
             ledger: PathBuf::new(),
             providers: BTreeMap::new(),
+            github: self.stalls.github(),
+            slack: self.stalls.slack(),
         };
         self.endpoints.get().cloned().unwrap_or_else(none)
     }
@@ -243,9 +255,14 @@ impl Hub {
         service: Option<&ServiceName>,
         trouble: Option<Trouble>,
     ) -> bool {
-        let Some(place) = self.places.get(provider) else { return false };
-        if place.site.faults.set(service, trouble) {
-            place.apply();
+        let place = self.places.get(provider);
+        let own = place.map(|place| &place.site.faults);
+        let Some(faults) = own.or_else(|| self.stalls.faults(provider)) else { return false };
+        if faults.set(service, trouble) {
+            match place {
+                Some(place) => place.apply(),
+                None => self.stalls.apply(),
+            }
             let (provider, service) = (provider.clone(), service.cloned());
             self.teller.tell(FaultChange { at: self.clock.wall(), provider, service, trouble });
         }
@@ -253,10 +270,20 @@ impl Hub {
     }
 
     fn clear(&self, provider: &ProviderName) {
-        let Some(place) = self.places.get(provider) else { return };
-        for standing in place.site.faults.standing() {
+        let own = self.places.get(provider).map(|place| &place.site.faults);
+        let Some(faults) = own.or_else(|| self.stalls.faults(provider)) else { return };
+        for standing in faults.standing() {
             self.set_fault(provider, standing.service.as_ref(), None);
         }
+    }
+
+    fn clear_all(&self) {
+        self.places.keys().chain(self.stalls.names()).for_each(|provider| self.clear(provider));
+    }
+
+    /// Whether faults can be set for `provider`.
+    fn knows(&self, provider: &ProviderName) -> bool {
+        self.places.contains_key(provider) || self.stalls.faults(provider).is_some()
     }
 }
 

@@ -1,0 +1,159 @@
+//! Vendors beside those that run containers: always there, cheap, and without processes of their own.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use linkflow_model::{Clock, ProviderName};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::answer::{Answer, Call};
+use super::dice::Dice;
+use super::door::Door;
+use super::endpoints::{GithubEndpoint, SlackEndpoint};
+use super::github::Github;
+use super::registry::Images;
+use super::slack::Slack;
+use super::tasks::Tasks;
+use super::trouble::{Faults, Trouble};
+
+/// What such a vendor has besides its API.
+pub(crate) struct Ground {
+    pub(crate) faults: Faults,
+    pub(crate) dice: Dice,
+    pub(crate) clock: Arc<dyn Clock>,
+    requests: AtomicU64,
+}
+
+/// A vendor without processes.
+pub(crate) trait Beside: Send + Sync + 'static {
+    fn ground(&self) -> &Ground;
+
+    /// Answers one call.
+    fn answer(&self, call: &Call) -> Answer;
+
+    /// What it says to a client that asks too often.
+    fn limited(&self) -> Answer;
+}
+
+/// One of them behind its door.
+struct Stall {
+    vendor: Arc<dyn Beside>,
+    door: Arc<Door>,
+}
+
+/// All of them.
+pub(crate) struct Stalls {
+    github: Arc<Github>,
+    slack: Arc<Slack>,
+    stalls: BTreeMap<ProviderName, Stall>,
+}
+
+impl Stalls {
+    /// Opens their doors. Faults name them `github` and `slack`.
+    pub(crate) fn open(
+        tasks: &Tasks,
+        clock: &Arc<dyn Clock>,
+        images: &Arc<Images>,
+        seed: u64,
+    ) -> io::Result<Self> {
+        let ground = |name: &str| Ground {
+            faults: Faults::none(),
+            dice: Dice::new(seed, name),
+            clock: Arc::clone(clock),
+            requests: AtomicU64::new(0),
+        };
+        let github = Arc::new(Github::new(ground("github"), Arc::clone(images)));
+        let slack = Arc::new(Slack::new(ground("slack")));
+        let mut stalls = BTreeMap::new();
+        let vendors: [(&str, Arc<dyn Beside>); 2] =
+            [("github", Arc::clone(&github) as _), ("slack", Arc::clone(&slack) as _)];
+        for (name, vendor) in vendors {
+            let name = ProviderName::new(name).ok_or_else(|| io::Error::other("no name"))?;
+            let of_door = Arc::clone(&vendor);
+            let door = super::api(tasks, move |call| serve(Arc::clone(&of_door), call))?;
+            stalls.insert(name, Stall { vendor, door });
+        }
+        Ok(Self { github, slack, stalls })
+    }
+
+    fn url(&self, name: &str) -> String {
+        let stall = self.stalls.iter().find(|(key, _)| key.as_str() == name);
+        stall.map(|(_, stall)| stall.door.url()).unwrap_or_default()
+    }
+
+    pub(crate) fn github(&self) -> GithubEndpoint {
+        self.github.endpoint(self.url("github"))
+    }
+
+    pub(crate) fn slack(&self) -> SlackEndpoint {
+        SlackEndpoint { webhook: format!("{}{}", self.url("slack"), self.slack.path()) }
+    }
+
+    /// The faults of the one that is called `name`.
+    pub(crate) fn faults(&self, name: &ProviderName) -> Option<&Faults> {
+        self.stalls.get(name).map(|stall| &stall.vendor.ground().faults)
+    }
+
+    /// Their names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &ProviderName> {
+        self.stalls.keys()
+    }
+
+    /// Makes doors what the faults of now say.
+    pub(crate) fn apply(&self) {
+        for stall in self.stalls.values() {
+            let faults = &stall.vendor.ground().faults;
+            let shut = |trouble: Trouble| trouble.shuts_api() || trouble.shuts_ingress();
+            stall.door.set_open(!faults.any(None, shut));
+        }
+    }
+
+    /// What people were told at Slack, for the control API.
+    pub(crate) fn messages(&self) -> Value {
+        self.slack.messages()
+    }
+
+    /// What GitHub holds, for the control API. Of secrets only a hash.
+    pub(crate) fn held(&self) -> Value {
+        self.github.held()
+    }
+
+    /// How each stands, for the control API.
+    pub(crate) fn state(&self) -> Value {
+        let row = |(name, stall): (&ProviderName, &Stall)| {
+            let ground = stall.vendor.ground();
+            let requests = ground.requests.load(Ordering::Relaxed);
+            let row = json!({ "faults": ground.faults.standing(), "api_requests": requests });
+            (name.to_string(), row)
+        };
+        Value::Object(self.stalls.iter().map(row).collect())
+    }
+}
+
+/// Answers one call, as the faults of now let it.
+async fn serve(vendor: Arc<dyn Beside>, call: Call) -> Answer {
+    let ground = vendor.ground();
+    ground.requests.fetch_add(1, Ordering::Relaxed);
+    let slow = |t| if let Trouble::Slow { ms } = t { Some(ms) } else { None };
+    if let Some(ms) = ground.faults.find(None, slow) {
+        sleep(Duration::from_millis(ms)).await;
+    }
+    ground.faults.outlast(None, Trouble::freezes).await;
+    if ground.faults.any(None, |t| matches!(t, Trouble::RateLimited)) {
+        return vendor.limited();
+    }
+    let broken = |t| if let Trouble::Errors { status } = t { Some(status) } else { None };
+    match ground.faults.find(None, broken) {
+        // About half of the requests are carried out all the same.
+        Some(status) if ground.dice.throw().is_multiple_of(2) => {
+            vendor.answer(&call);
+            Answer::empty(status)
+        }
+        Some(status) => Answer::empty(status),
+        None => vendor.answer(&call),
+    }
+}

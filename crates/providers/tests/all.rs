@@ -12,4 +12,5 @@ mod lossy;
 mod promises;
 mod railway;
 mod registry;
+mod server;
 mod stage;

@@ -5,4 +5,4 @@ mod time;
 
 use crate::catalogue::catalogue;
 
-catalogue!(Compute: embedded => Embedded, fly => Fly, railway => Railway);
+catalogue!(Compute: embedded => Embedded, fly => Fly, railway => Railway, server => Server, docker => Docker);

@@ -25,6 +25,16 @@ const NEEDS: &[Need] = &[
         is_there: has_postgres,
     },
     Need {
+        what: "cloud-init, which checks what a rented machine does at its first boot",
+        packages: &["cloud-init"],
+        is_there: || works(&["cloud-init", "--version"]),
+    },
+    Need {
+        what: "a container registry (docker-registry), for copies of images",
+        packages: &["docker-registry"],
+        is_there: || Path::new("/usr/bin/docker-registry").exists(),
+    },
+    Need {
         what: "Python 3 with venv, for the check of recordings",
         packages: &["python3", "python3-venv", "python3-pip"],
         is_there: || !describes() || works(&["python3", "-c", "import ensurepip"]),

@@ -6,7 +6,6 @@ use std::time::Duration;
 use linkflow_model::role::{Compute, Progress};
 use linkflow_model::{
     Action, EventKind, Health, Level, Lifecycle, Moment, ProviderName, ReleaseId, ServiceName,
-    ServiceSpec,
 };
 use linkflow_store::Fence;
 use tokio::time::sleep;
@@ -47,6 +46,9 @@ impl Engine {
                 let call = || compute.restart(service);
                 guarded(provider, "restart", Patience::ACT, call).await.map_err(said)?;
                 Ok("restarted".to_owned())
+            }
+            Action::Soak { service, provider, ms } => {
+                self.soak(service, provider, *ms, fence).await
             }
             Action::Delete { service, provider } => {
                 let compute = self.compute(provider)?;
@@ -206,7 +208,7 @@ impl Engine {
             self.keep(fence).await?;
             sleep(FIRST_POLL).await;
         }
-        if self.spec(service).is_some_and(ServiceSpec::is_probed) {
+        if self.spec(service).is_some_and(|spec| spec.is_probed()) {
             let gate = Gate { service, provider, release: None, started, deadline };
             self.gate(&gate, fence).await?;
         }
@@ -291,7 +293,7 @@ impl Engine {
             self.put(&key, &active, fence).await.map_err(said)?;
         }
         self.world().await.map_err(said)?;
-        if held.is_some() && self.spec(service).is_some_and(ServiceSpec::is_probed) {
+        if held.is_some() && self.spec(service).is_some_and(|spec| spec.is_probed()) {
             sleep(DRAIN).await;
         }
         Ok(format!("{service} serves from {provider}"))

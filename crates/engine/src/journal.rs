@@ -48,6 +48,8 @@ pub enum RunKind {
     Rollback,
     /// A service moves.
     Move,
+    /// A service is led to the provider that takes another's place.
+    Swap,
     /// What runs where it should not is stopped.
     Tidy,
 }

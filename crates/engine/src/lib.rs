@@ -3,11 +3,14 @@
 mod act;
 mod draft;
 mod error;
+mod follow;
 mod guard;
 mod journal;
 mod lease;
 mod observe;
 mod run;
+mod soak;
+mod swap;
 mod tasks;
 mod tell;
 mod turn;
@@ -29,6 +32,7 @@ pub use guard::{Patience, guarded};
 pub use journal::{Crash, Run, RunKind, RunState, StageRecord, StepRecord, StepState};
 pub use lease::Owner;
 pub use run::RunEnd;
+pub use swap::Swapping;
 pub use tasks::{Stop, Tasks};
 
 /// Turns a release into what one provider is asked to run: references followed, secrets filled in.
@@ -74,6 +78,7 @@ pub struct Parts {
 /// Runs the loop over one stack.
 pub struct Engine {
     parts: Parts,
+    specs: Mutex<follow::Specs>,
     looks: Mutex<BTreeMap<ProviderName, observe::Look>>,
     actives: Mutex<observe::Actives>,
     holding: Mutex<turn::Holding>,
@@ -86,8 +91,10 @@ impl Engine {
     /// An engine that has looked at nothing yet.
     pub fn new(parts: Parts) -> Arc<Self> {
         let (told, _) = broadcast::channel(1024);
+        let specs = follow::Specs::of(&parts.services);
         Arc::new(Self {
             parts,
+            specs: Mutex::new(specs),
             looks: Mutex::default(),
             actives: Mutex::default(),
             holding: Mutex::default(),
@@ -97,8 +104,8 @@ impl Engine {
         })
     }
 
-    fn spec(&self, name: &ServiceName) -> Option<&ServiceSpec> {
-        self.parts.services.iter().find(|spec| spec.name == *name)
+    fn spec(&self, name: &ServiceName) -> Option<ServiceSpec> {
+        self.services().iter().find(|spec| spec.name == *name).cloned()
     }
 }
 

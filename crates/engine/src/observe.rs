@@ -44,10 +44,14 @@ pub(crate) struct Active {
 }
 
 impl Engine {
-    /// Asks every provider for its placements, all at once. Never fails: a provider that does not answer keeps its last
+    /// Asks every provider that is in use for its placements, all at once. Never fails: a provider that does not answer keeps its last
     /// word, with its age.
     pub async fn look(&self) {
-        join_all(self.parts.computes.keys().map(|provider| self.look_at(provider))).await;
+        if let Err(error) = self.read_actives().await {
+            tracing::warn!("what serves where could not be read: {error}");
+        }
+        let used = self.providers_in_use();
+        join_all(used.iter().map(|provider| self.look_at(provider))).await;
     }
 
     /// Asks one provider.
@@ -55,14 +59,14 @@ impl Engine {
         let Some(compute) = self.parts.computes.get(provider) else { return };
         let answer =
             guarded(provider, "tell its placements", Patience::LOOK, || compute.look()).await;
-        let now = self.parts.clock.now();
+        let (now, services) = (self.parts.clock.now(), self.services());
         let changed = {
             let mut looks = locked(&self.looks);
             let look = looks.entry(provider.clone()).or_default();
             let was_silent = look.fault.is_some();
             match answer {
                 Ok(seen) => {
-                    look.note(&self.parts.services, seen, now);
+                    look.note(&services, seen, now);
                     look.fault = None;
                 }
                 Err(fault) => look.fault = Some(fault),
@@ -97,7 +101,7 @@ impl Engine {
     pub async fn world(&self) -> Result<World, EngineError> {
         self.read_actives().await?;
         let world = self.assemble();
-        let mut wanted = routes(&self.parts.services, &world, 0);
+        let mut wanted = routes(&self.services(), &world, 0);
         self.parts.routes.send_if_modified(|held| {
             wanted.generation = held.generation;
             if **held == wanted {
@@ -124,6 +128,13 @@ impl Engine {
     /// What the probes say of a placement.
     pub(crate) fn probe(&self, service: &ServiceName, on: &ProviderName) -> Option<Probe> {
         self.parts.probes.borrow().get(&(service.clone(), on.clone())).cloned()
+    }
+
+    /// The providers that services serve from, or may run on.
+    pub(crate) fn held_by_actives(&self) -> Vec<ProviderName> {
+        let held = locked(&self.actives);
+        let active = held.active.values().map(|(provider, _)| provider);
+        active.chain(held.may_run.values().flatten()).cloned().collect()
     }
 
     async fn read_actives(&self) -> Result<(), EngineError> {
@@ -159,8 +170,9 @@ impl Engine {
         let actives = locked(&self.actives);
         let looks = locked(&self.looks);
         let probes = self.parts.probes.borrow();
+        let services = self.services();
         let mut world = World::default();
-        for spec in &self.parts.services {
+        for spec in services.iter() {
             let active = actives.active.get(&spec.name);
             let may_run = actives.may_run.get(&spec.name).cloned().unwrap_or_default();
             // Where it was before its cascade changed still counts, until it has left.

@@ -155,6 +155,7 @@ impl Engine {
         self.tell(self.about_run(&run, EventKind::RunStarted, Level::Info, said)).await;
         if let Some(release) = &run.release {
             self.keep_release(release, &journal.fence).await?;
+            self.go_by(release);
         }
         for index in 0..run.stages.len() {
             let steps = run.stages[index].steps.len();
@@ -251,6 +252,7 @@ impl Engine {
             self.put(&format!("release/{}", release.id), &record, fence).await?;
             return Ok(false);
         };
+        self.go_by(&live);
         let draft = self.draft_of(live.clone(), Some(release)).await?;
         let why = format!("back to {}: {} did not pass its gate", live.id, release.id);
         let errand = Errand { kind: RunKind::Rollback, why, plan: &draft.plan, release: None };

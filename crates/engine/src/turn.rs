@@ -31,9 +31,10 @@ pub(crate) struct Holding {
 impl Engine {
     /// Observes, decides, acts and tells, once. Gives what was decided.
     pub async fn turn(&self) -> Result<Decision, EngineError> {
+        self.follow_live().await?;
         let world = self.world().await?;
         let now = self.parts.clock.now();
-        let decision = failover(&self.parts.services, &self.parts.policy, &world, now);
+        let decision = failover(&self.services(), &self.parts.policy, &world, now);
         self.tell_held(&decision).await;
         let due: Vec<&Move> = {
             let holding = locked(&self.holding);
@@ -56,7 +57,7 @@ impl Engine {
         self.resume_held(fence).await?;
         let world = self.world().await?;
         let now = self.parts.clock.now();
-        let again = failover(&self.parts.services, &self.parts.policy, &world, now);
+        let again = failover(&self.services(), &self.parts.policy, &world, now);
         let still: Vec<&&Move> = due.iter().filter(|m| again.moves.contains_same(m)).collect();
         // Switching visitors takes no time; starting and stopping may, and must not keep the others waiting.
         let ends = join_all(still.into_iter().map(|m| self.make_move(m, fence))).await;

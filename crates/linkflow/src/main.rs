@@ -3,6 +3,7 @@
 mod command;
 mod drill;
 mod say;
+mod swap;
 mod wire;
 
 use std::collections::BTreeMap;

@@ -101,6 +101,15 @@ pub enum Action {
         /// Where.
         provider: ProviderName,
     },
+    /// Watch the placement for a while: it must stay well.
+    Soak {
+        /// The service.
+        service: ServiceName,
+        /// Where.
+        provider: ProviderName,
+        /// For how long, in milliseconds.
+        ms: u64,
+    },
     /// Take the placement away from the provider.
     Delete {
         /// The service.
@@ -119,6 +128,7 @@ impl Action {
             | Self::ProveStopped { service, .. }
             | Self::Activate { service, .. }
             | Self::Restart { service, .. }
+            | Self::Soak { service, .. }
             | Self::Delete { service, .. } => service,
         }
     }
@@ -131,6 +141,7 @@ impl Action {
             | Self::ProveStopped { provider, .. }
             | Self::Activate { provider, .. }
             | Self::Restart { provider, .. }
+            | Self::Soak { provider, .. }
             | Self::Delete { provider, .. } => provider,
         }
     }
@@ -156,6 +167,9 @@ impl fmt::Display for Action {
             }
             Self::Activate { service, provider } => write!(f, "serve {service} from {provider}"),
             Self::Restart { service, provider } => write!(f, "restart {service} on {provider}"),
+            Self::Soak { service, provider, ms } => {
+                write!(f, "watch {service} on {provider} for {} s", ms / 1_000)
+            }
             Self::Delete { service, provider } => write!(f, "delete {service} from {provider}"),
         }
     }

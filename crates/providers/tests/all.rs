@@ -2,15 +2,21 @@
 
 #![cfg(test)]
 
+mod azure;
 mod canned;
 mod contract;
+mod copy;
 mod embedded;
 mod faults;
 mod fly;
+mod hetzner;
 mod kit;
+mod koyeb;
 mod lossy;
 mod promises;
 mod railway;
 mod registry;
+mod render;
 mod server;
 mod stage;
+mod zeabur;

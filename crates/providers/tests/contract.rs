@@ -1,6 +1,6 @@
 //! What every adapter of the compute role promises, as functions over the trait.
 
-use linkflow_model::role::{Compute, Progress};
+use linkflow_model::role::{Compute, DomainState, Progress};
 use linkflow_model::{Definition, FaultKind, Lifecycle};
 
 use super::stage::{deployed, ended, seen};
@@ -93,7 +93,18 @@ pub(crate) async fn rests_and_wakes(compute: &dyn Compute, wanted: &Definition) 
     assert_eq!(held.digest.as_ref(), Some(&wanted.image.digest));
     compute.scale(service, 0).await.unwrap();
 
+    compute.delete(service).await.unwrap();
+}
+
+/// Has two instances and then one; a provider that runs one alone says so and changes nothing.
+pub(crate) async fn grows_and_shrinks(compute: &dyn Compute, wanted: &Definition, most: u32) {
+    let service = &wanted.service;
     let two = Definition { replicas: 2, ..wanted.clone() };
+    if most < 2 {
+        assert_eq!(compute.deploy(&two).await.unwrap_err().kind, FaultKind::Unsupported);
+        assert!(compute.look().await.unwrap().iter().all(|seen| seen.service != *service));
+        return;
+    }
     assert_eq!(deployed(compute, &two).await, Progress::Done);
     let held = seen(compute, service, |s| s.lifecycle == Lifecycle::Running && s.running == 2);
     assert_eq!(held.await.replicas, 2);
@@ -159,4 +170,31 @@ pub(crate) async fn leaves_strangers_alone(
     theirs.delete(service).await.err();
     let held = seen(ours, service, |seen| seen.lifecycle == Lifecycle::Running).await;
     assert_eq!(held.fingerprint.as_ref(), Some(&wanted.fingerprint));
+}
+
+/// A name of the stack's own domain: asked for, waited for, taken away, each as often as one likes.
+pub(crate) async fn serves_own_domains(compute: &dyn Compute, wanted: &Definition, host: &str) {
+    let service = &wanted.service;
+    assert!(compute.capabilities().domains);
+    assert_eq!(compute.add_domain(service, host).await.unwrap_err().kind, FaultKind::Missing);
+    assert_eq!(deployed(compute, wanted).await, Progress::Done);
+    assert_eq!(compute.domain(service, host).await.unwrap(), DomainState::Absent);
+    let DomainState::Waiting { said, records } = compute.add_domain(service, host).await.unwrap()
+    else {
+        panic!("DNS has not been told yet")
+    };
+    assert!(!said.is_empty());
+    assert!(records.iter().any(|r| r.name == host && r.kind == "CNAME"), "{records:?}");
+    for _ in 0..100 {
+        match compute.domain(service, host).await.unwrap() {
+            DomainState::Ready => break,
+            state => assert_ne!(state, DomainState::Absent),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(compute.add_domain(service, host).await.unwrap(), DomainState::Ready);
+    for _ in 0..2 {
+        compute.remove_domain(service, host).await.unwrap();
+    }
+    assert_eq!(compute.domain(service, host).await.unwrap(), DomainState::Absent);
 }

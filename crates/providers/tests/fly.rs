@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use linkflow_model::role::{Compute, Progress};
+use linkflow_model::role::{Compute, DomainState, Job, JobState, Progress};
 use linkflow_model::{Definition, EnvValue, FaultKind, Secret, ServiceName};
 use linkflow_providers::compute::{self, Settings, fly};
 use serde_json::{Value, json};
 
 use super::canned::{Asked, Canned, Reply};
-use super::stage::{SECRET, Stage, deployed, kit};
+use super::stage::{SECRET, Stage, deployed, kit, seen};
 
 fn open(api: &str) -> Arc<dyn Compute> {
     let settings = Settings::Fly(fly::Settings {
@@ -18,6 +18,8 @@ fn open(api: &str) -> Arc<dyn Compute> {
         app_prefix: None,
         api: Some(api.to_owned()),
         logs_api: Some(api.to_owned()),
+        registry: None,
+        images: None,
     });
     compute::open(settings, &kit(None), &"linkflow".parse().unwrap(), &"fly".parse().unwrap())
 }
@@ -224,6 +226,8 @@ async fn a_name_that_is_too_long_is_refused_before_anything_is_asked() {
         app_prefix: Some("p".repeat(30)),
         api: Some(server.url.clone()),
         logs_api: None,
+        registry: None,
+        images: None,
     });
     let stack = "linkflow".parse().unwrap();
     let compute = compute::open(settings, &kit(None), &stack, &"fly".parse().unwrap());
@@ -256,13 +260,156 @@ async fn a_machine_more_is_like_the_others_and_a_deploy_renews_all() {
     assert_eq!(deployed(&*compute, &one).await, Progress::Done);
     compute.scale(&one.service, 3).await.unwrap();
     let three = |s: &linkflow_model::role::Seen| s.running == 3;
-    let held = super::stage::seen(&*compute, &one.service, three).await;
+    let held = seen(&*compute, &one.service, three).await;
     assert_eq!(held.fingerprint.as_ref(), Some(&one.fingerprint), "all three are the same");
     let two =
         Definition { replicas: 2, ..stage.definition("fly", "engine-worker", "1.1", 2).await };
     assert_eq!(deployed(&*compute, &two).await, Progress::Done);
     let pair = |s: &linkflow_model::role::Seen| s.running == 2 && s.replicas == 2;
-    let held = super::stage::seen(&*compute, &two.service, pair).await;
+    let held = seen(&*compute, &two.service, pair).await;
     assert_eq!(held.fingerprint.as_ref(), Some(&two.fingerprint));
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_private_image_is_copied_to_flys_registry_once_and_keeps_its_digest() {
+    let stage = Stage::start(&["fly"]).await;
+    let compute = stage.adapter("fly", "linkflow");
+    let wanted = stage.private(stage.definition("fly", "engine-worker", "1.0", 1).await);
+    assert_eq!(deployed(&*compute, &wanted).await, Progress::Done);
+    let held = seen(&*compute, &wanted.service, |seen| seen.running == 1).await;
+    assert_eq!(held.digest.as_ref(), Some(&wanted.image.digest));
+    let pushes = || {
+        let is_push = |e: &&Value| e["provider"] == "oci" && e["method"] == "PUT";
+        stage.recording().iter().filter(is_push).count()
+    };
+    assert_eq!(pushes(), 3, "a configuration, a layer, a manifest");
+    let asked = || stage.recording().iter().filter(|e| e["provider"] == "oci").count();
+    let before = asked();
+    assert_eq!(deployed(&*compute, &wanted).await, Progress::Done);
+    assert_eq!(asked(), before, "what runs already is not even looked for");
+
+    // Another release of the same image: it is there already.
+    let next = Definition {
+        release: linkflow_model::ReleaseId(2),
+        fingerprint: linkflow_model::Fingerprint("2".repeat(32)),
+        ..wanted.clone()
+    };
+    assert_eq!(deployed(&*compute, &next).await, Progress::Done);
+    assert_eq!(pushes(), 3);
+    compute.scale(&wanted.service, 2).await.unwrap();
+    seen(&*compute, &wanted.service, |seen| seen.running == 2).await;
+    let recorded = serde_json::to_string(&stage.recording()).unwrap();
+    assert!(!recorded.contains(&stage.endpoints.registry_login.password));
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_is_refused_stops_a_deploy_before_a_machine_is_made() {
+    let stage = Stage::start(&["fly"]).await;
+    let compute = stage.adapter("fly", "linkflow");
+    let mut wanted = stage.private(stage.definition("fly", "engine-worker", "1.0", 1).await);
+    wanted.login.as_mut().unwrap().password = Secret::new("not-the-password");
+    let fault = compute.deploy(&wanted).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Denied);
+    assert!(fault.said.contains("read:packages"), "{fault}");
+    assert_eq!(compute.look().await.unwrap(), Vec::new());
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_copy_that_has_not_reached_all_of_flys_registry_yet_is_looked_for_again() {
+    let server = Canned::start(|asked| match asked.method.as_str() {
+        "POST" if asked.path.ends_with("/machines") => {
+            let error = "failed to get manifest registry.fly.io/linkflow-api@sha256:1: request failed: not found [http 404]: {}";
+            Reply::json(400, &json!({ "error": error }))
+        }
+        "GET" if asked.path.ends_with("/machines") => Reply::json(404, &json!({})),
+        _ => Reply::json(200, &json!({})),
+    })
+    .await;
+    let fault = open(&server.url).deploy(&wanted()).await.unwrap_err();
+    assert!(fault.kind.is_passing(), "{fault}");
+}
+
+/// How the job ends.
+async fn job_ended(compute: &dyn Compute, id: &str) -> JobState {
+    for _ in 0..300 {
+        match compute.job(id).await.unwrap() {
+            JobState::Under { .. } => {}
+            ended => return ended,
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+    panic!("{id} does not end")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_runs_once_tells_its_exit_code_and_is_forgotten() {
+    let stage = Stage::start(&["fly"]).await;
+    let compute = stage.adapter("fly", "linkflow");
+    let wanted = stage.private(stage.definition("fly", "engine-worker", "1.0", 1).await);
+    let job = |command: &str, id: &str| {
+        let command = Some(vec![command.to_owned()]);
+        Job { id: id.to_owned(), what: Definition { command, ..wanted.clone() } }
+    };
+    let good = job("migrate", "migrate-r1");
+    assert_eq!(compute.job(&good.id).await.unwrap(), JobState::Absent);
+    for _ in 0..2 {
+        compute.run_once(&good).await.unwrap();
+    }
+    let JobState::Ended { code, worked, log } = job_ended(&*compute, &good.id).await else {
+        panic!("it is there")
+    };
+    assert_eq!((code, worked), (Some(0), true));
+    assert!(log.iter().any(|line| line.text.contains("migrated as engine-worker")), "{log:?}");
+    compute.run_once(&good).await.unwrap();
+    let is_create =
+        |e: &&Value| e["method"] == "POST" && e["path"].as_str().unwrap().ends_with("/machines");
+    assert_eq!(stage.recording().iter().filter(is_create).count(), 1, "it ran once");
+    assert_eq!(compute.look().await.unwrap(), Vec::new(), "a job is no placement");
+
+    let bad = job("migrate-badly", "migrate-r2");
+    compute.run_once(&bad).await.unwrap();
+    let JobState::Ended { code, worked, .. } = job_ended(&*compute, &bad.id).await else {
+        panic!("it is there")
+    };
+    assert_eq!((code, worked), (Some(3), false));
+    for _ in 0..2 {
+        compute.forget_job(&good.id).await.unwrap();
+    }
+    assert_eq!(compute.job(&good.id).await.unwrap(), JobState::Absent);
+    assert!(matches!(compute.job(&bad.id).await.unwrap(), JobState::Ended { .. }));
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_job_that_runs_is_not_forgotten_and_a_strangers_app_is_no_job() {
+    let machine = |job: &str| json!([{ "id": "m1", "state": "started", "config": { "metadata": { "linkflow_stack": "linkflow", "linkflow_job": job } } }]);
+    let ours = Canned::start(move |_| Reply::json(200, &machine("migrate-r1"))).await;
+    let fault = open(&ours.url).forget_job("migrate-r1").await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Conflict);
+    let theirs = Canned::start(move |_| Reply::json(200, &machine("another"))).await;
+    let compute = open(&theirs.url);
+    assert_eq!(compute.forget_job("migrate-r1").await.unwrap_err().kind, FaultKind::Invalid);
+    assert_eq!(compute.job("migrate-r1").await.unwrap_err().kind, FaultKind::Invalid);
+    for server in [ours, theirs] {
+        assert!(server.lines().iter().all(|line| line.starts_with("GET ")), "{:?}", server.lines());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_domain_waits_for_dns_serves_and_is_taken_away() {
+    let stage = Stage::start(&["fly"]).await;
+    let compute = stage.adapter("fly", "linkflow");
+    super::contract::serves_own_domains(
+        &*compute,
+        &stage.definition("fly", "api", "1.0", 1).await,
+        "app.example.com",
+    )
+    .await;
+    let DomainState::Absent = compute.domain(&api(), "other.example.com").await.unwrap() else {
+        panic!("nobody asked for it")
+    };
     stage.stop().await;
 }

@@ -24,6 +24,7 @@ fn settings(api: &str) -> railway::Settings {
         workspace: None,
         api: Some(api.to_owned()),
         plan: Plan::Free,
+        sleeps: false,
     }
 }
 
@@ -297,4 +298,78 @@ async fn ask(stage: &Stage, query: &str, variables: Value) -> Value {
         .unwrap();
     assert_eq!(answer.get("errors"), None, "{answer}");
     answer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_private_image_is_pulled_with_the_login_which_is_told_again_only_when_it_changes() {
+    let stage = Stage::start(&["railway"]).await;
+    let compute = stage.adapter("railway", "linkflow");
+    let wanted = stage.private(stage.definition("railway", "engine-worker", "1.0", 1).await);
+    let mut wrong = wanted.clone();
+    wrong.login.as_mut().unwrap().password = Secret::new("not-the-password");
+    let progress = deployed(&*compute, &wrong).await;
+    assert!(matches!(progress, Progress::Failed { .. }), "{progress:?}");
+    let told = || {
+        let tells = |e: &&Value| e["request_body"].to_string().contains("registryCredentials");
+        stage.recording().iter().filter(tells).count()
+    };
+    assert_eq!(told(), 1);
+    let next = Definition { fingerprint: linkflow_model::Fingerprint("2".repeat(32)), ..wanted };
+    for _ in 0..2 {
+        assert_eq!(deployed(&*compute, &next).await, Progress::Done);
+    }
+    assert_eq!(told(), 2);
+    let recorded = serde_json::to_string(&stage.recording()).unwrap();
+    assert!(!recorded.contains(&stage.endpoints.registry_login.password));
+    assert!(!recorded.contains("not-the-password"));
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn usage_is_told_in_our_words_and_own_domains_are_served() {
+    let stage = Stage::start(&["railway"]).await;
+    let compute = stage.adapter("railway", "linkflow");
+    let api = stage.definition("railway", "api", "1.0", 1).await;
+    super::contract::serves_own_domains(&*compute, &api, "app.example.com").await;
+    let usage = compute.usage().await.unwrap();
+    let cpu = usage.iter().find(|row| row.what == "vcpu_seconds").unwrap();
+    assert!(cpu.used > 0.0 && cpu.unit == "s" && cpu.limit.is_none(), "{cpu:?}");
+    assert_eq!(usage.len(), 4);
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_may_sleep_is_asleep_when_idle_and_awake_after_a_request() {
+    let stage = Stage::start(&["railway"]).await;
+    let endpoint = stage.provider("railway");
+    let awake = railway::Settings {
+        token: Secret::new(endpoint.token.clone()),
+        project: endpoint.project.clone(),
+        environment: endpoint.environment.clone(),
+        plan: Plan::Pro,
+        ..settings(&format!("{}/graphql/v2", endpoint.api))
+    };
+    assert_eq!(open(awake.clone()).capabilities().sleeps_after, None);
+    let compute = open(railway::Settings { sleeps: true, ..awake });
+    assert_eq!(compute.capabilities().sleeps_after, Some(600));
+    let api = stage.definition("railway", "api", "1.0", 1).await;
+    assert_eq!(deployed(&*compute, &api).await, Progress::Done);
+    let asleep = |s: &linkflow_model::role::Seen| s.lifecycle == linkflow_model::Lifecycle::Asleep;
+    let held = seen(&*compute, &api.service, asleep).await;
+    assert_eq!((held.running, held.replicas), (0, 1), "it is still meant to run");
+    assert_eq!(held.fingerprint.as_ref(), Some(&api.fingerprint));
+
+    let host = held.address.unwrap().trim_start_matches("https://").to_owned();
+    let visit = reqwest::Client::new().get(format!("http://{}/api/v1/health", endpoint.ingress));
+    let visit = visit.header("host", host);
+    assert_eq!(visit.send().await.unwrap().status().as_u16(), 200, "the first one wakes it");
+    let running =
+        |s: &linkflow_model::role::Seen| s.lifecycle == linkflow_model::Lifecycle::Running;
+    seen(&*compute, &api.service, running).await;
+    // What is told to rest does so for good.
+    compute.scale(&api.service, 0).await.unwrap();
+    let stopped =
+        |s: &linkflow_model::role::Seen| s.lifecycle == linkflow_model::Lifecycle::Stopped;
+    assert_eq!(seen(&*compute, &api.service, stopped).await.running, 0);
+    stage.stop().await;
 }

@@ -36,8 +36,11 @@ fn oci(base: &str, host: &str, user: Option<&str>) -> Oci {
     let password = Secret::new("the-password");
     let credentials =
         user.map(|user| (host.to_owned(), Credentials { user: user.to_owned(), password }));
-    let settings =
-        Settings { base: Some(base.to_owned()), credentials: credentials.into_iter().collect() };
+    let settings = Settings {
+        base: Some(base.to_owned()),
+        credentials: credentials.into_iter().collect(),
+        ..Settings::default()
+    };
     Oci::open(settings, &kit(None), &"registry".parse().unwrap())
 }
 
@@ -170,4 +173,97 @@ async fn credentials_go_to_the_token_service_of_their_registry_only() {
     let refused = oci(&server.url, "quay.io", Some("robot")).resolve(&image).await.unwrap_err();
     assert_eq!(refused.kind, FaultKind::Denied);
     assert!(server.asked().iter().all(|asked| asked.header("authorization").is_none()));
+}
+
+#[tokio::test]
+async fn a_single_image_is_known_by_its_configuration_which_is_fetched_without_the_token_elsewhere()
+{
+    let config = json!({ "os": "linux", "architecture": "arm64" }).to_string().into_bytes();
+    let name = digest(&config);
+    let blob = config.clone();
+    let elsewhere = Canned::start(move |_| {
+        Reply::Answer(
+            200,
+            vec![("content-type", "application/octet-stream".to_owned())],
+            blob.clone(),
+        )
+    })
+    .await;
+    let body = json!({
+        "schemaVersion": 2, "config": { "digest": name, "size": config.len() },
+        "layers": [{ "digest": digest(b"1"), "size": 30 }, { "digest": digest(b"2"), "size": 12 }],
+    });
+    let target = format!("{}/bucket/blob?signature=s1gn3d", elsewhere.url);
+    let server = Canned::start(move |asked| {
+        if asked.header("authorization").is_none() {
+            let challenge = "Basic realm=\"x\"";
+            return Reply::json(401, &json!({ "errors": [] })).with("www-authenticate", challenge);
+        }
+        match asked.path.contains("/blobs/") {
+            true => Reply::json(307, &json!({})).with("location", &target),
+            false => manifest(MANIFEST, &body),
+        }
+    })
+    .await;
+    let image = "ghcr.io/acme/api:1".parse().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let recording = folder.path().join("recording.ndjson");
+    let credentials =
+        Credentials { user: "robot".to_owned(), password: Secret::new("the-password") };
+    let settings = Settings {
+        base: Some(server.url.clone()),
+        credentials: [("ghcr.io".to_owned(), credentials)].into(),
+        ..Settings::default()
+    };
+    let kit = kit(Some(recording.clone()));
+    let oci = Oci::open(settings, &kit, &"registry".parse().unwrap());
+    let fault = oci.inspect(&image).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Invalid);
+    assert_eq!(fault.said, "it has no linux/amd64 image, only linux/arm64");
+    let recorded = std::fs::read_to_string(recording).unwrap();
+    assert!(recorded.contains("/bucket/blob?***") && !recorded.contains("s1gn3d"), "{recorded}");
+    assert!(!recorded.contains("arm64"), "blobs are not recorded");
+    let asked = elsewhere.asked();
+    assert_eq!(asked[0].line(), "GET /bucket/blob?signature=s1gn3d");
+    assert_eq!(asked[0].header("authorization"), None, "nobody else is told who asks");
+    let last = server.asked().pop().unwrap();
+    assert!(last.path.contains("/blobs/") && last.header("authorization").is_some());
+}
+
+#[tokio::test]
+async fn an_index_is_told_with_all_that_it_has_and_the_size_of_ours() {
+    let own = json!({ "schemaVersion": 2, "config": {}, "layers": [{ "digest": digest(b"1"), "size": 30 }, { "digest": digest(b"2"), "size": 12 }] });
+    let bytes = own.to_string().into_bytes();
+    let ours = digest(&bytes);
+    let (named, path) = (ours.clone(), format!("/v2/acme/api/manifests/{ours}"));
+    let server = Canned::start(move |asked| {
+        if asked.path == path {
+            return manifest(MANIFEST, &own);
+        }
+        let mut index = index(&["linux/arm64", "linux/amd64", "unknown/unknown"]);
+        index["manifests"][1]["digest"] = json!(named);
+        manifest(INDEX, &index)
+    })
+    .await;
+    let image = "ghcr.io/acme/api:1".parse().unwrap();
+    let facts = oci(&server.url, "ghcr.io", None).inspect(&image).await.unwrap();
+    assert_eq!(facts.digest.as_str(), ours);
+    assert!(facts.index.is_some_and(|index| index != facts.digest));
+    assert_eq!(facts.platforms, ["linux/arm64", "linux/amd64"]);
+    assert_eq!((facts.bytes, facts.private), (42, false));
+}
+
+#[tokio::test]
+async fn docker_hub_says_in_its_own_way_that_it_was_asked_too_often() {
+    let server = Canned::start(|_| {
+        let said = "You have reached your pull rate limit.";
+        let body = json!({ "errors": [{ "code": "TOOMANYREQUESTS", "message": said }] });
+        Reply::json(429, &body).with("ratelimit-limit", "100;w=21600").with("retry-after", "900")
+    })
+    .await;
+    let fault = resolve(&server.url, "acme/api:1").await.unwrap_err();
+    let wait = std::time::Duration::from_secs(900);
+    assert_eq!(fault.kind, FaultKind::Limited { wait });
+    assert!(fault.said.contains("docker.io was asked too often"), "{fault}");
+    assert!(fault.said.ends_with("with a login it allows more"), "{fault}");
 }

@@ -91,6 +91,7 @@ async fn check(engine: &Engine, ours: &dyn Compute, theirs: &dyn Compute) {
         contract::says_when_a_deploy_fails(ours, &frontend),
         contract::says_when_a_deploy_fails(ours, &timer),
     );
+    contract::grows_and_shrinks(ours, &worker, 2).await;
     let image = engine.push("engine-matching", "1.0", 0).await;
     let matching = definition(image, "engine-matching", 1);
     contract::leaves_strangers_alone(ours, theirs, &matching).await;

@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use linkflow_model::clock::SystemClock;
 use linkflow_model::role::{Compute, Deployment, Progress, Registry};
 use linkflow_model::{
-    Definition, EnvValue, Fingerprint, ImageRef, ProviderName, ReleaseId, Secret, ServiceKind,
-    ServiceName, Size,
+    Definition, EnvValue, Fingerprint, ImageRef, ProviderName, RegistryLogin, ReleaseId, Secret,
+    ServiceKind, ServiceName, Size,
 };
-use linkflow_providers::compute::{self, Settings, embedded, fly, railway};
+use linkflow_providers::compute::{
+    self, Settings, azure_container_apps, embedded, fly, koyeb, railway, render, zeabur,
+};
 use linkflow_providers::kit::{Kit, KitOptions};
 use linkflow_providers::registry::{self, Oci};
 use linkflow_rehearsal::app;
@@ -36,6 +39,12 @@ pub(crate) const SECRET: &str = "s3cr3t-\"value\"-of-the-app";
 fn this_test_binary_is_the_sample_app() {
     let env: BTreeMap<String, String> = std::env::vars().collect();
     let Some(service) = env.get(BE).cloned() else { return };
+    // What a job runs: it ends by itself.
+    match service.as_str() {
+        "migrate" => return println!("migrated as {}", env["LINKFLOW_SERVICE"]),
+        "migrate-badly" => std::process::exit(3),
+        _ => {}
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     if let Err(why) = runtime.block_on(app::run(&service, env)) {
         eprintln!("{why}");
@@ -65,11 +74,24 @@ pub(crate) fn kit(record: Option<PathBuf>) -> Kit {
     Kit::new(KitOptions { record, clock, user_agent: "linkflow-test".to_owned() }).unwrap()
 }
 
+/// Where a stage records: a file of its own in the folder that `LINKFLOW_TEST_RECORD` names, or else in `folder`.
+fn recording(folder: &tempfile::TempDir) -> PathBuf {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    match std::env::var_os("LINKFLOW_TEST_RECORD") {
+        Some(kept) => {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            PathBuf::from(kept).join(format!("{}-{number}.ndjson", std::process::id()))
+        }
+        None => folder.path().join("recording.ndjson"),
+    }
+}
+
 /// A running cloud with one provider of each kind that is asked for, named after it.
 pub(crate) struct Stage {
     pub(crate) cloud: Cloud,
     pub(crate) endpoints: Endpoints,
     pub(crate) kit: Kit,
+    recording: PathBuf,
     folder: tempfile::TempDir,
 }
 
@@ -85,8 +107,9 @@ impl Stage {
             seed: 7,
         });
         let cloud = cloud.await.unwrap();
-        let kit = kit(Some(folder.path().join("recording.ndjson")));
-        Self { endpoints: cloud.endpoints(), cloud, kit, folder }
+        let recording = recording(&folder);
+        let kit = kit(Some(recording.clone()));
+        Self { endpoints: cloud.endpoints(), cloud, kit, folder, recording }
     }
 
     pub(crate) fn provider(&self, name: &str) -> &ProviderEndpoint {
@@ -138,6 +161,17 @@ impl Stage {
                 app_prefix: Some("linkflow".to_owned()),
                 api: Some(api.to_owned()),
                 logs_api: Some(api.to_owned()),
+                registry: endpoint.registry.clone(),
+                images: Some(self.endpoints.registry.clone()),
+            }),
+            "koyeb" => Settings::Koyeb(koyeb::Settings {
+                token,
+                organization: endpoint.project.clone(),
+                region: "fra".to_owned(),
+                instance: None,
+                app_prefix: Some("linkflow".to_owned()),
+                sleep_after: None,
+                api: Some(api.to_owned()),
             }),
             "railway" => Settings::Railway(railway::Settings {
                 token,
@@ -147,6 +181,35 @@ impl Stage {
                 workspace: None,
                 api: Some(format!("{api}/graphql/v2")),
                 plan: railway::Plan::Pro,
+                sleeps: false,
+            }),
+            "azure-container-apps" => {
+                let credentials: Value = serde_json::from_str(&endpoint.token).unwrap();
+                Settings::AzureContainerApps(azure_container_apps::Settings {
+                    credentials: token,
+                    subscription: credentials["subscriptionId"].as_str().unwrap().to_owned(),
+                    tenant: None,
+                    resource_group: endpoint.project.clone().unwrap(),
+                    environment: endpoint.environment.clone().unwrap(),
+                    location: Some("westeurope".to_owned()),
+                    api: Some(api.to_owned()),
+                    login_api: Some(endpoint.api.clone()),
+                })
+            }
+            "zeabur" => Settings::Zeabur(zeabur::Settings {
+                token,
+                project: endpoint.project.as_ref().map(|id| format!("project-{id}")),
+                environment: endpoint.environment.clone(),
+                region: None,
+                tcp_host: Some("127.0.0.1".to_owned()),
+                api: Some(format!("{api}/graphql")),
+            }),
+            "render" => Settings::Render(render::Settings {
+                token,
+                owner: endpoint.project.clone(),
+                region: "frankfurt".to_owned(),
+                plan: "starter".to_owned(),
+                api: Some(api.to_owned()),
             }),
             _ => return Arc::new(Adapter::new(name, stack, api, token)),
         };
@@ -203,9 +266,18 @@ impl Stage {
         }
     }
 
+    /// `wanted`, whose image nobody may pull any more without the login that it has from now on.
+    pub(crate) fn private(&self, wanted: Definition) -> Definition {
+        self.cloud.make_private(&wanted.image.repository);
+        let login = self.endpoints.registry_login.clone();
+        let registry = wanted.image.registry.clone();
+        let password = Secret::new(login.password);
+        Definition { login: Some(RegistryLogin { registry, user: login.user, password }), ..wanted }
+    }
+
     /// Every exchange that was recorded until now.
     pub(crate) fn recording(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.folder.path().join("recording.ndjson")).unwrap();
+        let text = std::fs::read_to_string(&self.recording).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
@@ -225,14 +297,9 @@ impl Stage {
         rows.iter().filter(|row| row.service == service && row.pid.is_some()).count()
     }
 
-    /// Ends the cloud. The recording is kept when `LINKFLOW_TEST_RECORDINGS` names a folder.
+    /// Ends the cloud.
     pub(crate) async fn stop(self) {
         self.cloud.stop().await;
-        if let Some(kept) = std::env::vars().find(|(name, _)| name == "LINKFLOW_TEST_RECORDINGS") {
-            let name = std::thread::current().name().unwrap_or("test").replace(':', "-");
-            let from = self.folder.path().join("recording.ndjson");
-            std::fs::copy(from, PathBuf::from(kept.1).join(format!("{name}.ndjson"))).unwrap();
-        }
     }
 }
 

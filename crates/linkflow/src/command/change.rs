@@ -158,7 +158,7 @@ fn requests(stack: &Stack, draft: &Draft) -> BTreeMap<ProviderName, u32> {
         let Some(compute) = stack.computes.get(provider) else { continue };
         let cost = match step.action {
             Action::Deploy { .. } => compute.capabilities().requests_per_deploy,
-            Action::Activate { .. } => 0,
+            Action::Activate { .. } | Action::Soak { .. } => 0,
             Action::Scale { .. }
             | Action::ProveStopped { .. }
             | Action::Restart { .. }

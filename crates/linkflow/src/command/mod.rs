@@ -17,6 +17,7 @@ mod rollback;
 mod schema;
 mod shutdown;
 mod status;
+mod swap;
 mod up;
 
 use std::collections::BTreeMap;
@@ -88,6 +89,7 @@ enum Command {
     Apply(apply::ApplyArgs),
     Deploy(deploy::DeployArgs),
     Rollback(rollback::RollbackArgs),
+    Swap(swap::SwapArgs),
     Status(status::StatusArgs),
     Up(up::UpArgs),
     Events(events::EventsArgs),
@@ -175,6 +177,7 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Apply(args) => once(apply::answer(context, &args)),
         Command::Deploy(args) => once(deploy::answer(context, &args)),
         Command::Rollback(args) => once(rollback::answer(context, &args)),
+        Command::Swap(args) => once(Box::pin(swap::answer(context, &args))),
         Command::Status(args) => once(status::answer(context, &args)),
         Command::Drill(command) => once(drill::answer(context, &command)),
         Command::Events(args) => on_runtime(events::answer(context, &args)),

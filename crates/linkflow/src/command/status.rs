@@ -37,10 +37,11 @@ pub(crate) async fn answer(context: &Context, _: &StatusArgs) -> Answered {
 }
 
 async fn stands(context: &Context, stack: &Stack) -> Answered {
+    stack.engine.follow_live().await?;
     stack.engine.look().await;
-    let world = probed(stack).await?;
+    let specs = stack.engine.services();
+    let world = probed(stack, &specs).await?;
     let live = stack.engine.live().await?;
-    let specs = stack.config.services();
     let mut answer = Answer {
         out: text(&specs, &world, live.as_ref(), context.voice.colours),
         result: value(&specs, &world, live.as_ref()),
@@ -51,8 +52,7 @@ async fn stands(context: &Context, stack: &Stack) -> Answered {
 }
 
 /// The world once every placement that runs has been probed, or has had its chance.
-async fn probed(stack: &Stack) -> Result<World, Box<Answer>> {
-    let specs = stack.config.services();
+async fn probed(stack: &Stack, specs: &[ServiceSpec]) -> Result<World, Box<Answer>> {
     let started = stack.clock.now();
     loop {
         let world = stack.engine.world().await?;

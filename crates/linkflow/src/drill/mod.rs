@@ -6,6 +6,7 @@ mod scenario;
 mod scene;
 mod show;
 mod stage;
+mod swap;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};

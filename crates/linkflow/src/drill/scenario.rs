@@ -23,6 +23,7 @@ pub(crate) enum Scenario {
     ProviderRecovers,
     DeployUnderLoad,
     BadRelease,
+    Swap,
     AppDownApiFine,
     ProviderApiDown,
     ProviderSlow,
@@ -30,12 +31,12 @@ pub(crate) enum Scenario {
 
 use Scenario::{
     AllFreeProvidersDie, AppDownApiFine, BadRelease, DeployUnderLoad, LastResortDies,
-    ProviderApiDown, ProviderDies, ProviderHangs, ProviderRecovers, ProviderSlow,
+    ProviderApiDown, ProviderDies, ProviderHangs, ProviderRecovers, ProviderSlow, Swap,
 };
 
 impl Scenario {
     /// Those that are rehearsed when none is named.
-    pub(crate) const USUAL: [Self; 7] = [
+    pub(crate) const USUAL: [Self; 8] = [
         ProviderDies,
         ProviderHangs,
         AllFreeProvidersDie,
@@ -43,10 +44,11 @@ impl Scenario {
         ProviderRecovers,
         DeployUnderLoad,
         BadRelease,
+        Swap,
     ];
 
     /// All there are.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         ProviderDies,
         ProviderHangs,
         AllFreeProvidersDie,
@@ -54,6 +56,7 @@ impl Scenario {
         ProviderRecovers,
         DeployUnderLoad,
         BadRelease,
+        Swap,
         AppDownApiFine,
         ProviderApiDown,
         ProviderSlow,
@@ -69,6 +72,7 @@ impl Scenario {
             ProviderRecovers => "provider-recovers",
             DeployUnderLoad => "deploy-under-load",
             BadRelease => "bad-release",
+            Swap => "swap",
             AppDownApiFine => "app-down-api-fine",
             ProviderApiDown => "provider-api-down",
             ProviderSlow => "provider-slow",
@@ -117,6 +121,12 @@ impl Scenario {
                     "A release of {front} that crashes, then one that starts and is never well: both must stop at the canary and be rolled back."
                 ),
             ),
+            Swap => (
+                "A provider is swapped for another",
+                format!(
+                    "{front} leaves {struck} for a provider that never had it, and comes back while the API of that one is dead."
+                ),
+            ),
             AppDownApiFine => (
                 "The app is down and its provider does not know",
                 format!("Every process on {struck} is dead, its ingress answers 502, and its API says that all is well."),
@@ -161,6 +171,7 @@ impl Scenario {
             ProviderRecovers => recovers(scene).await,
             DeployUnderLoad => deploy(scene).await,
             BadRelease => bad_release(scene).await,
+            Swap => super::swap::swap(scene).await,
             ProviderApiDown => api_down(scene).await,
             ProviderSlow => slow(scene).await,
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use linkflow_model::config::{Config, Provider, kinds};
+use linkflow_model::config::{Config, Provider, Role, kinds};
 use linkflow_model::role::Compute;
 use linkflow_model::{ProviderName, Secret, StackName};
 use linkflow_providers::compute::{Settings, embedded, fly, open, railway};
@@ -15,7 +15,7 @@ use linkflow_rehearsal::generic::Adapter;
 use super::secrets::Secrets;
 use super::{OpenError, OpenOptions};
 
-/// Every provider of any cascade, opened.
+/// Every provider that can run services, opened. One that no cascade names yet may lack its token.
 pub(super) fn computes(
     config: &Config,
     options: &OpenOptions,
@@ -23,23 +23,43 @@ pub(super) fn computes(
     kit: &Kit,
 ) -> Result<BTreeMap<ProviderName, Arc<dyn Compute>>, OpenError> {
     let mut computes: BTreeMap<ProviderName, Arc<dyn Compute>> = BTreeMap::new();
-    for (name, provider) in config.compute() {
-        let compute = match &options.cloud {
-            Some(cloud) => {
-                let endpoint = cloud.providers.get(&name).ok_or_else(|| OpenError::Missing {
-                    what: format!("the rehearsal cloud has no provider `{name}`"),
-                    help: "start the cloud with the same config".to_owned(),
-                })?;
-                rehearsed(&config.stack.name, &name, &provider, endpoint, kit)
-            }
-            None => {
-                let settings = real(&name, &provider, options, secrets)?;
-                open(settings, kit, &config.stack.name, &name)
-            }
-        };
-        computes.insert(name, compute);
+    let needed = config.compute();
+    let declared = config.providers.iter().filter(|(_, provider)| provider.plays(Role::Compute));
+    let spare = declared.map(|(name, provider)| (name.clone(), provider.clone()));
+    let spare = spare.filter(|(name, _)| !needed.contains_key(name)).collect::<Vec<_>>();
+    for (name, provider) in &needed {
+        computes.insert(name.clone(), one(config, options, secrets, kit, name, provider)?);
+    }
+    for (name, provider) in &spare {
+        match one(config, options, secrets, kit, name, provider) {
+            Ok(compute) => drop(computes.insert(name.clone(), compute)),
+            Err(error) => tracing::debug!("no cascade names it, and it cannot be opened: {error}"),
+        }
     }
     Ok(computes)
+}
+
+fn one(
+    config: &Config,
+    options: &OpenOptions,
+    secrets: &Secrets,
+    kit: &Kit,
+    name: &ProviderName,
+    provider: &Provider,
+) -> Result<Arc<dyn Compute>, OpenError> {
+    match &options.cloud {
+        Some(cloud) => {
+            let endpoint = cloud.providers.get(name).ok_or_else(|| OpenError::Missing {
+                what: format!("the rehearsal cloud has no provider `{name}`"),
+                help: "start the cloud with the same config".to_owned(),
+            })?;
+            Ok(rehearsed(&config.stack.name, name, provider, endpoint, &cloud.registry, kit))
+        }
+        None => {
+            let settings = real(name, provider, options, secrets)?;
+            Ok(open(settings, kit, &config.stack.name, name))
+        }
+    }
 }
 
 /// The adapter that production has, at the cloud's address; where there is none, the cloud's own.
@@ -48,6 +68,7 @@ fn rehearsed(
     name: &ProviderName,
     provider: &Provider,
     endpoint: &ProviderEndpoint,
+    images: &str,
     kit: &Kit,
 ) -> Arc<dyn Compute> {
     let token = Secret::new(&endpoint.token);
@@ -62,6 +83,8 @@ fn rehearsed(
                 app_prefix: settings.app_prefix.clone(),
                 api: Some(endpoint.api.clone()),
                 logs_api: Some(endpoint.api.clone()),
+                registry: endpoint.registry.clone(),
+                images: Some(images.to_owned()),
             };
             open(Settings::Fly(own), kit, stack, name)
         }
@@ -74,6 +97,7 @@ fn rehearsed(
                 workspace: settings.workspace.clone(),
                 api: Some(format!("{}/graphql/v2", endpoint.api)),
                 plan: railway::Plan::Pro,
+                sleeps: settings.sleep,
             };
             open(Settings::Railway(own), kit, stack, name)
         }
@@ -107,6 +131,8 @@ fn real(
             app_prefix: settings.app_prefix.clone(),
             api,
             logs_api: settings.logs_api.as_ref().map(|url| url.0.clone()),
+            registry: None,
+            images: None,
         }),
         kinds::Settings::Railway(settings) => Settings::Railway(railway::Settings {
             token: token(name, provider, secrets)?,
@@ -123,6 +149,7 @@ fn real(
                 kinds::RailwayPlan::Hobby => railway::Plan::Hobby,
                 kinds::RailwayPlan::Pro => railway::Plan::Pro,
             },
+            sleeps: settings.sleep,
         }),
         _ => {
             let kind = provider.kind();

@@ -35,7 +35,7 @@ impl Registries {
         let base = cloud.map(|cloud| cloud.registry.clone());
         let credentials =
             if cloud.is_some() { BTreeMap::new() } else { credentials(config, secrets) };
-        let oci = Oci::open(Settings { base, credentials }, kit, &name);
+        let oci = Oci::open(Settings { base, credentials, ..Settings::default() }, kit, &name);
         Ok(Self { oci, rehearsed: cloud.is_some() })
     }
 

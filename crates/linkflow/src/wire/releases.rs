@@ -70,6 +70,26 @@ impl Stack {
         Ok(services)
     }
 
+    /// Every service as `release` has it, with other cascades for some of them.
+    ///
+    /// # Errors
+    /// The first reference that leads nowhere.
+    pub(crate) fn releases_with(
+        &self,
+        release: &Release,
+        cascades: &BTreeMap<ServiceName, Vec<ProviderName>>,
+    ) -> Result<BTreeMap<ServiceName, ServiceRelease>, Vec<ReleaseError>> {
+        let mut services = release.services.clone();
+        for (name, cascade) in cascades {
+            let Some(service) = services.get(name) else { continue };
+            let mut changed = service.clone();
+            changed.spec.runs_on.clone_from(cascade);
+            let changed = self.with_fingerprints(changed).map_err(|error| vec![error])?;
+            services.insert(name.clone(), changed);
+        }
+        Ok(services)
+    }
+
     async fn pinned(
         &self,
         services: Vec<(ServiceSpec, BTreeMap<String, String>)>,

@@ -5,6 +5,8 @@
     reason = "users read these texts, and vendors' names are as they are"
 )]
 
+use std::time::Duration;
+
 use super::address::{Host, Machine, Url};
 use super::macros::{choice, section};
 use super::print::Printed;
@@ -160,16 +162,23 @@ kinds! {
         plan: RailwayPlan = RailwayPlan::Hobby,
         /// The region: `europe-west4`.
         region: Option<String>,
+        /// Whether Railway puts web services to sleep that had no traffic for ten minutes. The next request wakes them.
+        sleep: bool = false,
     }
 
     /// Koyeb.
     Koyeb = "koyeb", "Koyeb", [Compute] {
-        /// The id of the organization.
+        /// The id of the organization. Asked for when it is needed and not said.
         organization: Option<String>,
         /// The region: `fra`.
         region: String = "fra".to_owned(),
-        /// The instance type; by the service's size when not said.
+        /// The instance type, `free` for the one that costs nothing; by the service's size when not said.
         instance: Option<String>,
+        /// What app names start with, in place of the stack's name. App names are unique in an organization.
+        app_prefix: Option<String>,
+        /// After how long without a request a web service is put to sleep, until the next request. Free instances always
+        /// sleep after an hour.
+        sleep_after: Option<Duration>,
     }
 
     /// Zeabur.
@@ -178,17 +187,19 @@ kinds! {
         project: Option<String>,
         /// The id of the environment within the project.
         environment: Option<String>,
-        /// The region or the server that a new project is made in.
+        /// The region or the server that a new project is made in: `hnd1`, `server-…`.
         region: Option<String>,
+        /// The host name that the dashboard shows for the project's TCP ports. gRPC services need it.
+        tcp_host: Option<String>,
     }
 
     /// Render.
     Render = "render", "Render", [Compute] {
-        /// The id of the workspace: `tea-…`.
+        /// The id of the workspace, `tea-…`; needed only where the API key may see several.
         owner: Option<String>,
         /// The region: `frankfurt`.
         region: String = "frankfurt".to_owned(),
-        /// The plan of new services.
+        /// The instance type of the services: `free`, `starter`, …, or `auto`: the smallest paid one that is big enough.
         plan: String = "free".to_owned(),
     }
 

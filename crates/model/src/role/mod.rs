@@ -1,6 +1,7 @@
 //! What LinkFlow asks of a provider, one trait per role.
 
 mod compute;
+mod machines;
 mod notify;
 mod registry;
 
@@ -8,5 +9,9 @@ pub use compute::{
     Capabilities, Compute, ComputeLook, Deployment, DnsRecord, DomainState, Job, JobState, LogLine,
     PrivateImages, Progress, Seen, Usage,
 };
+pub use machines::{
+    Machine, MachineSize, MachineState, MachineWanted, Machines, MachinesLook, Operation, Power,
+    Price,
+};
 pub use notify::{Notice, Notify, Tone};
-pub use registry::Registry;
+pub use registry::{ImageFacts, Registry};

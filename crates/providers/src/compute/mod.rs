@@ -1,8 +1,20 @@
 //! Providers that run containers.
 
+mod copies;
+mod graphql;
 mod settle;
 mod time;
 
 use crate::catalogue::catalogue;
 
-catalogue!(Compute: embedded => Embedded, fly => Fly, railway => Railway, server => Server, docker => Docker);
+catalogue!(
+    Compute: embedded => Embedded,
+    azure_container_apps = "azure-container-apps" => AzureContainerApps,
+    docker => Docker,
+    fly => Fly,
+    koyeb => Koyeb,
+    railway => Railway,
+    render => Render,
+    server => Server,
+    zeabur => Zeabur,
+);

@@ -21,9 +21,21 @@ pub struct Call {
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) headers: Vec<(&'static str, HeaderText)>,
-    pub(super) body: Option<Value>,
+    pub(super) body: Option<Content>,
+    /// Whether its query is left out of the recording.
+    pub(super) hides_query: bool,
     pub(super) reads: bool,
     pub(super) within: Duration,
+}
+
+/// What goes along with a request.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    Json(Value),
+    /// The media type, and the bytes.
+    Bytes(String, Vec<u8>),
+    /// A form, as it is sent. No recording shows it.
+    Form(Secret),
 }
 
 #[derive(Clone, Debug)]
@@ -66,6 +78,7 @@ impl Call {
             path: path.into(),
             headers: Vec::new(),
             body: None,
+            hides_query: false,
             reads: false,
             within: WRITE,
         }
@@ -116,7 +129,30 @@ impl Call {
     /// With a JSON body.
     #[must_use]
     pub fn json(mut self, body: Value) -> Self {
-        self.body = Some(body);
+        self.body = Some(Content::Json(body));
+        self
+    }
+
+    /// With a body of the media type `kind`, as it is.
+    #[must_use]
+    pub fn bytes(mut self, kind: impl Into<String>, body: Vec<u8>) -> Self {
+        self.body = Some(Content::Bytes(kind.into(), body));
+        self
+    }
+
+    /// Recorded without its query, which may hold a signature that lets anybody in.
+    #[must_use]
+    pub fn with_hidden_query(mut self) -> Self {
+        self.hides_query = true;
+        self
+    }
+
+    /// With a form as its body. No recording shows it: forms are how logins are sent.
+    #[must_use]
+    pub fn form(mut self, fields: &[(&str, &str)]) -> Self {
+        let pair = |(name, value): &(&str, &str)| format!("{}={}", encode(name), encode(value));
+        let form = fields.iter().map(pair).collect::<Vec<_>>().join("&");
+        self.body = Some(Content::Form(Secret::new(form)));
         self
     }
 
@@ -133,7 +169,7 @@ impl Call {
     }
 
     /// What is being tried, for people: "stop machine 148ed".
-    pub(super) fn attempt(&self) -> String {
+    pub(crate) fn attempt(&self) -> String {
         if self.about.is_empty() {
             self.action.to_owned()
         } else {

@@ -65,8 +65,8 @@ pub(super) fn kind(
     })
 }
 
-/// How long an answer asks to be left alone: `Retry-After` in seconds, or `X-RateLimit-Reset` as seconds from now or
-/// as a Unix time in seconds or milliseconds.
+/// How long an answer asks to be left alone: `Retry-After` in seconds, or `X-RateLimit-Reset` or `RateLimit-Reset` as
+/// seconds from now or as a Unix time in seconds or milliseconds.
 pub(super) fn wait(answer: &Answer, wall: Timestamp) -> Duration {
     let number = |name| answer.header(name).and_then(|text| text.trim().parse::<f64>().ok());
     if let Some(seconds) = number("retry-after") {
@@ -74,7 +74,7 @@ pub(super) fn wait(answer: &Answer, wall: Timestamp) -> Duration {
     }
     #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit in 53 bits")]
     let now_ms = wall.0 as f64;
-    match number("x-ratelimit-reset") {
+    match number("x-ratelimit-reset").or_else(|| number("ratelimit-reset")) {
         Some(ms) if ms > 1e12 => seconds_of((ms - now_ms) / 1e3),
         Some(unix) if unix > 1e9 => seconds_of(unix - now_ms / 1e3),
         Some(seconds) => seconds_of(seconds),
@@ -154,6 +154,7 @@ mod tests {
     fn the_wait_is_read_in_every_form_it_comes_in() {
         check_wait("retry-after", "7", 7_000);
         check_wait("x-ratelimit-reset", "12", 12_000);
+        check_wait("ratelimit-reset", "45", 45_000);
         check_wait("x-ratelimit-reset", "1700000005", 5_000);
         check_wait("x-ratelimit-reset", "1700000002500", 2_500);
         check_wait("x-ratelimit-reset", "1600000000", 0);

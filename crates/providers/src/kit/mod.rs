@@ -4,6 +4,7 @@ mod call;
 mod judge;
 mod limit;
 mod record;
+mod stream;
 mod veil;
 
 use std::collections::BTreeMap;
@@ -19,8 +20,10 @@ pub use judge::Judge;
 pub(crate) use judge::is_spent;
 pub use limit::{Limiter, Rule, Scope};
 pub use record::Hide;
+pub use stream::{Download, Opened, Upload};
 pub use veil::{mask_values, mask_values_but};
 
+use call::Content;
 use record::{Place, Recorder};
 use veil::Veil;
 
@@ -32,6 +35,9 @@ const TRIES: u32 = 3;
 
 /// A read waits this long at most before it is tried again.
 const SHORT_WAIT: Duration = Duration::from_secs(2);
+
+/// How a form's body is called.
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Largest answer that is taken in, in bytes.
 const LARGEST: usize = 16 << 20;
@@ -245,6 +251,11 @@ impl Vendor {
         }
     }
 
+    /// The base address that is really used.
+    pub(crate) fn base(&self) -> &str {
+        &self.account.base
+    }
+
     /// A fault of this provider. Secrets are masked in `said`.
     pub fn fault(&self, kind: FaultKind, attempt: impl Into<String>, said: &str) -> Fault {
         let masked = self.kit.shared.veil.mask(said);
@@ -282,33 +293,47 @@ impl Vendor {
     }
 
     async fn once(&self, call: &Call) -> Result<Answer, Fault> {
-        let shared = &self.kit.shared;
-        let started = shared.clock.now();
-        match self.limiter.admit(started, call.action, call.counted()) {
-            Ok(wait) if wait.is_zero() => {}
-            Ok(wait) => tokio::time::sleep(wait).await,
-            Err(wait) => {
-                let said = format!("its rate limit asks for {} s of patience", wait.as_secs() + 1);
-                return Err(self.fault(FaultKind::Limited { wait }, call.attempt(), &said));
-            }
-        }
-        let answer = self.ask(call).await.map_err(|error| self.no_answer(call, &error))?;
-        let ms = shared.clock.now().since(started);
+        let started = self.kit.shared.clock.now();
+        self.wait_for_place(call).await?;
+        let asked = async { take_in(self.request(call).timeout(call.within).send().await?).await };
+        let answer = asked.await.map_err(|error| self.no_answer(call, &error))?;
+        let ms = self.kit.shared.clock.now().since(started);
         tracing::debug!(provider = %self.account.provider, action = call.action, status = answer.status.as_u16(), ms, "asked");
-        if let Some(recorder) = &shared.recorder {
-            recorder.note(&shared.veil, &self.place(), call, &answer);
-        }
-        if answer.status == http::StatusCode::TOO_MANY_REQUESTS {
-            let wait = judge::wait(&answer, shared.clock.wall());
-            self.limiter.hold(shared.clock.now(), call.action, call.counted(), wait);
-        }
+        self.heard(call, &answer);
         Ok(answer)
     }
 
-    async fn ask(&self, call: &Call) -> Result<Answer, reqwest::Error> {
+    /// Waits for the turn that the limiter gives `call`.
+    async fn wait_for_place(&self, call: &Call) -> Result<(), Fault> {
+        let now = self.kit.shared.clock.now();
+        match self.limiter.admit(now, call.action, call.counted()) {
+            Ok(wait) if wait.is_zero() => Ok(()),
+            Ok(wait) => {
+                tokio::time::sleep(wait).await;
+                Ok(())
+            }
+            Err(wait) => {
+                let said = format!("its rate limit asks for {} s of patience", wait.as_secs() + 1);
+                Err(self.fault(FaultKind::Limited { wait }, call.attempt(), &said))
+            }
+        }
+    }
+
+    /// Records an exchange, and keeps to what the answer asks for.
+    fn heard(&self, call: &Call, answer: &Answer) {
+        let shared = &self.kit.shared;
+        if let Some(recorder) = &shared.recorder {
+            recorder.note(&shared.veil, &self.place(), call, answer);
+        }
+        if answer.status == http::StatusCode::TOO_MANY_REQUESTS {
+            let wait = judge::wait(answer, shared.clock.wall());
+            self.limiter.hold(shared.clock.now(), call.action, call.counted(), wait);
+        }
+    }
+
+    fn request(&self, call: &Call) -> reqwest::RequestBuilder {
         let address = format!("{}{}", self.account.base, call.path);
-        let mut request =
-            self.kit.shared.http.request(call.method.clone(), address).timeout(call.within);
+        let mut request = self.kit.shared.http.request(call.method.clone(), address);
         if let Some(auth) = &self.account.auth {
             request =
                 request.header(auth.header, format!("{}{}", auth.scheme, auth.value.expose()));
@@ -316,19 +341,16 @@ impl Vendor {
         for (name, text) in &call.headers {
             request = request.header(*name, text.expose());
         }
-        if let Some(body) = &call.body {
-            request = request.json(body);
-        }
-        let mut response = request.send().await?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
-            if body.len() + chunk.len() > LARGEST {
-                break;
+        match &call.body {
+            None => request,
+            Some(Content::Json(body)) => request.json(body),
+            Some(Content::Bytes(kind, bytes)) => {
+                request.header(http::header::CONTENT_TYPE, kind).body(bytes.clone())
             }
-            body.extend_from_slice(&chunk);
+            Some(Content::Form(form)) => {
+                request.header(http::header::CONTENT_TYPE, FORM).body(form.expose().to_owned())
+            }
         }
-        Ok(Answer { status, headers, body })
     }
 
     /// Why there was no answer. A request that was not sent whole cannot have been carried out; any other may have.
@@ -359,6 +381,19 @@ impl Vendor {
             hide: self.account.hide,
         }
     }
+}
+
+/// Reads an answer, up to the largest that is taken in.
+async fn take_in(mut response: reqwest::Response) -> Result<Answer, reqwest::Error> {
+    let (status, headers) = (response.status(), response.headers().clone());
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > LARGEST {
+            break;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answer { status, headers, body })
 }
 
 /// The cause at the bottom of an error, which is the one that tells something: "connection refused".

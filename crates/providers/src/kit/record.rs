@@ -7,7 +7,7 @@ use std::path::Path;
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
-use super::call::{Answer, Call};
+use super::call::{Answer, Call, Content};
 use super::veil::Veil;
 
 /// Response headers worth keeping; others say nothing about the exchange, or too much.
@@ -58,9 +58,9 @@ fn line(veil: &Veil, place: &Place<'_>, call: &Call, answer: &Answer) -> Value {
         "provider": place.spec,
         "base": place.production,
         "method": call.method.as_str(),
-        "path": veil.mask(&call.path),
+        "path": veil.mask(&path(call)),
         "request_headers": request_headers(veil, place, call),
-        "request_body": call.body.clone().map_or(Value::Null, |body| masked(veil, place, body)),
+        "request_body": request_body(veil, place, call),
         "status": answer.status.as_u16(),
         "response_headers": response_headers(veil, &answer.headers),
         "response_body": response_body(veil, place, answer),
@@ -72,13 +72,41 @@ fn request_headers(veil: &Veil, place: &Place<'_>, call: &Call) -> Map<String, V
     if let Some(name) = place.auth {
         headers.insert(name.to_owned(), super::veil::MASK.into());
     }
-    if call.body.is_some() {
-        headers.insert("content-type".to_owned(), "application/json".into());
+    match &call.body {
+        None => {}
+        Some(Content::Json(_)) => {
+            headers.insert("content-type".to_owned(), "application/json".into());
+        }
+        Some(Content::Bytes(kind, _)) => {
+            headers.insert("content-type".to_owned(), kind.as_str().into());
+        }
+        Some(Content::Form(_)) => {
+            headers.insert("content-type".to_owned(), super::FORM.into());
+        }
     }
     for (name, text) in &call.headers {
         headers.insert((*name).to_owned(), veil.mask(text.shown()).into());
     }
     headers
+}
+
+fn path(call: &Call) -> String {
+    match call.path.split_once('?') {
+        Some((path, _)) if call.hides_query => format!("{path}?{}", super::veil::MASK),
+        _ => call.path.clone(),
+    }
+}
+
+fn request_body(veil: &Veil, place: &Place<'_>, call: &Call) -> Value {
+    match &call.body {
+        None => Value::Null,
+        Some(Content::Form(_)) => super::veil::MASK.into(),
+        Some(Content::Json(body)) => masked(veil, place, body.clone()),
+        Some(Content::Bytes(_, bytes)) => match serde_json::from_slice(bytes) {
+            Ok(body) => masked(veil, place, body),
+            Err(_) => veil.mask(&String::from_utf8_lossy(bytes)).into(),
+        },
+    }
 }
 
 fn response_headers(veil: &Veil, headers: &HeaderMap) -> Map<String, Value> {

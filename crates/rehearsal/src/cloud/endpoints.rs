@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use linkflow_model::ProviderName;
 use serde::{Deserialize, Serialize};
 
+use super::registry::Login;
+
 /// Every address of a running cloud. Also answered by `GET {control}/v1/endpoints`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Endpoints {
@@ -14,6 +16,8 @@ pub struct Endpoints {
     pub control: String,
     /// Stands for every registry host, `http://127.0.0.1:PORT`.
     pub registry: String,
+    /// The only login that pulls private images there, and pushes.
+    pub registry_login: Login,
     /// The `SQLite` file that the sample app's processes share when they have no database.
     pub ledger: PathBuf,
     /// Each provider.
@@ -23,18 +27,21 @@ pub struct Endpoints {
 /// Where one simulated provider answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProviderEndpoint {
-    /// `fly`, `railway`, or any other kind, which is then a generic one.
+    /// `fly`, `railway`, `zeabur`, or any other kind, which is then a generic one.
     pub kind: String,
     /// Replaces the scheme and host of the vendor's production address; the vendor's paths follow it
-    /// (`/v1/apps` and `/api/v1/apps/…/logs` for Fly, `/graphql/v2` for Railway, `/v1/services` for generic ones).
+    /// (`/v1/apps` and `/api/v1/apps/…/logs` for Fly, `/graphql/v2` for Railway, `/graphql` for Zeabur, `/v1/services` for generic ones).
     pub api: String,
-    /// The only credential that it takes.
+    /// The only credential that it takes. Azure: the JSON that its command line prints for a service principal.
     pub token: String,
-    /// Fly: the organisation's slug. Railway: the project's id. Otherwise `None`.
+    /// Fly: the organisation's slug. Railway, Zeabur: the project's id. Azure: the resource group. Render: the workspace's id. Koyeb: the organisation's id. Otherwise `None`.
     pub project: Option<String>,
-    /// Railway: the environment's id. Otherwise `None`.
+    /// Railway, Zeabur: the environment's id. Azure: the name of an environment that is there. Otherwise `None`.
     pub environment: Option<String>,
-    /// What public host names end in: `fly.dev`, `up.railway.app`, `NAME.rehearsal`.
+    /// Fly: what answers in place of `https://registry.fly.io`. Otherwise `None`.
+    #[serde(default)]
+    pub registry: Option<String>,
+    /// What public host names end in: `fly.dev`, `up.railway.app`, `zeabur.app`, `koyeb.app`, `onrender.com`, `NAME.rehearsal`.
     pub host_suffix: String,
     /// Where hosts with that suffix really answer: HTTP/1.1 and HTTP/2 with prior knowledge, without TLS.
     pub ingress: SocketAddr,

@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use linkflow_model::ServiceName;
 use tokio::io::copy_bidirectional;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::door::Wire;
 use super::site::{Blank, Route, Site, Target, Vendor};
@@ -33,6 +33,10 @@ use super::trouble::Trouble;
 type Outgoing = UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>;
 
 /// The names that HTTP/1.1 means for one hop only.
+/// How long a request waits for an app that it wakes.
+const WAKES_WITHIN: Duration = Duration::from_secs(10);
+const WAKE_LOOK: Duration = Duration::from_millis(20);
+
 const ONE_HOP: [&str; 7] = [
     "connection",
     "keep-alive",
@@ -107,13 +111,18 @@ impl Ingress {
             let route = self.vendor.route(entrance.unwrap_or(&host));
             let service = match &route {
                 Route::Unknown => None,
-                Route::Idle(service) => service.clone(),
+                Route::Idle(service) | Route::Waking(service) => service.clone(),
                 Route::To(target) => target.service.clone(),
             };
             (route, service)
         };
         let (mut route, mut service) = find();
         self.site.count(service.as_ref());
+        let patience = Instant::now() + WAKES_WITHIN;
+        while matches!(route, Route::Waking(_)) && Instant::now() < patience {
+            sleep(WAKE_LOOK).await;
+            (route, service) = find();
+        }
         while faults.any(service.as_ref(), Trouble::freezes) {
             faults.outlast(service.as_ref(), Trouble::freezes).await;
             // Much may have changed meanwhile.
@@ -363,7 +372,7 @@ mod tests {
             token: String::new(),
             host_suffix: String::new(),
             faults: Faults::none(),
-            images: Arc::new(Images::of_the_example()),
+            images: Arc::new(Images::of_the_example(crate::cloud::login(1))),
             dice: Dice::new(1, "test"),
             clock,
             tasks: tasks.clone(),

@@ -4,21 +4,27 @@
 //! two doors: the management API and the ingress. Nothing here is shared with the adapters that talk to it.
 
 mod answer;
+mod azure;
 mod control;
 mod dice;
 mod door;
 mod endpoints;
 mod fly;
 pub mod generic;
+mod graphql;
+mod hetzner;
 mod ingress;
+mod koyeb;
 mod limit;
 mod log;
 mod process;
 mod railway;
 mod registry;
+mod render;
 mod site;
 mod tasks;
 mod trouble;
+mod zeabur;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -42,7 +48,8 @@ use tasks::Tasks;
 use trouble::{Faults, Teller};
 
 pub use endpoints::{Endpoints, ProviderEndpoint};
-pub use registry::Image;
+pub use hetzner::{Boot, Booted};
+pub use registry::{Image, Login};
 pub use site::InstanceView;
 pub use trouble::{FaultChange, Standing, Trouble};
 
@@ -55,7 +62,7 @@ pub struct CloudOptions {
     pub folder: PathBuf,
     /// The stack that is rehearsed.
     pub stack: StackName,
-    /// Each provider and its kind. `fly` and `railway` speak those vendors' APIs; all others the generic one.
+    /// Each provider and its kind. `fly`, `railway` and `zeabur` speak those vendors' APIs; all others the generic one.
     pub providers: Vec<(ProviderName, String)>,
     /// Ids and delays follow from it.
     pub seed: u64,
@@ -81,7 +88,11 @@ struct Place {
     kind: String,
     site: Arc<Site>,
     vendor: Arc<dyn Vendor>,
+    /// The machines that its API rents out.
+    machines: Option<Arc<hetzner::Hetzner>>,
     api: Arc<Door>,
+    /// The vendor's own registry, where it has one.
+    registry: Option<Arc<Door>>,
     ingress: Arc<Door>,
 }
 
@@ -94,7 +105,8 @@ impl Cloud {
         let logs = options.folder.join("logs");
         tokio::fs::create_dir_all(&logs).await?;
         let ledger = options.folder.join("ledger.db");
-        let (tasks, images) = (Tasks::default(), Arc::new(Images::of_the_example()));
+        let (tasks, images) =
+            (Tasks::default(), Arc::new(Images::of_the_example(login(options.seed))));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let runner = Runner::start(
             options.program.clone(),
@@ -129,7 +141,8 @@ impl Cloud {
         let control =
             api(&tasks, move |call: Call| std::future::ready(control::answer(&of_control, &call)))?;
         let (control, registry) = (control.url(), registry.url());
-        let endpoints = Endpoints { control, registry, ledger, providers };
+        let registry_login = hub.images.login();
+        let endpoints = Endpoints { control, registry, registry_login, ledger, providers };
         hub.endpoints.set(endpoints).map_err(|_| io::Error::other("a cloud starts once"))?;
         Ok(Self { hub, tasks })
     }
@@ -174,6 +187,20 @@ impl Cloud {
         self.hub.images.add(repository, tag, behaviour)
     }
 
+    /// Has `boot` make the machines real that `provider`, of the kind `hetzner`, rents out. `false`: it rents none out, or
+    /// somebody does so already.
+    pub fn on_boot(&self, provider: &ProviderName, boot: Arc<dyn Boot>) -> bool {
+        let place = self.hub.places.get(provider);
+        place
+            .and_then(|place| place.machines.as_ref())
+            .is_some_and(|machines| machines.on_boot(boot))
+    }
+
+    /// Lets nobody pull from a repository of the registry any more without [`Endpoints::registry_login`].
+    pub fn make_private(&self, repository: &str) {
+        self.hub.images.make_private(repository);
+    }
+
     /// Every instance of every provider, with its process.
     pub fn instances(&self) -> BTreeMap<ProviderName, Vec<InstanceView>> {
         self.hub
@@ -203,6 +230,7 @@ impl Hub {
         let none = || Endpoints {
             control: String::new(),
             registry: String::new(),
+            registry_login: self.images.login(),
             ledger: PathBuf::new(),
             providers: BTreeMap::new(),
         };
@@ -238,7 +266,9 @@ impl Place {
         let faults = &self.site.faults;
         self.ingress.set_open(!faults.any(None, Trouble::shuts_ingress));
         self.site.set_entrances();
-        self.api.set_open(!faults.any(None, Trouble::shuts_api));
+        for door in self.registry.iter().chain([&self.api]) {
+            door.set_open(!faults.any(None, Trouble::shuts_api));
+        }
         self.site.strike_all();
     }
 }
@@ -261,7 +291,11 @@ fn build(
     let dice = Dice::new(options.seed, name.as_str());
     let host_suffix = match kind {
         "fly" => "fly.dev".to_owned(),
+        "koyeb" => "koyeb.app".to_owned(),
         "railway" => "up.railway.app".to_owned(),
+        "azure-container-apps" => azure::HOST_SUFFIX.to_owned(),
+        "zeabur" => "zeabur.app".to_owned(),
+        "render" => "onrender.com".to_owned(),
         _ => format!("{name}.rehearsal"),
     };
     let site = Arc::new(Site {
@@ -280,14 +314,42 @@ fn build(
         front: OnceLock::new(),
         entrances: std::sync::Mutex::default(),
     });
-    let (vendor, project, environment): (Arc<dyn Vendor>, _, _) = match kind {
-        "fly" => {
-            (Arc::new(fly::Fly::new(Arc::clone(&site))), Some(fly::ORGANISATION.to_owned()), None)
+    let machines = (kind == "hetzner").then(|| Arc::new(hetzner::Hetzner::new(Arc::clone(&site))));
+    let mut token = site.token.clone();
+    let mut registry = None;
+    let (vendor, project, environment): (Arc<dyn Vendor>, _, _) = match (kind, &machines) {
+        (_, Some(machines)) => (Arc::clone(machines) as _, None, None),
+        ("fly", _) => {
+            let fly = Arc::new(fly::Fly::new(Arc::clone(&site)));
+            let of_fly = Arc::clone(&fly);
+            let answer = move |call: Call| std::future::ready(of_fly.of_registry(&call));
+            registry = Some(api(&parts.tasks, answer)?);
+            (fly, Some(fly::ORGANISATION.to_owned()), None)
         }
-        "railway" => {
+        ("azure-container-apps", _) => {
+            let azure = azure::Azure::new(Arc::clone(&site));
+            token = azure.credentials();
+            (Arc::new(azure), Some(azure::GROUP.to_owned()), Some(azure::ENVIRONMENT.to_owned()))
+        }
+        ("koyeb", _) => {
+            let koyeb = koyeb::Koyeb::new(Arc::clone(&site));
+            let organization = koyeb.organization();
+            (Arc::new(koyeb), Some(organization), None)
+        }
+        ("railway", _) => {
             let railway = railway::Railway::new(Arc::clone(&site), options.stack.as_str());
             let (project, environment) = railway.home();
             (Arc::new(railway), Some(project), Some(environment))
+        }
+        ("zeabur", _) => {
+            let zeabur = zeabur::Zeabur::new(Arc::clone(&site), options.stack.as_str());
+            let (project, environment) = zeabur.home();
+            (Arc::new(zeabur), Some(project), Some(environment))
+        }
+        ("render", _) => {
+            let render = render::Render::new(Arc::clone(&site));
+            let workspace = render.workspace();
+            (Arc::new(render), Some(workspace), None)
         }
         _ => (Arc::new(generic::Generic::new(Arc::clone(&site))), None, None),
     };
@@ -308,13 +370,20 @@ fn build(
     let endpoint = ProviderEndpoint {
         kind: kind.to_owned(),
         api: api.url(),
-        token: site.token.clone(),
+        token,
         project,
         environment,
+        registry: registry.as_ref().map(|door| door.url()),
         host_suffix,
         ingress: ingress.address(),
     };
-    Ok((Place { kind: kind.to_owned(), site, vendor, api, ingress }, endpoint))
+    Ok((Place { kind: kind.to_owned(), site, vendor, machines, api, registry, ingress }, endpoint))
+}
+
+/// Who may pull private images of the registry.
+fn login(seed: u64) -> Login {
+    let password = Dice::new(seed, "registry").hex(24);
+    Login { user: "rehearsal".to_owned(), password }
 }
 
 /// Opens a door to an API.

@@ -60,6 +60,8 @@ pub(crate) enum Route {
     Unknown,
     /// To a service without a running instance.
     Idle(Option<ServiceName>),
+    /// To a service that slept and is being started for this very request, which waits for it.
+    Waking(Option<ServiceName>),
     /// To an instance.
     To(Target),
 }
@@ -223,11 +225,32 @@ impl Site {
         asked: &str,
         before: Option<&Image>,
     ) -> Option<Image> {
-        let image = self.images.find(asked)?;
+        self.pull_as(service, asked, before, None)
+    }
+
+    /// As [`Site::pull`], by whoever has `login`, a user and a password: private images want the right one.
+    pub(crate) fn pull_as(
+        &self,
+        service: Option<&ServiceName>,
+        asked: &str,
+        before: Option<&Image>,
+        login: Option<(&str, &str)>,
+    ) -> Option<Image> {
+        let image = self.images.find(asked).filter(|_| self.images.lets_in(asked, login))?;
+        Some(self.what_runs(service, image, before))
+    }
+
+    /// What really runs when `image` is deployed over `before`.
+    pub(crate) fn what_runs(
+        &self,
+        service: Option<&ServiceName>,
+        image: Image,
+        before: Option<&Image>,
+    ) -> Image {
         if !self.faults.any(service, |t| matches!(t, Trouble::WrongImage)) {
-            return Some(image);
+            return image;
         }
-        before.cloned().or_else(|| self.images.first_good(&image.repository)).or(Some(image))
+        before.cloned().or_else(|| self.images.first_good(&image.repository)).unwrap_or(image)
     }
 
     /// Takes as long as vendors do, in rehearsal time.
@@ -250,6 +273,12 @@ impl Site {
                 None => drop(services.insert(service.to_string(), 1)),
             }
         }
+    }
+
+    /// How many requests came in for `service`.
+    pub(crate) fn requests_of(&self, service: &ServiceName) -> u64 {
+        let services = self.counts.services.lock().unwrap_or_else(PoisonError::into_inner);
+        services.get(service.as_str()).copied().unwrap_or(0)
     }
 
     /// One of the `processes` that run, in turn.

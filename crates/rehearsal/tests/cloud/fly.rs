@@ -200,6 +200,51 @@ async fn what_is_wrong_is_refused_with_a_reason() {
 }
 
 #[tokio::test]
+async fn images_are_pulled_from_public_registries_and_the_vendors_own_only() {
+    let stage = Stage::start(&["fly"]).await;
+    let made = post(&stage, "/v1/apps", json!({ "name": APP, "org_slug": "rehearsal" })).await;
+    assert_eq!(made.status, 201);
+    let image = stage.pinned("engine-worker:1.0").await;
+    stage.cloud.make_private("acme/linkflow/engine-worker");
+    let said = async |image: &str| {
+        let body = json!({ "config": { "image": image } });
+        let told = post(&stage, &format!("/v1/apps/{APP}/machines"), body).await;
+        assert_eq!(told.status, 400);
+        told.json["error"].as_str().unwrap_or_default().to_owned()
+    };
+    let why = said(&image).await;
+    assert!(why.contains("failed to get manifest") && why.contains("unauthorized"), "{why}");
+    let digest = image.split_once('@').unwrap().1;
+    let why = said(&format!("registry.fly.io/{APP}@{digest}")).await;
+    assert!(why.contains("[http 404]"), "{why}");
+    // Nobody gets into its registry without the organisation's token.
+    let registry = stage.provider("fly").registry.clone().unwrap();
+    let url = format!("{registry}/v2/{APP}/manifests/{digest}");
+    let refused = call(Method::GET, &url, Some("another"), None).await;
+    assert_eq!(refused.status, 401);
+    assert!(refused.header("www-authenticate").starts_with("Basic "));
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_machine_that_destroys_itself_is_gone_when_its_process_has_ended() {
+    let stage = Stage::start(&["fly"]).await;
+    let made = post(&stage, "/v1/apps", json!({ "name": APP, "org_slug": "rehearsal" })).await;
+    assert_eq!(made.status, 201);
+    let mut once = config(&stage, "broken", 1).await;
+    once["restart"] = json!({ "policy": "no" });
+    once["auto_destroy"] = json!(true);
+    let made = post(&stage, &format!("/v1/apps/{APP}/machines"), json!({ "config": once })).await;
+    let path = format!("/v1/apps/{APP}/machines/{}", made.json["id"].as_str().unwrap());
+    let look = async || {
+        sleep(Duration::from_millis(200)).await;
+        get(&stage, &path).await.json
+    };
+    until("it is gone", look, |machine| machine["state"] == "destroyed").await;
+    stage.stop().await;
+}
+
+#[tokio::test]
 async fn each_action_is_limited_to_three_at_once_and_reading_a_machine_to_ten() {
     let stage = Stage::start(&["fly"]).await;
     let machine = launched(&stage).await;

@@ -17,9 +17,9 @@ const PIDS: &str = "LINKFLOW_TEST_PIDS";
 #[ignore = "run by a test as a process that is then killed"]
 async fn this_test_binary_is_a_cloud_that_waits() {
     let Some((_, file)) = std::env::vars().find(|(name, _)| name == PIDS) else { return };
-    let stage = Stage::start(&["koyeb", "render"]).await;
+    let stage = Stage::start(&["generic", "render"]).await;
     let mut pids = String::new();
-    for provider in ["koyeb", "render"] {
+    for provider in ["generic", "render"] {
         let wanted = stage.definition(provider, "engine-matching:1.0", 1).await;
         assert_eq!(stage.deploy(&wanted).await, Progress::Done);
         pids += &format!("{}\n", stage.process(provider).1.unwrap());
@@ -67,10 +67,10 @@ async fn a_cloud_that_is_killed_takes_its_processes_with_it_also_the_hung_ones()
 #[tokio::test]
 async fn a_cloud_that_stops_or_is_dropped_has_killed_its_processes() {
     for stops in [true, false] {
-        let stage = Stage::start(&["koyeb"]).await;
-        let wanted = stage.definition("koyeb", "engine-matching:1.0", 1).await;
+        let stage = Stage::start(&["generic"]).await;
+        let wanted = stage.definition("generic", "engine-matching:1.0", 1).await;
         assert_eq!(stage.deploy(&wanted).await, Progress::Done);
-        let pid = stage.process("koyeb").1.unwrap();
+        let pid = stage.process("generic").1.unwrap();
         assert!(runs(pid));
         if stops {
             stage.stop().await;

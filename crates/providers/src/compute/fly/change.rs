@@ -1,5 +1,7 @@
 //! Makes machines what they are wanted to be: reads, compares, and writes the difference.
 
+use std::borrow::Cow;
+
 use http::Method;
 use linkflow_model::role::Deployment;
 use linkflow_model::{Definition, EnvValue, Fault, FaultKind, ServiceKind, ServiceName};
@@ -42,11 +44,15 @@ impl Fly {
         machines.sort_by_key(|m| (m.run() != Run::Runs, m.is_meant_to_rest(), m.id.clone()));
         let count = usize::try_from(wanted.replicas.max(1)).unwrap_or(1);
         let surplus = machines.split_off(machines.len().min(count));
-        let version = if machines.len() < count || machines.iter().any(|m| is_outdated(m, wanted)) {
-            self.publish_secrets(&app, wanted).await?
+        let changes = machines.len() < count || machines.iter().any(|m| is_outdated(m, wanted));
+        let (wanted, version) = if changes {
+            let wanted = self.pullable(&app, wanted, None).await?;
+            let version = self.publish_secrets(&app, &wanted).await?;
+            (wanted, version)
         } else {
-            None
+            (Cow::Borrowed(wanted), None)
         };
+        let wanted = &*wanted;
         for machine in &machines {
             self.bring_about(&app, machine, wanted, version).await?;
         }
@@ -272,14 +278,14 @@ impl Fly {
     }
 
     /// Names are unique within an app, so a create whose answer was lost cannot be carried out twice.
-    async fn create_with(&self, app: &str, body: Value) -> Result<Machine, Fault> {
+    pub(super) async fn create_with(&self, app: &str, body: Value) -> Result<Machine, Fault> {
         let path = format!("/apps/{}/machines", encode(app));
         let call = Call::write(Method::POST, "create a machine in", app, path).json(body);
         self.api.send_for(call).await
     }
 
     /// Has the app, which is free or an empty one of our organization.
-    async fn have_app(&self, app: &str, exists: bool) -> Result<(), Fault> {
+    pub(super) async fn have_app(&self, app: &str, exists: bool) -> Result<(), Fault> {
         if !exists {
             let body = json!({ "name": app, "org_slug": self.organization });
             let call = Call::write(Method::POST, "create app", app, "/apps").json(body);
@@ -322,7 +328,7 @@ impl Fly {
     }
 
     /// Puts secrets where Fly keeps them, and tells the version that machines must wait for.
-    async fn publish_secrets(
+    pub(super) async fn publish_secrets(
         &self,
         app: &str,
         wanted: &Definition,
@@ -378,6 +384,8 @@ impl Fly {
 fn is_outdated(machine: &Machine, wanted: &Definition) -> bool {
     machine.meta(FINGERPRINT) != Some(wanted.fingerprint.0.as_str())
         || machine.digest().as_ref() != Some(&wanted.image.digest)
+        // An image that became private can be pulled no more.
+        || (wanted.login.is_some() && !machine.has_own_copy())
 }
 
 /// Machines are numbered, so that a second create of the same one is refused by the vendor.
@@ -399,7 +407,7 @@ fn free_numbers<'a>(
 }
 
 /// `body`, to be carried out only with secrets of `version` or newer.
-fn since(mut body: Value, version: Option<u64>) -> Value {
+pub(super) fn since(mut body: Value, version: Option<u64>) -> Value {
     if let Some(version) = version {
         body["min_secrets_version"] = json!(version);
     }

@@ -5,10 +5,16 @@
 //! allowed to list the organization's apps, as an organization token is.
 //!
 //! Scaling down stops machines and keeps them; a deploy removes stopped ones that it does not need. Fly pulls images
-//! from public registries and from its own only.
+//! from public registries and from its own only, so a private one is copied there first.
+//!
+//! `GET /orgs/{slug}/machines` would list all machines at once, but without events, checks and the digest that really
+//! runs, and its description says that an answer may lack machines: too little to judge a placement by.
 
 mod change;
 mod config;
+mod domain;
+mod image;
+mod job;
 mod seen;
 mod wire;
 
@@ -16,10 +22,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::StatusCode;
-use linkflow_model::role::{Capabilities, Compute, ComputeLook, Deployment, LogLine, Progress, Seen};
+use linkflow_model::role::{
+    Capabilities, Compute, ComputeLook, Deployment, DomainState, Job, JobState, LogLine,
+    PrivateImages, Progress, Seen,
+};
 use linkflow_model::{Definition, Fault, FaultKind, ProviderName, Secret, ServiceName, StackName};
 use serde_json::Value;
 
+use super::copies::Copies;
 use super::settle::Settling;
 use super::time::timestamp;
 use crate::kit::{Account, Auth, Call, Kit, Limiter, Rule, Scope, Vendor, encode, mask_values};
@@ -50,6 +60,10 @@ pub struct Settings {
     pub api: Option<String>,
     /// In place of `https://api.fly.io`.
     pub logs_api: Option<String>,
+    /// In place of `https://registry.fly.io`.
+    pub registry: Option<String>,
+    /// In place of every registry that private images are copied from.
+    pub images: Option<String>,
 }
 
 pub(super) fn open(
@@ -72,7 +86,14 @@ pub(super) fn open(
         own.as_deref().unwrap_or(default).trim_end_matches('/').to_owned()
     };
     let (api, logs) = (address(&settings.api, API), address(&settings.logs_api, LOGS_API));
+    let own_registry = image::OwnRegistry {
+        token: settings.token.clone(),
+        address: settings.registry.clone(),
+        images: settings.images.clone(),
+        copies: Copies::default(),
+    };
     Fly {
+        own_registry,
         api: kit.vendor(account("fly", format!("{API}/v1"), format!("{api}/v1"))),
         logs: kit.vendor(account("fly-logs", LOGS_API.to_owned(), logs)),
         kit: kit.clone(),
@@ -101,6 +122,10 @@ fn own_judgement(status: StatusCode, said: &str) -> Option<FaultKind> {
     if said.contains("insufficient_capacity") || said.contains("insufficient resources") {
         return Some(FaultKind::Exhausted);
     }
+    // A copy that was just made may not have reached all of Fly's registry yet.
+    if said.contains("failed to get manifest registry.fly.io/") && said.contains("[http 404]") {
+        return Some(FaultKind::Unclear);
+    }
     let taken = said.contains("already_exists") || said.contains("already been taken");
     (status.is_client_error() && taken).then_some(FaultKind::Conflict)
 }
@@ -124,12 +149,18 @@ struct Fly {
     organization: String,
     region: String,
     settling: Settling,
+    own_registry: image::OwnRegistry,
 }
 
 impl Fly {
     /// The app of `service`.
     fn app(&self, service: &ServiceName) -> Result<String, Fault> {
-        let name = format!("{}-{service}", self.prefix);
+        self.app_named(service.as_str())
+    }
+
+    /// The app of the service or the job called `own`.
+    fn app_named(&self, own: &str) -> Result<String, Fault> {
+        let name = format!("{}-{own}", self.prefix);
         if name.len() <= LONGEST_NAME {
             return Ok(name);
         }
@@ -137,7 +168,7 @@ impl Fly {
             "`{name}` is longer than {LONGEST_NAME} characters: give [providers.{}] a shorter `app_prefix`",
             self.provider
         );
-        Err(self.api.fault(FaultKind::Invalid, format!("name the app of {service}"), &said))
+        Err(self.api.fault(FaultKind::Invalid, format!("name the app of {own}"), &said))
     }
 
     /// Whether `machine` carries our markers for `service`.
@@ -196,6 +227,9 @@ impl ComputeLook for Fly {
             workers: true,
             scale_to_zero: true,
             logs: true,
+            private_images: PrivateImages::Copies,
+            jobs: true,
+            domains: true,
             region: Some(self.region.clone()),
             requests_per_deploy: 20,
             requests_per_hour: None,
@@ -243,8 +277,22 @@ impl ComputeLook for Fly {
     }
 
     async fn logs(&self, service: &ServiceName, last: usize) -> Result<Vec<LogLine>, Fault> {
-        let app = self.app(service)?;
-        let call = Call::read("read the log of", &app, format!("/api/v1/apps/{}/logs", encode(&app)));
+        self.log_of(&self.app(service)?, last).await
+    }
+
+    async fn job(&self, id: &str) -> Result<JobState, Fault> {
+        self.job_state(id).await
+    }
+
+    async fn domain(&self, service: &ServiceName, host: &str) -> Result<DomainState, Fault> {
+        self.domain_state(service, host).await
+    }
+}
+
+impl Fly {
+    /// The last lines that the machines of `app` wrote.
+    async fn log_of(&self, app: &str, last: usize) -> Result<Vec<LogLine>, Fault> {
+        let call = Call::read("read the log of", app, format!("/api/v1/apps/{}/logs", encode(app)));
         let page: LogPage = match self.logs.send_for(call).await {
             Ok(page) => page,
             // The endpoint is not a promised one: when it is gone, there is no other.
@@ -292,5 +340,21 @@ impl Compute for Fly {
             Some(machines) if machines.is_empty() => Ok(()),
             Some(_) => self.remove_app(&app).await,
         }
+    }
+
+    async fn run_once(&self, job: &Job) -> Result<(), Fault> {
+        self.run_job(job).await
+    }
+
+    async fn forget_job(&self, id: &str) -> Result<(), Fault> {
+        self.remove_job(id).await
+    }
+
+    async fn add_domain(&self, service: &ServiceName, host: &str) -> Result<DomainState, Fault> {
+        self.have_domain(service, host).await
+    }
+
+    async fn remove_domain(&self, service: &ServiceName, host: &str) -> Result<(), Fault> {
+        self.have_no_domain(service, host).await
     }
 }

@@ -14,6 +14,8 @@ pub(super) const RELEASE: &str = "linkflow_release";
 pub(super) const FINGERPRINT: &str = "linkflow_fingerprint";
 /// Which of the wanted machines this one was made as, to find it after a lost answer.
 pub(super) const LAUNCH: &str = "linkflow_launch";
+/// The job that a machine was made for, and nothing else.
+pub(super) const JOB: &str = "linkflow_job";
 /// Set while a machine is meant to be stopped.
 pub(super) const PARKED: &str = "linkflow_parked";
 
@@ -89,7 +91,7 @@ pub(super) struct Event {
 }
 
 impl Event {
-    fn exit(&self) -> Option<&Exit> {
+    pub(super) fn exit(&self) -> Option<&Exit> {
         self.request.as_ref()?.exit_event.as_ref()
     }
 }
@@ -232,6 +234,12 @@ impl Machine {
         }
     }
 
+    /// Whether its image is in Fly's own registry.
+    pub(super) fn has_own_copy(&self) -> bool {
+        let image = self.config.get("image").and_then(Value::as_str);
+        image.is_some_and(|image| image.starts_with(super::image::HOST))
+    }
+
     fn is_parked(&self) -> bool {
         self.meta(PARKED) == Some("yes")
     }
@@ -259,6 +267,17 @@ impl Machine {
         // An end that no start came before is the end of what ran before the update.
         let before = events.find(|event| matches!(event.kind.as_str(), "launch" | "update" | "start"));
         before.is_none_or(|event| event.kind == "start").then_some(died)
+    }
+
+    /// How its process ended last.
+    pub(super) fn last_exit(&self) -> Option<&Exit> {
+        let ended = self.events.iter().flatten().filter(|event| event.exit().is_some());
+        ended.max_by_key(|event| event.timestamp)?.exit()
+    }
+
+    /// Whether somebody stopped it.
+    pub(super) fn was_told_to_stop(&self) -> bool {
+        self.events.iter().flatten().any(|event| event.kind == "stop" && event.source == "user")
     }
 
     /// A text that changes whenever its process was started anew.

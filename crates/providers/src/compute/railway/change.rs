@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use linkflow_model::role::Deployment;
-use linkflow_model::{Definition, EnvValue, Fault, FaultKind, ServiceKind, ServiceName};
+use linkflow_model::{
+    Definition, EnvValue, Fault, FaultKind, RegistryLogin, ServiceKind, ServiceName,
+};
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
+use super::super::graphql::Operation;
 use super::Railway;
-use super::graphql::Operation;
-use super::placement::{Aim, BEFORE, NONE, Placement, RESTING};
+use super::placement::{Aim, BEFORE, LOGIN, NONE, Placement, RESTING};
 use super::scope::Scope;
 use super::wire::{
     CREATE_DOMAIN, CREATE_PROXY, CREATE_SERVICE, DEPLOY, Deployed, Domains, Instance, LIMIT, REMOVE,
@@ -30,6 +33,9 @@ impl Railway {
                 self.kit.learn(secret);
             }
         });
+        if let Some(login) = &wanted.login {
+            self.kit.learn(&login.password);
+        }
         let scope = self.scope_to_deploy_in().await?;
         let mut placement = self.find_or_create(&scope, wanted).await?;
         if self.remove_variables(&scope, &placement, wanted).await? {
@@ -149,8 +155,10 @@ impl Railway {
             .filter(|(name, text)| held(name) != Some(text))
             .map(|(name, text)| (name, json!(text)))
             .collect();
-        let settings = settings(wanted);
-        let settings_differ = !is_set(&placement.instance, wanted);
+        let sleeps = self.settings.sleeps && wanted.kind == ServiceKind::Web;
+        let settings = settings(wanted, sleeps);
+        let settings_differ = !is_set(&placement.instance, wanted, sleeps);
+        self.have_login(scope, placement, wanted).await?;
         let proxy_lacks = needs_proxy(placement, wanted);
         let is_new = placement.latest().is_none() && placement.instance.source.is_none();
         let changed = !differing.is_empty() || settings_differ || proxy_lacks;
@@ -165,6 +173,26 @@ impl Railway {
             self.update(scope, placement.id(), settings).await?;
         }
         Ok(true)
+    }
+
+    /// Has Railway pull with the login of `wanted`. What runs goes on; the next pull uses it.
+    async fn have_login(
+        &self,
+        scope: &Scope,
+        placement: &Placement,
+        wanted: &Definition,
+    ) -> Result<(), Fault> {
+        let mark = wanted.login.as_ref().map_or_else(|| NONE.to_owned(), login_mark);
+        let held = placement.variables.get(LOGIN).map_or(NONE, String::as_str);
+        if held == mark {
+            return Ok(());
+        }
+        let credentials = wanted.login.as_ref().map(|login| {
+            json!({ "username": login.user, "password": login.password.expose() })
+        });
+        let input = json!({ "registryCredentials": credentials });
+        self.update(scope, placement.id(), input).await?;
+        self.upsert(scope, placement.id(), Map::from_iter([(LOGIN.to_owned(), json!(mark))])).await
     }
 
     /// Writes `variables`, and with them which deployment is the latest before what is written now is deployed.
@@ -314,7 +342,7 @@ impl Railway {
         self.write(action, id, text, json!({ "id": id })).await
     }
 
-    async fn write(
+    pub(super) async fn write(
         &self,
         action: &'static str,
         about: &str,
@@ -348,7 +376,7 @@ fn variables(wanted: &Definition) -> BTreeMap<String, String> {
 }
 
 /// The settings of the service instance that `wanted` asks for.
-fn settings(wanted: &Definition) -> Value {
+fn settings(wanted: &Definition, sleeps: bool) -> Value {
     json!({
         "source": { "image": wanted.image.to_string() },
         "numReplicas": wanted.replicas.max(1),
@@ -357,12 +385,12 @@ fn settings(wanted: &Definition) -> Value {
         "restartPolicyType": "ON_FAILURE",
         "restartPolicyMaxRetries": MOST_RESTARTS,
         "drainingSeconds": GRACE,
-        "sleepApplication": false,
+        "sleepApplication": sleeps,
     })
 }
 
 /// Whether `instance` is set as `wanted` asks for.
-fn is_set(instance: &Instance, wanted: &Definition) -> bool {
+fn is_set(instance: &Instance, wanted: &Definition, sleeps: bool) -> bool {
     let image = instance.source.as_ref().and_then(|source| source.image.as_deref());
     let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     // A service that is to rest keeps the number it had.
@@ -374,7 +402,13 @@ fn is_set(instance: &Instance, wanted: &Definition) -> bool {
         && instance.restart_policy_type.as_deref() == Some("ON_FAILURE")
         && instance.restart_policy_max_retries == Some(MOST_RESTARTS)
         && instance.draining_seconds == Some(GRACE)
-        && !instance.sleep_application.unwrap_or(false)
+        && instance.sleep_application.unwrap_or(false) == sleeps
+}
+
+/// A short hash of a login: enough to see that it changed, and too little to guess it by.
+fn login_mark(login: &RegistryLogin) -> String {
+    let text = format!("{}\n{}\n{}", login.registry, login.user, login.password.expose());
+    Sha256::digest(text).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The command as one line; words that a shell would read otherwise are quoted.

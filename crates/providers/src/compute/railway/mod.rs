@@ -7,29 +7,37 @@
 //! gRPC: Railway's HTTP ingress speaks HTTP/1.1 to apps (its networking page promises no more), so a gRPC service gets
 //! a TCP proxy, which passes bytes as they are. There is no TLS on that way: what travels is what the app sends.
 //!
+//! There are no jobs: a command runs before each deploy of a service (`preDeployCommand`), so once for each provider and
+//! each retry, or as a service that is started again by schedule; neither tells an exit code.
+//!
 //! Size is a cap here and not a price, and plans differ in what they let one set; a refusal of it stops no deploy.
 
 mod change;
-mod graphql;
+mod domain;
+mod hide;
 mod placement;
 mod scope;
+mod usage;
 mod wire;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use linkflow_model::role::{Capabilities, Compute, ComputeLook, Deployment, LogLine, Progress, Seen};
+use linkflow_model::role::{
+    Capabilities, Compute, ComputeLook, Deployment, DomainState, LogLine, PrivateImages, Progress,
+    Seen, Usage,
+};
 use linkflow_model::{Definition, Fault, FaultKind, ProviderName, Secret, ServiceName, StackName};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tokio::sync::OnceCell;
 
+use super::graphql::{Operation, mutate, own_judgement, query};
 use super::settle::Settling;
 use super::time::timestamp;
 use crate::kit::{Account, Auth, Kit, Limiter, Rule, Scope as LimitScope, Vendor};
 
-use graphql::{Operation, mutate, query};
 use placement::{Aim, Placement};
 use scope::Scope;
 use wire::{Instance, LogsAnswer, LookAnswer, Run};
@@ -39,6 +47,9 @@ const API: &str = "https://backboard.railway.com/graphql/v2";
 
 /// Asking how a deploy goes.
 const FOLLOW: &str = "follow deployment";
+
+/// When an idle service is put to sleep, in seconds (docs: reference/app-sleeping: no outbound traffic for ten minutes).
+const SLEEPS_AFTER: u32 = 600;
 
 /// Most lines of a log that the API gives.
 const MOST_LINES: usize = 5_000;
@@ -61,6 +72,8 @@ pub struct Settings {
     pub api: Option<String>,
     /// The plan, which sets the request limits.
     pub plan: Plan,
+    /// Whether web services are put to sleep when idle (`sleepApplication`).
+    pub sleeps: bool,
 }
 
 /// The sorts of tokens.
@@ -141,8 +154,8 @@ pub(super) fn open(
         base: settings.api.as_deref().unwrap_or(API).trim_end_matches('/').to_owned(),
         auth: Some(auth),
         limits: Box::new(move || plan.limits()),
-        judge: graphql::own_judgement,
-        hide: graphql::hide_variables,
+        judge: own_judgement,
+        hide: hide::hide_variables,
     });
     Railway {
         api,
@@ -340,6 +353,10 @@ impl ComputeLook for Railway {
             workers: true,
             scale_to_zero: true,
             logs: true,
+            private_images: PrivateImages::Pulls,
+            domains: true,
+            usage: true,
+            sleeps_after: self.settings.sleeps.then_some(SLEEPS_AFTER),
             requests_per_deploy: 15,
             requests_per_hour: Some(self.settings.plan.rates().0),
             ..Capabilities::LEAST
@@ -386,6 +403,14 @@ impl ComputeLook for Railway {
         };
         Ok(rows.into_iter().skip(skipped).map(line).collect())
     }
+
+    async fn usage(&self) -> Result<Vec<Usage>, Fault> {
+        self.used().await
+    }
+
+    async fn domain(&self, service: &ServiceName, host: &str) -> Result<DomainState, Fault> {
+        self.domain_state(service, host).await
+    }
 }
 
 #[async_trait]
@@ -412,5 +437,13 @@ impl Compute for Railway {
             Err(fault) if fault.kind != FaultKind::Missing => Err(fault),
             _ => Ok(()),
         }
+    }
+
+    async fn add_domain(&self, service: &ServiceName, host: &str) -> Result<DomainState, Fault> {
+        self.have_domain(service, host).await
+    }
+
+    async fn remove_domain(&self, service: &ServiceName, host: &str) -> Result<(), Fault> {
+        self.have_no_domain(service, host).await
     }
 }

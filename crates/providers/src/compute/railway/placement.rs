@@ -15,6 +15,9 @@ pub(super) const BEFORE: &str = "LINKFLOW_BEFORE";
 /// The failed deployment after which the service was told to rest.
 pub(super) const RESTING: &str = "LINKFLOW_RESTING";
 
+/// Which login the image was last pulled with, as a short hash: Railway gives back neither user nor password.
+pub(super) const LOGIN: &str = "LINKFLOW_LOGIN";
+
 /// What [`BEFORE`] says when there was none.
 pub(super) const NONE: &str = "none";
 
@@ -62,7 +65,8 @@ impl Placement {
     pub(super) fn lifecycle(&self) -> Lifecycle {
         if let Some(run) = self.live().next() {
             return match run.status.as_str() {
-                "SUCCESS" | "SLEEPING" | "REMOVING" => Lifecycle::Running,
+                "SUCCESS" | "REMOVING" => Lifecycle::Running,
+                "SLEEPING" => Lifecycle::Asleep,
                 "CRASHED" | "FAILED" => Lifecycle::Failed,
                 // An older deployment may go on serving while the latest is being made.
                 _ if self.live().any(|run| run.status == "SUCCESS") => Lifecycle::Running,
@@ -317,6 +321,8 @@ mod tests {
         check("none", &["1:FAILED"], Lifecycle::Failed, 0, "new");
         check("none", &["1:REMOVED"], Lifecycle::Stopped, 0, "new");
         check("none", &["1:REMOVING REMOVING"], Lifecycle::Running, 1, "new");
+        check("none", &["1:SLEEPING STOPPED"], Lifecycle::Asleep, 0, "new");
+        check("none", &["1:SLEEPING STOPPED stopped"], Lifecycle::Stopped, 0, "new");
         check("none", &["1:A_NEW_WORD"], Lifecycle::Unknown, 0, "new");
     }
 

@@ -127,6 +127,38 @@ pub(super) const RESTART: &str = "mutation restart($id: String!) { deploymentRes
 
 pub(super) const DELETE: &str = "mutation deleteService($id: String!) { serviceDelete(id: $id) }";
 
+pub(super) const DOMAINS: &str = "query domains($project: String!, $environment: String!, $service: String!) {
+  domains(projectId: $project, environmentId: $environment, serviceId: $service) {
+    customDomains { ...own }
+  }
+}
+fragment own on CustomDomain {
+  id domain
+  status {
+    certificateStatus certificateErrorMessage verified verificationDnsHost verificationToken
+    dnsRecords { fqdn recordType requiredValue zone }
+  }
+}";
+
+pub(super) const CREATE_OWN_DOMAIN: &str = "mutation createOwnDomain($input: CustomDomainCreateInput!) {
+  customDomainCreate(input: $input) { ...own }
+}
+fragment own on CustomDomain {
+  id domain
+  status {
+    certificateStatus certificateErrorMessage verified verificationDnsHost verificationToken
+    dnsRecords { fqdn recordType requiredValue zone }
+  }
+}";
+
+pub(super) const DELETE_OWN_DOMAIN: &str = "mutation deleteOwnDomain($id: String!) {
+  customDomainDelete(id: $id)
+}";
+
+pub(super) const USAGE: &str = "query usage($project: String!, $measurements: [MetricMeasurement!]!) {
+  usage(projectId: $project, measurements: $measurements) { measurement value }
+}";
+
 pub(super) const LOGS: &str = "query logs($id: String!, $limit: Int) {
   deploymentLogs(deploymentId: $id, limit: $limit) { timestamp message }
 }";

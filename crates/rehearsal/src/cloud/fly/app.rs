@@ -1,4 +1,4 @@
-//! Apps, and what belongs to an app as a whole: secrets, addresses, certificates.
+//! Apps, and what belongs to an app as a whole: secrets and addresses.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::certificate::Certificate;
 use super::machine::Machine;
 use super::{Fly, ORGANISATION, Refused, object, refusal};
 use crate::cloud::answer::{Answer, Call};
@@ -21,7 +22,7 @@ pub(super) struct App {
     pub(super) secrets_version: u64,
     pub(super) addresses: Vec<Value>,
     /// By host name.
-    pub(super) certificates: BTreeMap<String, Value>,
+    pub(super) certificates: BTreeMap<String, Certificate>,
     pub(super) machines: BTreeMap<String, Arc<Machine>>,
     pub(super) log: Arc<Log>,
 }
@@ -160,6 +161,7 @@ impl Fly {
         let gone = self.apps().remove(name);
         let gone = gone.ok_or_else(|| refusal(404, "app not found"))?;
         gone.machines.values().for_each(|machine| machine.destroy(&self.site));
+        self.registry.drop_repository(name);
         Ok(Answer::empty(202))
     }
 
@@ -251,43 +253,6 @@ impl Fly {
             }
             ("DELETE", [ip]) => self.with_app(app, |app| {
                 app.addresses.retain(|held| held["ip"] != *ip);
-                Answer::empty(204)
-            }),
-            _ => Err(refusal(404, "not found")),
-        }
-    }
-
-    fn of_certificates(&self, call: &Call, app: &str, rest: &[&str]) -> Result<Answer, Refused> {
-        let known = |host: &str| {
-            let found = self.with_app(app, |app| app.certificates.get(host).cloned())?;
-            found.ok_or_else(|| refusal(404, "certificate not found"))
-        };
-        match (call.method.as_str(), rest) {
-            ("GET", []) => self.with_app(app, |app| {
-                let rows: Vec<&Value> = app.certificates.values().collect();
-                Answer::json(200, &json!({ "certificates": rows, "total_count": rows.len() }))
-            }),
-            ("POST", ["acme"]) => {
-                let body = object(call)?;
-                let host =
-                    body.get("hostname").and_then(Value::as_str).unwrap_or_default().to_owned();
-                if !host.contains('.') {
-                    return Err(refusal(422, "hostname is not valid"));
-                }
-                let row = json!({
-                    "hostname": host, "status": "active", "configured": true, "acme_requested": true,
-                    "certificates": [{ "source": "fly", "status": "active", "created_at": self.site.now() }],
-                });
-                self.with_app(app, |app| {
-                    app.certificates.insert(host, row.clone());
-                    Answer::json(201, &row)
-                })
-            }
-            ("GET", [host]) | ("POST", [host, "check"]) => {
-                known(host).map(|row| Answer::json(200, &row))
-            }
-            ("DELETE", [host]) => self.with_app(app, |app| {
-                app.certificates.remove(*host);
                 Answer::empty(204)
             }),
             _ => Err(refusal(404, "not found")),

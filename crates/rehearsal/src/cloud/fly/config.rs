@@ -161,6 +161,11 @@ impl Config {
         }
     }
 
+    /// Whether it is taken away when it has ended.
+    pub(super) fn is_ephemeral(&self) -> bool {
+        self.0["auto_destroy"] == true
+    }
+
     /// How long it is given to end: 5 s unless it says otherwise.
     pub(super) fn grace(&self) -> Duration {
         self.0["stop_config"]["timeout"].as_str().and_then(span).unwrap_or(Duration::from_secs(5))

@@ -249,6 +249,11 @@ impl Machine {
         process.until(|s| s.starts > before).await;
         if self.advance(round, None) {
             self.note(site, "start", "started", "flyd", None);
+            if self.lock().config.is_ephemeral() {
+                process.until(|s| matches!(s.phase, Phase::Stopped | Phase::Dead)).await;
+                self.destroy(site);
+                return;
+            }
             self.check(site, process, round).await;
         }
     }
@@ -440,7 +445,9 @@ impl Machine {
             })
             .collect();
         let asked = inner.config.image().unwrap_or_default();
-        let registry = asked.split('/').next().unwrap_or_default();
+        let named = asked.parse::<linkflow_model::ImageRef>().ok();
+        let (registry, repository) =
+            named.map_or_else(Default::default, |named| (named.registry, named.repository));
         let view = json!({
             "id": self.id,
             "name": inner.name,
@@ -454,7 +461,7 @@ impl Machine {
             "config": inner.config.value(),
             "image_ref": {
                 "registry": registry,
-                "repository": inner.image.repository,
+                "repository": repository,
                 "tag": inner.image.tag,
                 "digest": inner.image.digest,
                 "labels": {},

@@ -116,14 +116,7 @@ impl Fly {
             return Err(unpaid());
         }
         let reference = config.image().unwrap_or_default();
-        let Some(image) = self.site.pull(service.as_ref(), &reference, before) else {
-            return Err(refusal(
-                400,
-                &format!(
-                    "failed to get manifest {reference}: request failed: not found [http 404]"
-                ),
-            ));
-        };
+        let image = self.site.what_runs(service.as_ref(), self.image(&reference)?, before);
         if let Some(region) = body.get("region").and_then(Value::as_str)
             && !region.is_empty()
             && !REGIONS.iter().any(|(code, _)| *code == region)

@@ -5,10 +5,12 @@
 //! (`{"status", "data"}`), as the vendor's own client (superfly/fly-go) and others read them.
 
 mod app;
+mod certificate;
 mod config;
 mod lease;
 mod machine;
 mod machines;
+mod registry;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +22,7 @@ use super::answer::{Answer, Call};
 use super::limit::{Limits, Rate};
 use super::log::{Line, Stream, moment};
 use super::process::Process;
+use super::registry::{Images, Login};
 use super::site::{Blank, InstanceView, Route, Site, Target, Vendor};
 use app::App;
 use machine::Machine;
@@ -45,6 +48,8 @@ pub(crate) struct Fly {
     site: Arc<Site>,
     apps: Mutex<BTreeMap<String, App>>,
     limits: Limits,
+    /// `registry.fly.io`.
+    registry: Images,
 }
 
 /// What a handler says instead of an answer.
@@ -56,7 +61,9 @@ fn refusal(status: u16, why: &str) -> Refused {
 
 impl Fly {
     pub(crate) fn new(site: Arc<Site>) -> Self {
-        Self { site, apps: Mutex::default(), limits: Limits::default() }
+        let login = Login { user: "x".to_owned(), password: site.token.clone() };
+        let registry = Images::empty(login);
+        Self { site, apps: Mutex::default(), limits: Limits::default(), registry }
     }
 
     fn apps(&self) -> MutexGuard<'_, BTreeMap<String, App>> {

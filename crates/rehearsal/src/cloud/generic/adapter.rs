@@ -10,7 +10,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use linkflow_model::role::{
-    Capabilities, Compute, ComputeLook, Deployment, LogLine, Progress, Seen,
+    Capabilities, Compute, ComputeLook, Deployment, LogLine, PrivateImages, Progress, Seen,
 };
 use linkflow_model::{Definition, Fault, FaultKind, ProviderName, Secret, ServiceName, StackName};
 use serde::Serialize;
@@ -156,6 +156,7 @@ impl ComputeLook for Adapter {
             workers: true,
             scale_to_zero: true,
             logs: true,
+            private_images: PrivateImages::Pulls,
             requests_per_deploy: 6,
             requests_per_hour: None,
             ..Capabilities::LEAST

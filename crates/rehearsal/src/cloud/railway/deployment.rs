@@ -50,6 +50,9 @@ struct Inner {
     processes: Vec<(String, Arc<Process>)>,
     stopped: bool,
     succeeded: bool,
+    asleep: bool,
+    /// When it was last woken.
+    woken: Instant,
 }
 
 impl Deployment {
@@ -69,6 +72,8 @@ impl Deployment {
             processes: Vec::new(),
             stopped: false,
             succeeded: false,
+            asleep: false,
+            woken: Instant::now(),
         };
         Arc::new(Self {
             id: site.dice.uuid(),
@@ -123,7 +128,38 @@ impl Deployment {
         {
             return "CRASHED";
         }
+        if inner.status == "SUCCESS" && inner.asleep && !inner.stopped {
+            return "SLEEPING";
+        }
         inner.status
+    }
+
+    /// Whether it is put to sleep when idle.
+    pub(super) fn may_doze(&self) -> bool {
+        self.snapshot.settings.get("sleepApplication") == Some(&json!(true))
+    }
+
+    /// Whether it neither serves nor ever will.
+    pub(super) fn is_done_for(&self) -> bool {
+        self.is_over() || self.lock().stopped
+    }
+
+    /// Ends its processes until somebody asks for it, unless it was woken within `idle`.
+    pub(super) fn fall_asleep(&self, idle: Duration) {
+        let mut inner = self.lock();
+        let is_idle = !inner.stopped && inner.woken.elapsed() > idle;
+        if is_idle && !std::mem::replace(&mut inner.asleep, true) {
+            inner.processes.iter().for_each(|(_, process)| process.stop(Duration::ZERO));
+        }
+    }
+
+    /// Starts its processes again when it sleeps.
+    pub(super) fn wake(&self) {
+        let mut inner = self.lock();
+        if !inner.stopped && std::mem::take(&mut inner.asleep) {
+            inner.woken = Instant::now();
+            inner.processes.iter().for_each(|(_, process)| process.run());
+        }
     }
 
     /// Whether all its replicas were stopped.
@@ -195,8 +231,13 @@ impl Deployment {
             return;
         }
         site.dawdle(30, 120).await;
-        let Some(image) = site.pull(service.as_ref(), &self.image, before.as_ref()) else {
-            self.say(&format!("Failed to pull {}: manifest unknown", self.image));
+        let login = self.snapshot.credentials.as_ref();
+        let login = login.map(|(user, password)| (user.as_str(), password.as_str()));
+        let pulled = site.pull_as(service.as_ref(), &self.image, before.as_ref(), login);
+        let Some(image) = pulled else {
+            let is_denied = !site.images.lets_in(&self.image, login);
+            let why = if is_denied { "denied" } else { "manifest unknown" };
+            self.say(&format!("Failed to pull {}: {why}", self.image));
             self.advance(site, "FAILED");
             return;
         };

@@ -4,8 +4,7 @@
 //! docs.railway.com/reference/deployments (what follows a deploy, a stop, a crash). The account is on the Pro plan.
 
 mod deployment;
-mod document;
-mod execute;
+mod more;
 mod mutation;
 mod query;
 mod schema;
@@ -17,18 +16,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::answer::{Answer, Call};
+use super::graphql::{self, Request, Schema};
 use super::limit::{Limits, Rate};
 use super::process::Process;
 use super::site::{Blank, InstanceView, Route, Site, Target, Vendor};
 use deployment::Deployment;
-use execute::Request;
 use query::{Node, Session};
-use schema::Schema;
 use stock::{Instance, Stock};
 
 /// The Pro plan's limits.
+/// An idle service that may sleep does so after this long: ten minutes in rehearsal time.
+const DOZES_AFTER: Duration = Duration::from_millis(1_500);
+const DOZE_LOOK: Duration = Duration::from_millis(50);
 const EACH_SECOND: Rate = Rate { per_second: 50.0, burst: 50.0 };
 const EACH_HOUR: Rate = Rate { per_second: 10_000.0 / 3_600.0, burst: 10_000.0 };
 
@@ -57,7 +59,7 @@ impl Railway {
         };
         Self {
             site,
-            schema: Schema::railway(),
+            schema: Schema::read(schema::TABLE),
             limits: Limits::default(),
             stock: Mutex::new(stock),
             environment,
@@ -134,6 +136,24 @@ impl Railway {
         };
         for old in earlier {
             old.remove(&self.site).await;
+        }
+        if deployment.may_doze() {
+            self.let_doze(deployment).await;
+        }
+    }
+
+    /// Puts a deployment to sleep whenever nobody has asked for it for a while.
+    async fn let_doze(&self, deployment: &Deployment) {
+        let asked = || deployment.about().map(|service| self.site.requests_of(&service));
+        let (mut before, mut since) = (asked(), Instant::now());
+        while !deployment.is_done_for() {
+            sleep(DOZE_LOOK).await;
+            let now = asked();
+            if std::mem::replace(&mut before, now) != now {
+                since = Instant::now();
+            } else if since.elapsed() > DOZES_AFTER {
+                deployment.fall_asleep(DOZES_AFTER);
+            }
         }
     }
 
@@ -212,7 +232,7 @@ impl Vendor for Railway {
         let session = Session { railway: Arc::clone(&self), account };
         let request = Request { query, variables, operation };
         let (status, body) =
-            execute::answer(&self.schema, &session, (Node::Query, Node::Mutation), &request);
+            graphql::answer(&self.schema, &session, (Node::Query, Node::Mutation), &request);
         headers
             .iter()
             .fold(Answer::json(status, &body), |answer, (name, value)| answer.with(name, value))
@@ -239,11 +259,16 @@ impl Vendor for Railway {
             let newest = stock.deployments_of(service, environment).next();
             return Route::Idle(newest.and_then(|d| d.about()));
         };
+        deployment.wake();
         let known = !is_proxy || deployment.snapshot.proxies.iter().any(|row| row["id"] == host);
         let processes = deployment.processes();
         let processes: Vec<&Arc<Process>> = processes.iter().map(|(_, process)| process).collect();
         let chosen = self.site.take_turn(&processes).filter(|_| known);
-        let Some(chosen) = chosen else { return Route::Idle(deployment.about()) };
+        let Some(chosen) = chosen else {
+            let wakes = known && deployment.may_doze() && !deployment.is_done_for();
+            let about = deployment.about();
+            return if wakes { Route::Waking(about) } else { Route::Idle(about) };
+        };
         let reaches = port.is_null() || deployment.port().map(u64::from) == port.as_u64();
         Route::To(Target {
             service: deployment.about(),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::deployment::Deployment;
-use super::execute::Found;
-use super::query::{Looked, Node, Session, text};
+use super::query::{Looked, Node, Session};
 use super::stock::{Instance, Service};
+use crate::cloud::graphql::{Found, text};
 use crate::cloud::site::service_of;
 
 /// What the vendor says on the free plan when there is no more to be had.
@@ -226,6 +226,11 @@ impl Session {
         if let Some(source) = input.get("source") {
             instance.image = source["image"].as_str().map(str::to_owned);
         }
+        if let Some(given) = input.get("registryCredentials") {
+            let field = |name: &str| given[name].as_str().unwrap_or_default().to_owned();
+            instance.credentials =
+                given.is_object().then(|| (field("username"), field("password")));
+        }
         let settings = input
             .iter()
             .filter(|(name, _)| !matches!(name.as_str(), "source" | "registryCredentials"));
@@ -331,27 +336,34 @@ impl Session {
 
     fn custom_domain_create(&self, input: &Map<String, Value>) -> Looked {
         let domain = text(input, "domain");
-        let (label, zone) = domain.split_once('.').ok_or("Invalid domain")?;
+        let (_, zone) = domain.split_once('.').ok_or("Invalid domain")?;
+        if zone.is_empty() {
+            return Err("Invalid domain".to_owned());
+        }
+        let taken = self
+            .railway
+            .stock()
+            .instances
+            .values()
+            .any(|instance| instance.domains().any(|row| row["domain"] == domain));
+        if taken {
+            return Err("Domain already exists".to_owned());
+        }
         let mut row = self.domain_row(input, domain);
         let target = format!(
             "{}.up.railway.app",
             self.railway.site.dice.letters("abcdefghijklmnopqrstuvwxyz0123456789", 8)
         );
         row["isRailwayDomain"] = json!(false);
-        row["status"] = json!({
-            "verified": true,
-            "certificateStatus": "CERTIFICATE_STATUS_TYPE_VALID",
-            "dnsRecords": [{
-                "currentValue": target, "requiredValue": target, "fqdn": domain, "hostlabel": label, "zone": zone,
-                "purpose": "DNS_RECORD_PURPOSE_TRAFFIC_ROUTE", "recordType": "DNS_RECORD_TYPE_CNAME",
-                "status": "DNS_RECORD_STATUS_PROPAGATED",
-            }],
-        });
+        row["target"] = json!(target);
+        row["verificationToken"] =
+            json!(format!("railway-verify={}", self.railway.site.dice.hex(32)));
+        row["asked"] = json!(self.railway.site.clock.wall().0);
         self.with_instance(input, |instance| {
             instance.custom_domains.push(row.clone());
             Ok(())
         })?;
-        Ok(Found::One(Node::Row(row)))
+        Ok(Found::One(Node::Row(self.railway.custom_domain(row))))
     }
 
     fn on_domain(&self, id: &str, change: impl FnOnce(&mut Value)) -> Looked {

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::Railway;
 use super::deployment::Deployment;
-use super::execute::{Found, Page, Resolver};
 use super::stock::{Instance, Stock};
+use crate::cloud::graphql::{Found, Page, Resolver, text};
 use crate::cloud::log::{Line, Stream, moment};
 
 /// One client's request.
@@ -41,11 +41,6 @@ pub(super) enum Node {
 pub(super) type Looked = Result<Found<Node>, String>;
 
 const NOT_AUTHORIZED: &str = "Not Authorized";
-
-/// A required text argument; the schema has seen to it that it is there.
-pub(super) fn text<'a>(arguments: &'a Map<String, Value>, name: &str) -> &'a str {
-    arguments.get(name).and_then(Value::as_str).unwrap_or_default()
-}
 
 fn plain(value: impl Into<Value>) -> Looked {
     Ok(Found::Plain(value.into()))
@@ -117,6 +112,7 @@ impl Session {
             "deployments" => self.deployments(arguments),
             "deploymentLogs" | "buildLogs" | "environmentLogs" => self.logs(name, arguments),
             "variables" | "variablesForServiceDeployment" => self.variables(arguments),
+            "usage" | "estimatedUsage" => Ok(self.railway.usage(name, arguments)),
             "regions" => {
                 let region = json!({
                     "country": "US", "id": "iad", "location": "Virginia", "name": "us-east4", "region": "us-east4",
@@ -167,7 +163,7 @@ impl Session {
             let id = text(arguments, "id");
             let mut rows = stock.instances.values().flat_map(|i| &i.custom_domains);
             let row = rows.find(|row| row["id"] == id).ok_or("Custom domain not found")?;
-            return Ok(Found::One(Node::Row(row.clone())));
+            return Ok(Found::One(Node::Row(self.railway.custom_domain(row.clone()))));
         }
         let domain = text(arguments, "domain");
         let taken =
@@ -442,9 +438,13 @@ impl Session {
     fn domains(&self, service: &str, environment: &str, name: &str) -> Looked {
         let mut stock = self.railway.stock();
         let held = stock.instance(service, environment)?;
-        let rows =
-            if name == "customDomains" { &held.custom_domains } else { &held.service_domains };
-        Ok(Found::Many(rows.iter().cloned().map(Node::Row).collect()))
+        if name == "customDomains" {
+            let rows = held.custom_domains.iter().cloned();
+            return Ok(Found::Many(
+                rows.map(|row| Node::Row(self.railway.custom_domain(row))).collect(),
+            ));
+        }
+        Ok(Found::Many(held.service_domains.iter().cloned().map(Node::Row).collect()))
     }
 
     fn deployment(&self, deployment: &Arc<Deployment>, name: &str) -> Looked {

@@ -1,112 +1,8 @@
 //! The part of Railway's public schema that the rehearsal answers: names and types of fields, as published on 2026-08-08.
-//!
-//! Written in a short form of its own: `Type` lines open a type, the lines below it are `field(argument Type, …) Type`.
-//! `connection Name of Type` stands for a connection with its edges; `input`, `enum` and `scalar` say what they are.
 
-use std::collections::BTreeMap;
-
-use super::document::Kind;
-
-/// One field, argument or input field.
-#[derive(Clone, Debug)]
-pub(super) struct Slot {
-    pub(super) kind: Kind,
-    pub(super) arguments: BTreeMap<String, Slot>,
-    /// What holds when it is not given.
-    pub(super) default: Option<bool>,
-}
-
-/// One type.
-#[derive(Clone, Debug)]
-pub(super) enum Type {
-    Object(BTreeMap<String, Slot>),
-    Input(BTreeMap<String, Slot>),
-    Enum(Vec<String>),
-    Scalar,
-}
-
-/// All types by name.
-pub(super) struct Schema(BTreeMap<String, Type>);
-
-impl Schema {
-    /// The schema that the rehearsal answers.
-    pub(super) fn railway() -> Self {
-        let mut types: BTreeMap<String, Type> = ["String", "ID", "Int", "Float", "Boolean"]
-            .map(|name| (name.to_owned(), Type::Scalar))
-            .into();
-        let mut open = String::new();
-        for line in TABLE.lines().filter(|line| !line.trim().is_empty()) {
-            if let Some(field) = line.strip_prefix("  ") {
-                if let Some(Type::Object(fields) | Type::Input(fields)) = types.get_mut(&open)
-                    && let Some((name, slot)) = slot(field)
-                {
-                    fields.insert(name, slot);
-                }
-                continue;
-            }
-            let words: Vec<&str> = line.split_whitespace().collect();
-            open = words.last().copied().unwrap_or_default().to_owned();
-            match words.as_slice() {
-                ["scalar", names @ ..] => {
-                    types.extend(names.iter().map(|n| ((*n).to_owned(), Type::Scalar)));
-                }
-                ["enum", name, values @ ..] => {
-                    let values = values.iter().map(|v| (*v).to_owned()).collect();
-                    types.insert((*name).to_owned(), Type::Enum(values));
-                }
-                ["input", name] => {
-                    drop(types.insert((*name).to_owned(), Type::Input(BTreeMap::new())));
-                }
-                ["connection", name, "of", node] => connection(&mut types, name, node),
-                _ => drop(types.insert(open.clone(), Type::Object(BTreeMap::new()))),
-            }
-        }
-        Self(types)
-    }
-
-    /// The type called `name`.
-    pub(super) fn get(&self, name: &str) -> Option<&Type> {
-        self.0.get(name)
-    }
-
-    /// A field of an object type.
-    pub(super) fn field(&self, object: &str, name: &str) -> Option<&Slot> {
-        match self.0.get(object) {
-            Some(Type::Object(fields)) => fields.get(name),
-            _ => None,
-        }
-    }
-
-    /// Whether fields of this type are asked for one by one.
-    pub(super) fn is_object(&self, name: &str) -> bool {
-        matches!(self.0.get(name), Some(Type::Object(_)))
-    }
-}
-
-/// Reads `name(argument Type, …) Type`; `=` after an argument's type is a default.
-fn slot(line: &str) -> Option<(String, Slot)> {
-    let (head, kind) = line.rsplit_once(' ')?;
-    let (name, arguments) = match head.split_once('(') {
-        Some((name, rest)) => (name, rest.trim_end_matches(')')),
-        None => (head, ""),
-    };
-    let arguments =
-        arguments.split(',').map(str::trim).filter(|a| !a.is_empty()).filter_map(slot).collect();
-    let (kind, default) = match kind.split_once('=') {
-        Some((kind, default)) => (kind, Some(default == "true")),
-        None => (kind, None),
-    };
-    Some((name.trim().to_owned(), Slot { kind: Kind::read(kind)?, arguments, default }))
-}
-
-fn connection(types: &mut BTreeMap<String, Type>, name: &str, node: &str) {
-    let fields = |rows: &[&str]| Type::Object(rows.iter().filter_map(|row| slot(row)).collect());
-    let edge = format!("{name}Edge");
-    types.insert(name.to_owned(), fields(&[&format!("edges [{edge}!]!"), "pageInfo PageInfo!"]));
-    types.insert(edge, fields(&["cursor String!", &format!("node {node}!")]));
-}
-
-const TABLE: &str = "
+/// The table, in the form of [`crate::cloud::graphql::Schema::read`].
+pub(super) const TABLE: &str = "
+interface Node Domain
 Query
   buildLogs(deploymentId String!, endDate DateTime, filter String, limit Int, startDate DateTime) [Log!]!
   customDomain(id String!, projectId String!) CustomDomain!
@@ -130,7 +26,9 @@ Query
   serviceInstance(environmentId String!, serviceId String!) ServiceInstance!
   serviceInstanceLimitOverride(environmentId String!, serviceId String!) ServiceInstanceLimit
   serviceInstanceLimits(environmentId String!, serviceId String!) ServiceInstanceLimit!
+  estimatedUsage(includeDeleted Boolean, measurements [MetricMeasurement!]!, projectId String, workspaceId String) [EstimatedUsage!]!
   tcpProxies(environmentId String!, serviceId String!) [TCPProxy!]!
+  usage(endDate DateTime, groupBy [MetricTag!], includeDeleted Boolean, measurements [MetricMeasurement!]!, projectId String, startDate DateTime, workspaceId String) [AggregatedUsage!]!
   variables(environmentId String!, projectId String!, serviceId String, unrendered Boolean) EnvironmentVariables!
   variablesForServiceDeployment(environmentId String!, projectId String!, serviceId String!) EnvironmentVariables!
   workspace(workspaceId String!) Workspace!
@@ -173,6 +71,8 @@ enum DNSRecordType DNS_RECORD_TYPE_A DNS_RECORD_TYPE_CNAME DNS_RECORD_TYPE_NS DN
 enum DeploymentEventStep BUILD_IMAGE CONFIGURE_NETWORK CREATE_CONTAINER DRAIN_INSTANCES HEALTHCHECK MIGRATE_VOLUMES PRE_DEPLOY_COMMAND PUBLISH_IMAGE SNAPSHOT_CODE WAIT_FOR_DEPENDENCIES
 enum DeploymentInstanceStatus CRASHED CREATED EXITED INITIALIZING REMOVED REMOVING RESTARTING RUNNING SKIPPED STOPPED
 enum DeploymentStatus BUILDING CRASHED DEPLOYING FAILED INITIALIZING NEEDS_APPROVAL QUEUED REMOVED REMOVING SKIPPED SLEEPING SUCCESS WAITING
+enum MetricMeasurement BACKUP_USAGE_GB CPU_LIMIT CPU_USAGE CPU_USAGE_2 DISK_USAGE_GB EPHEMERAL_DISK_USAGE_GB MEASUREMENT_UNSPECIFIED MEMORY_LIMIT_GB MEMORY_USAGE_GB NETWORK_RX_GB NETWORK_TX_GB UNRECOGNIZED
+enum MetricTag DEPLOYMENT_ID DEPLOYMENT_INSTANCE_ID ENVIRONMENT_ID HOST_TYPE KEY_UNSPECIFIED PLUGIN_ID PROJECT_ID REGION SERVICE_ID UNRECOGNIZED VOLUME_ID VOLUME_INSTANCE_ID
 enum Plan FREE HOBBY PRO
 enum ProjectsOrderBy CREATED_AT_DESC NAME_ASC UPDATED_AT_DESC
 enum RestartPolicyType ALWAYS NEVER ON_FAILURE
@@ -303,6 +203,13 @@ PageInfo
 AllDomains
   customDomains [CustomDomain!]!
   serviceDomains [ServiceDomain!]!
+AggregatedUsage
+  measurement MetricMeasurement!
+  value Float!
+EstimatedUsage
+  estimatedValue Float!
+  measurement MetricMeasurement!
+  projectId String!
 CustomDomain
   createdAt DateTime
   deletedAt DateTime
@@ -549,25 +456,12 @@ Workspace
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cloud::graphql::Schema;
 
     #[test]
     fn every_type_that_is_named_is_there() {
-        let schema = Schema::railway();
-        for (name, kind) in &schema.0 {
-            let (Type::Object(slots) | Type::Input(slots)) = kind else { continue };
-            assert!(!slots.is_empty(), "{name} has no fields");
-            for (field, slot) in slots {
-                let named =
-                    [&slot.kind].into_iter().chain(slot.arguments.values().map(|a| &a.kind));
-                named.for_each(|k| {
-                    assert!(schema.get(k.name()).is_some(), "{name}.{field}: no type {}", k.name());
-                });
-            }
-        }
-        let upsert = match schema.get("VariableCollectionUpsertInput") {
-            Some(Type::Input(fields)) => fields["replace"].default,
-            _ => None,
-        };
-        assert_eq!(upsert, Some(false));
+        let schema = Schema::read(TABLE);
+        assert_eq!(schema.faults(), Vec::<String>::new());
+        assert_eq!(schema.default_of("VariableCollectionUpsertInput", "replace"), Some(false));
     }
 }

@@ -51,6 +51,8 @@ pub(super) struct Instance {
     pub(super) pulled: Option<Image>,
     pub(super) memory_gb: Option<f64>,
     pub(super) vcpus: Option<f64>,
+    /// User and password that its image is pulled with. Nobody gets them back.
+    pub(super) credentials: Option<(String, String)>,
 }
 
 impl Instance {
@@ -68,6 +70,7 @@ impl Instance {
             pulled: None,
             memory_gb: None,
             vcpus: None,
+            credentials: None,
         }
     }
 

@@ -8,7 +8,7 @@ use super::document::{Arguments, Directive, Document, Field, Kind, Literal, Oper
 use super::schema::{Schema, Slot, Type};
 
 /// What a field leads to.
-pub(super) enum Found<N> {
+pub(in crate::cloud) enum Found<N> {
     /// A scalar, an enum value, a list of them, or nothing.
     Plain(Value),
     /// An object.
@@ -20,12 +20,12 @@ pub(super) enum Found<N> {
 }
 
 /// A part of a longer list.
-pub(super) struct Page<N> {
-    pub(super) nodes: Vec<N>,
+pub(in crate::cloud) struct Page<N> {
+    pub(in crate::cloud) nodes: Vec<N>,
     /// How many come before it.
-    pub(super) offset: usize,
+    pub(in crate::cloud) offset: usize,
     /// How many there are in all.
-    pub(super) total: usize,
+    pub(in crate::cloud) total: usize,
 }
 
 /// What selections are asked of: an object, or one of the layers that every connection has around its objects.
@@ -37,7 +37,7 @@ enum Item<'n, N> {
 }
 
 /// Knows the objects.
-pub(super) trait Resolver {
+pub(in crate::cloud) trait Resolver {
     /// One object.
     type Node;
 
@@ -50,11 +50,16 @@ pub(super) trait Resolver {
     ) -> Result<Found<Self::Node>, String>;
 }
 
+/// A required text argument; the schema has seen to it that it is there.
+pub(in crate::cloud) fn text<'a>(arguments: &'a Map<String, Value>, name: &str) -> &'a str {
+    arguments.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
 /// A request, as it comes.
-pub(super) struct Request {
-    pub(super) query: String,
-    pub(super) variables: Map<String, Value>,
-    pub(super) operation: Option<String>,
+pub(in crate::cloud) struct Request {
+    pub(in crate::cloud) query: String,
+    pub(in crate::cloud) variables: Map<String, Value>,
+    pub(in crate::cloud) operation: Option<String>,
 }
 
 /// Why a request was not carried out: HTTP status and body.
@@ -73,7 +78,7 @@ fn invalid(message: &str, at: (usize, usize)) -> Wrong {
 }
 
 /// Answers one request: HTTP status and body. `roots` are what queries and mutations start from.
-pub(super) fn answer<R: Resolver>(
+pub(in crate::cloud) fn answer<R: Resolver>(
     schema: &Schema,
     resolver: &R,
     roots: (R::Node, R::Node),
@@ -157,7 +162,8 @@ impl Check<'_> {
     /// The type that a fragment is about. Interfaces are looked at as the object itself.
     fn narrowed<'n>(&self, on: &'n str, fragment: Option<&'n str>) -> Result<&'n str, Wrong> {
         match fragment {
-            None | Some("Node" | "Domain") => Ok(on),
+            None => Ok(on),
+            Some(name) if self.schema.is_interface(name) => Ok(on),
             Some(name) if self.schema.is_object(name) => Ok(name),
             Some(name) => Err(invalid(&format!("Unknown type \"{name}\"."), (1, 1))),
         }
@@ -368,12 +374,13 @@ fn input(
 
 fn scalar(value: Value, name: &str, path: &str) -> Result<Value, String> {
     let fits = match name {
-        "String" | "DateTime" => value.is_string(),
+        "String" | "DateTime" | "Time" => value.is_string(),
+        "ObjectID" => value.as_str().is_some_and(is_object_id),
         "ID" => value.is_string() || value.is_i64(),
         "Int" => value.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
         "Float" => value.is_number(),
         "Boolean" => value.is_boolean(),
-        "EnvironmentVariables" => value
+        "EnvironmentVariables" | "Map" => value
             .as_object()
             .is_some_and(|fields| fields.values().all(|v| v.is_string() || v.is_null())),
         _ => true,
@@ -383,6 +390,11 @@ fn scalar(value: Value, name: &str, path: &str) -> Result<Value, String> {
     } else {
         Err(format!("{name} cannot represent the value {value} at \"{path}\"."))
     }
+}
+
+/// Whether `text` is an id of 24 hex digits.
+fn is_object_id(text: &str) -> bool {
+    text.len() == 24 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Carries a checked request out.
@@ -441,13 +453,13 @@ impl<R: Resolver> Run<'_, R> {
                     }
                 }
                 Selection::Inline { on: narrowed, directives, selections }
-                    if self.is_wanted(directives) && fits(on, narrowed.as_deref()) =>
+                    if self.is_wanted(directives) && self.fits(on, narrowed.as_deref()) =>
                 {
                     self.collect(on, selections, fields);
                 }
                 Selection::Spread { name, directives } if self.is_wanted(directives) => {
                     if let Some(fragment) =
-                        self.document.fragments.get(name).filter(|f| fits(on, Some(&f.on)))
+                        self.document.fragments.get(name).filter(|f| self.fits(on, Some(&f.on)))
                     {
                         self.collect(on, &fragment.selections, fields);
                     }
@@ -455,6 +467,10 @@ impl<R: Resolver> Run<'_, R> {
                 _ => {}
             }
         }
+    }
+
+    fn fits(&self, on: &str, narrowed: Option<&str>) -> bool {
+        narrowed.is_none_or(|narrowed| narrowed == on || self.schema.is_interface(narrowed))
     }
 
     fn is_wanted(&self, directives: &[Directive]) -> bool {
@@ -565,8 +581,4 @@ fn failed(message: &str, field: &Field, path: &[Value]) -> Failed {
         "message": message, "path": path, "locations": [{ "line": line, "column": column }],
         "extensions": { "code": "INTERNAL_SERVER_ERROR" },
     })
-}
-
-fn fits(on: &str, narrowed: Option<&str>) -> bool {
-    narrowed.is_none_or(|narrowed| narrowed == on || matches!(narrowed, "Node" | "Domain"))
 }

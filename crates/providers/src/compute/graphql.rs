@@ -1,4 +1,4 @@
-//! Asks Railway's GraphQL API, and reads its refusals, which come with status 200.
+//! Asks a vendor's GraphQL API, and reads its refusals, which come with status 200.
 
 use http::{Method, StatusCode};
 use linkflow_model::{Fault, FaultKind};
@@ -6,21 +6,21 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::kit::{Call, Vendor, is_spent, mask_values_but};
+use crate::kit::{Call, Vendor, is_spent};
 
 /// How long to leave the API alone after a refusal that names no time.
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// One request.
-pub(super) struct Operation<'a> {
+pub(crate) struct Operation<'a> {
     /// What is being tried, as a verb phrase.
-    pub(super) action: &'static str,
+    pub(crate) action: &'static str,
     /// What it is about.
-    pub(super) about: &'a str,
+    pub(crate) about: &'a str,
     /// The document.
-    pub(super) text: &'a str,
+    pub(crate) text: &'a str,
     /// Its variables.
-    pub(super) variables: Value,
+    pub(crate) variables: Value,
 }
 
 #[derive(Deserialize)]
@@ -45,7 +45,7 @@ struct Extensions {
 }
 
 /// Asks a query.
-pub(super) async fn query<T: DeserializeOwned>(
+pub(crate) async fn query<T: DeserializeOwned>(
     api: &Vendor,
     operation: Operation<'_>,
 ) -> Result<T, Fault> {
@@ -53,7 +53,7 @@ pub(super) async fn query<T: DeserializeOwned>(
 }
 
 /// Asks a mutation.
-pub(super) async fn mutate<T: DeserializeOwned>(
+pub(crate) async fn mutate<T: DeserializeOwned>(
     api: &Vendor,
     operation: Operation<'_>,
 ) -> Result<T, Fault> {
@@ -78,22 +78,40 @@ async fn ask<T: DeserializeOwned>(
         return Err(api.fault(kind, attempt(), &refusal.message));
     }
     let envelope: Envelope<T> = api.read(attempt(), &answer)?;
-    envelope
-        .data
-        .ok_or_else(|| api.fault(FaultKind::Unclear, attempt(), "the answer has neither data nor errors"))
+    envelope.data.ok_or_else(|| {
+        api.fault(FaultKind::Unclear, attempt(), "the answer has neither data nor errors")
+    })
 }
 
-/// What a refusal means, by its message, as the vendor's own command line tells them apart, and then by its code.
+/// What a refusal means, by its message, as the vendors' own command lines tell them apart, and then by its code.
 fn kind(message: &str, code: Option<&str>, reads: bool) -> FaultKind {
     let said = message.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|w| said.contains(w));
     if says(&["rate limit", "ratelimit", "too many requests"]) {
         return FaultKind::Limited { wait: PAUSE };
     }
-    if says(&["not authorized", "unauthorized", "unauthenticated", "token not found", "invalid token", "two factor"]) {
+    if says(&[
+        "not authorized",
+        "unauthorized",
+        "unauthenticated",
+        "token not found",
+        "invalid token",
+        "invalid api key",
+        "two factor",
+    ]) {
         return FaultKind::Denied;
     }
-    if is_spent(message) || says(&["resource limit", "plan limit", "free plan", "provision limit", "maximum number"]) {
+    if is_spent(message)
+        || says(&[
+            "resource limit",
+            "plan limit",
+            "free plan",
+            "provision limit",
+            "maximum number",
+            "credit card",
+            "recharge",
+        ])
+    {
         return FaultKind::Exhausted;
     }
     if says(&["not found", "does not exist"]) {
@@ -107,8 +125,18 @@ fn kind(message: &str, code: Option<&str>, reads: bool) -> FaultKind {
         Some("BAD_USER_INPUT" | "GRAPHQL_VALIDATION_FAILED" | "GRAPHQL_PARSE_FAILED") => {
             FaultKind::Invalid
         }
-        _ if says(&["problem processing request", "internal server error", "timed out", "timeout"]) => {
-            if reads { FaultKind::Unreachable } else { FaultKind::Unclear }
+        _ if says(&[
+            "problem processing request",
+            "internal server error",
+            "timed out",
+            "timeout",
+        ]) =>
+        {
+            if reads {
+                FaultKind::Unreachable
+            } else {
+                FaultKind::Unclear
+            }
         }
         Some("INTERNAL_SERVER_ERROR") if !reads => FaultKind::Unclear,
         _ => FaultKind::Invalid,
@@ -116,23 +144,9 @@ fn kind(message: &str, code: Option<&str>, reads: bool) -> FaultKind {
 }
 
 /// A refusal may also come with its own status; then its first message says more than that.
-pub(super) fn own_judgement(status: StatusCode, said: &str) -> Option<FaultKind> {
+pub(crate) fn own_judgement(status: StatusCode, said: &str) -> Option<FaultKind> {
     let plain = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY);
     plain.then(|| kind(said, None, false))
-}
-
-/// Variables hold whatever the stack keeps secret; only our markers are known not to.
-pub(super) fn hide_variables(body: &mut Value) {
-    let is_marker = |name: &str| name.starts_with("LINKFLOW_");
-    mask_values_but(body, "/variables/input/variables", is_marker);
-    let answers = body.get("data").and_then(Value::as_object);
-    let aliases: Vec<String> = answers
-        .into_iter()
-        .flatten()
-        .filter(|(name, _)| name.starts_with("vars"))
-        .map(|(name, _)| format!("/data/{name}"))
-        .collect();
-    aliases.iter().for_each(|pointer| mask_values_but(body, pointer, is_marker));
 }
 
 #[cfg(test)]
@@ -153,7 +167,11 @@ mod tests {
         same("Two Factor Authentication Required", FaultKind::Denied);
         same("Deployment not found", FaultKind::Missing);
         same("A service named \"api\" already exists in this project", FaultKind::Conflict);
-        same("Free plan resource provision limit exceeded. Please upgrade to provision more resources!", FaultKind::Exhausted);
+        same(
+            "Free plan resource provision limit exceeded. Please upgrade to provision more resources!",
+            FaultKind::Exhausted,
+        );
+        same("please bind a credit card or recharge credits first", FaultKind::Exhausted);
         same("Rate limit exceeded", FaultKind::Limited { wait: PAUSE });
     }
 
@@ -167,21 +185,5 @@ mod tests {
     fn a_wrong_request_is_invalid() {
         let code = Some("GRAPHQL_VALIDATION_FAILED");
         check("Cannot query field \"x\"", code, FaultKind::Invalid, FaultKind::Invalid);
-    }
-
-    #[test]
-    fn only_markers_are_shown_of_variables() {
-        let mut body = json!({
-            "variables": { "input": { "variables": { "A": "s", "LINKFLOW_STACK": "x" } } },
-            "data": { "vars0": { "B": "s", "LINKFLOW_STACK": "x" }, "environment": { "id": "e" } },
-        });
-        hide_variables(&mut body);
-        assert_eq!(
-            body,
-            json!({
-                "variables": { "input": { "variables": { "A": "***", "LINKFLOW_STACK": "x" } } },
-                "data": { "vars0": { "B": "***", "LINKFLOW_STACK": "x" }, "environment": { "id": "e" } },
-            })
-        );
     }
 }

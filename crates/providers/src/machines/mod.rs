@@ -1,0 +1,4 @@
+//! Providers that rent machines.
+
+pub mod first_boot;
+pub mod hetzner;

@@ -55,7 +55,7 @@ impl Engine {
         if let Some(program) = needed.iter().find(|p| not_there(p)) {
             return Err(format!("{program} is not installed"));
         }
-        if !rustix_is_root() {
+        if !is_root() {
             return Err("only root can start dockerd".to_owned());
         }
         program()?;
@@ -106,7 +106,6 @@ impl Engine {
     pub(crate) fn home(&self) -> PathBuf {
         self.folder.join("home")
     }
-
 
     /// The settings of the adapter with SSH.
     pub(crate) fn settings(&self) -> server::Settings {
@@ -224,7 +223,7 @@ fn is_there(program: &str) -> bool {
     folders.iter().any(|folder| Path::new(folder).join(program).exists())
 }
 
-fn rustix_is_root() -> bool {
+fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 

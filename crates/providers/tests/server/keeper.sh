@@ -43,6 +43,7 @@ cut_ssh() {
 }
 
 stop_ssh() {
+    cut_ssh
     kill -TERM "$ssh_pid" && wait "$ssh_pid"
     return 0
 }
@@ -52,7 +53,8 @@ begin() {
     if [ -n "$data" ]; then
         mount -t tmpfs -o "size=$data" linkflow-test "$folder/data" || return 1
     fi
-    ip link add "$bridge" type bridge && ip addr add "$address/24" dev "$bridge" && ip link set "$bridge" up || return 1
+    # An address of its own: otherwise it has that of one of its containers, which changes as they come and go.
+    ip link add "$bridge" address 02:42:00:00:00:01 type bridge && ip addr add "$address/24" dev "$bridge" && ip link set "$bridge" up || return 1
     docker-registry serve "$folder/registry.yml" >"$folder/registry.log" 2>&1 9>&- &
     registry_pid=$!
     start_ssh

@@ -54,10 +54,16 @@ halt() {
     alive "$1" || return 0
     kill -TERM "-$p" 2>/dev/null
     tries=0
-    while kill -0 "-$p" 2>/dev/null; do
+    while alive "$1"; do
         tries=$((tries + 1))
         [ "$tries" -ne 30 ] || kill -KILL "-$p" 2>/dev/null
         [ "$tries" -lt 100 ] || stop 49 "the work under way in $1 does not end"
+        pause
+    done
+    # What it had started is of the same group, and was told as well.
+    tries=0
+    while kill -0 "-$p" 2>/dev/null && [ "$tries" -lt 3 ]; do
+        tries=$((tries + 1))
         pause
     done
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use linkflow_model::{FaultKind, Secret};
-use russh::client::{self, Handle, Handler};
+use russh::client::{self, AuthResult, Handle, Handler};
 use russh::keys::{HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate, decode_secret_key};
 use russh::{Channel, ChannelMsg, Disconnect};
 use tokio::sync::Mutex;
@@ -100,9 +100,18 @@ impl Ssh {
         let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
         let login = handle.authenticate_publickey(self.user.clone(), key).await;
         let login = login.map_err(|e| Broken::new(UNSENT, format!("{}: {e}", self.place())))?;
-        if !login.success() {
-            let said = format!("{} does not take this key for the user {}", self.place(), self.user);
-            return Err(Broken::new(FaultKind::Denied, said));
+        match login {
+            AuthResult::Success => {}
+            // A connection that broke at this point looks like a refusal; a real one names what may be tried instead.
+            AuthResult::Failure { remaining_methods, .. } if remaining_methods.is_empty() => {
+                let said = format!("{} hung up at the login", self.place());
+                return Err(Broken::new(UNSENT, said));
+            }
+            AuthResult::Failure { .. } => {
+                let (place, user) = (self.place(), &self.user);
+                let said = format!("{place} does not take this key for the user {user}");
+                return Err(Broken::new(FaultKind::Denied, said));
+            }
         }
         let fingerprint = shown.lock().unwrap_or_else(PoisonError::into_inner).fingerprint.clone();
         self.host_key.remember(&fingerprint)?;

@@ -314,15 +314,15 @@ retire() {
     done
 }
 
-# Keeps three releases, and no image that none of what is kept uses.
+# Keeps three releases, this one and the newest others, and no image that none of what is kept uses.
 sweep() {
     [ "$mode" = service ] || return 0
-    kept=0 now=''
+    kept=1 now=''
     [ ! -e current ] || read -r now <current
-    for name in $(ls -1t); do
-        case $name in r[0-9]*-*) ;; *) continue ;; esac
+    for name in $(ls | grep '^r[0-9]' | sort -k 1.2nr); do
+        [ "$name" != "$target" ] || continue
         kept=$((kept + 1))
-        if [ "$kept" -gt 3 ] && [ "$name" != "$now" ] && [ "$name" != "$target" ]; then
+        if [ "$kept" -gt 3 ] && [ "$name" != "$now" ]; then
             read -r gone <"$name/image"
             rm -rf "./$name"
             grep -qsxF "$gone" "$base"/*/*/*/r*/image "$base"/*/*/.jobs/*/run/image || docker rmi "$gone" >/dev/null 2>&1

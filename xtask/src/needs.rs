@@ -35,6 +35,19 @@ const NEEDS: &[Need] = &[
         is_there: || Path::new("/usr/bin/docker-registry").exists(),
     },
     Need {
+        what: "Docker, Compose, a registry and sshd, for the providers `server` and `docker`",
+        packages: &[
+            "docker.io",
+            "docker-compose",
+            "docker-registry",
+            "openssh-server",
+            "openssh-client",
+            "iproute2",
+            "iptables",
+        ],
+        is_there: has_docker,
+    },
+    Need {
         what: "Python 3 with venv, for the check of recordings",
         packages: &["python3", "python3-venv", "python3-pip"],
         is_there: || !describes() || works(&["python3", "-c", "import ensurepip"]),
@@ -124,6 +137,15 @@ fn has_postgres() -> bool {
     let mut programs = versions.map(|version| version.path().join("bin"));
     let both = |bin: PathBuf| bin.join("initdb").exists() && bin.join("postgres").exists();
     programs.any(both)
+}
+
+/// What `providers/tests/server` starts.
+fn has_docker() -> bool {
+    let folders = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    let is_there = |program: &str| folders.iter().any(|f| Path::new(f).join(program).exists());
+    let programs =
+        ["dockerd", "docker", "docker-compose", "docker-registry", "sshd", "ssh-keygen", "ip"];
+    programs.into_iter().all(is_there)
 }
 
 fn as_root(words: &[&str]) -> Done {

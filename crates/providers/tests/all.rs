@@ -18,6 +18,7 @@ mod promises;
 mod railway;
 mod registry;
 mod render;
+mod server;
 mod slack;
 mod stage;
 mod zeabur;

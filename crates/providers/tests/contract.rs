@@ -12,8 +12,22 @@ pub(crate) struct Versions {
     pub(crate) broken: Definition,
 }
 
-/// From nothing to a running service, to another version of it, and to nothing again.
+/// Where a new version of a service is found.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Address {
+    /// Where the old one was.
+    Stays,
+    /// Elsewhere: for a while both answer.
+    Moves,
+}
+
+/// From nothing to a running service, to another version of it in the same place, and to nothing again.
 pub(crate) async fn comes_changes_and_goes(compute: &dyn Compute, versions: &Versions) {
+    comes_and_goes(compute, versions, Address::Stays).await;
+}
+
+/// The same, with a word on where a new version is found.
+pub(crate) async fn comes_and_goes(compute: &dyn Compute, versions: &Versions, address: Address) {
     let (first, second) = (&versions.first, &versions.second);
     let service = &first.service;
     assert!(compute.look().await.unwrap().iter().all(|seen| seen.service != *service));
@@ -35,7 +49,20 @@ pub(crate) async fn comes_changes_and_goes(compute: &dyn Compute, versions: &Ver
     let after = after.await;
     assert_eq!(after.fingerprint.as_ref(), Some(&second.fingerprint));
     assert_eq!(after.release, Some(second.release));
-    assert_eq!(after.address, held.address, "a new version is found where the old one was");
+    match address {
+        Address::Stays => {
+            assert_eq!(after.address, held.address, "a new version is found where the old one was");
+        }
+        Address::Moves => {
+            assert_ne!(after.address, held.address);
+            for seen in [&held, &after] {
+                let health = seen.address.clone().unwrap() + first.health.as_deref().unwrap();
+                let answer = reqwest::get(&health).await;
+                let status = answer.unwrap_or_else(|e| panic!("{health}: {e}")).status();
+                assert!(status.is_success(), "{health}: {status}");
+            }
+        }
+    }
 
     compute.restart(service).await.unwrap();
     seen(compute, service, |seen| seen.lifecycle == Lifecycle::Running).await;

@@ -5,6 +5,7 @@
     reason = "users read these texts, and vendors' names are as they are"
 )]
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::address::{Host, Machine, Url};
@@ -102,6 +103,26 @@ choice! {
         Hobby = "hobby",
         /// 10,000 requests an hour, 50 a second.
         Pro = "pro",
+    }
+}
+
+choice! {
+    /// How containers on a machine are connected.
+    pub enum ContainerNetwork {
+        /// Docker's own bridge, with ports published on the machine, which is `host.docker.internal` inside.
+        Bridge = "bridge",
+        /// The machine's own network: services listen on the port in `PORT`, at the address in `LINKFLOW_BIND`.
+        Host = "host",
+    }
+}
+
+choice! {
+    /// The platforms that machines have.
+    pub enum Platform {
+        /// Intel and AMD.
+        Amd64 = "linux/amd64",
+        /// ARM.
+        Arm64 = "linux/arm64",
     }
 }
 
@@ -219,6 +240,43 @@ kinds! {
         server_type: Option<String>,
         /// The location of a new machine: `nbg1`.
         location: Option<String>,
+        /// The machine's address that services are published on and reached at: one of a private network, or `0.0.0.0`
+        /// for all of them; they are reached at `address` then, without encryption.
+        publish: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        /// The first port for containers. Each instance of a service has its own, another one with each release.
+        first_port: u16 = 21_000,
+        /// The last port for containers.
+        last_port: u16 = 21_999,
+        /// How containers are connected.
+        network: ContainerNetwork = ContainerNetwork::Bridge,
+        /// How long the old release runs on beside the new one, so that no request is lost.
+        drain: Duration = Duration::from_secs(30),
+        /// The platform of the machine.
+        platform: Platform = Platform::Amd64,
+        /// Where Docker's engine listens, when not where `docker` looks by itself: `unix:///run/user/1000/docker.sock`.
+        docker_host: Option<String>,
+        /// The folder for releases, an absolute path. `~/.linkflow` when not said.
+        folder: Option<String>,
+    }
+
+    /// The Docker engine of this machine, without SSH and without any account.
+    Docker = "docker", "Docker", [Compute] {
+        /// The address of this machine that services are published on and reached at.
+        publish: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST),
+        /// The first port for containers. Each instance of a service has its own, another one with each release.
+        first_port: u16 = 21_000,
+        /// The last port for containers.
+        last_port: u16 = 21_999,
+        /// How containers are connected.
+        network: ContainerNetwork = ContainerNetwork::Bridge,
+        /// How long the old release runs on beside the new one, so that no request is lost.
+        drain: Duration = Duration::from_secs(30),
+        /// The platform of the machine.
+        platform: Platform = Platform::Amd64,
+        /// Where Docker's engine listens, when not where `docker` looks by itself: `unix:///run/user/1000/docker.sock`.
+        docker_host: Option<String>,
+        /// The folder for releases, an absolute path. `~/.linkflow` when not said.
+        folder: Option<String>,
     }
 
     /// CockroachDB Cloud.

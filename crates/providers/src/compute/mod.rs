@@ -10,9 +10,11 @@ use crate::catalogue::catalogue;
 catalogue!(
     Compute: embedded => Embedded,
     azure_container_apps = "azure-container-apps" => AzureContainerApps,
+    docker => Docker,
     fly => Fly,
     koyeb => Koyeb,
     railway => Railway,
     render => Render,
+    server => Server,
     zeabur => Zeabur,
 );

@@ -222,7 +222,6 @@ mod tests {
                        upstash, cloudflare-kv, hetzner-redis, r2, b2, azure-blob, resend, brevo, cloudflare,
                        uptimerobot, cronitor, sentry, betterstack, grafana, instatus, github, ghcr, doppler,
                        slack
-          deploy       notify
           databases
           caches
           buckets
@@ -240,7 +239,7 @@ mod tests {
           quotas
         ");
         let not_yet = answer.result["not_yet"].as_array().unwrap();
-        assert!(not_yet.iter().any(|n| n["key"] == "deploy.notify"));
+        assert!(not_yet.iter().any(|n| n["key"] == "mail"));
         assert!(!not_yet.iter().any(|n| n["key"] == "providers.fly"));
     }
 

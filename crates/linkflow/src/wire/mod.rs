@@ -4,6 +4,7 @@ pub(crate) mod ci;
 pub(crate) mod control;
 pub(crate) mod hooks;
 pub(crate) mod looking;
+mod notify;
 mod parts;
 pub(crate) mod ports;
 pub(crate) mod process;
@@ -139,6 +140,7 @@ impl Stack {
         let secrets =
             Arc::new(Secrets::new(options.vars.clone(), home.key(), options.cloud.is_some()));
         let computes = parts::computes(&config, &options, &secrets, &kit)?;
+        let channels = notify::channels(&config, &options, &secrets, &kit)?;
         let registry = Arc::new(Registries::open(&config, options.cloud.as_ref(), &secrets, &kit)?);
         let held = store.list("release/").await?;
         let renderer =
@@ -158,7 +160,7 @@ impl Stack {
             rollout: config.rollout(),
             computes: computes.clone(),
             programs: parts::programs(&config),
-            notify: Vec::new(),
+            notify: channels,
             hooks: Processes::of(&config.deploy.hooks, &options).filter(|_| options.hooks),
             render: Arc::clone(&renderer) as _,
             store,

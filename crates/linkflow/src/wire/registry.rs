@@ -47,6 +47,19 @@ impl Registries {
         Ok(image.at(self.oci.resolve(image).await?))
     }
 
+    /// What the registry tells of `image`.
+    ///
+    /// # Errors
+    /// What the registry says.
+    pub(crate) async fn inspect(
+        &self,
+        image: &PinnedImage,
+    ) -> Result<linkflow_model::role::ImageFacts, Fault> {
+        let (registry, repository) = (image.registry.clone(), image.repository.clone());
+        let digest = Some(image.digest.clone());
+        self.oci.inspect(&ImageRef { registry, repository, tag: None, digest }).await
+    }
+
     /// `image` of a service that runs only on this machine, where a program stands for it: its name in place of its
     /// content, so that nothing has to be pushed and nobody asked. In a rehearsal the cloud's registry knows it.
     pub(crate) async fn pin_here(&self, image: &ImageRef) -> Result<PinnedImage, Fault> {
@@ -63,7 +76,7 @@ impl Registries {
 }
 
 /// Who pulls from GHCR. Public images need nobody, so a secret that is not there is no mistake here.
-fn credentials(config: &Config, secrets: &Secrets) -> BTreeMap<String, Credentials> {
+pub(super) fn credentials(config: &Config, secrets: &Secrets) -> BTreeMap<String, Credentials> {
     let found = config.providers.values().filter_map(|provider| {
         let kinds::Settings::Ghcr(settings) = &provider.settings else { return None };
         let password = secrets.follow(provider.secret()?)?;

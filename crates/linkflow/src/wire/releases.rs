@@ -1,11 +1,12 @@
 //! What each service of a release is: its image by digest, its environment as written, its fingerprints.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
-use linkflow_engine::{Draft, EngineError, Facts};
+use linkflow_engine::{Draft, EngineError, Facts, ImageFacts};
 use linkflow_model::{
-    Fault, FaultKind, ImageRef, ProviderName, Release, ServiceName, ServiceRelease, ServiceSpec,
+    Fault, FaultKind, ImageRef, PinnedImage, ProviderName, Release, ServiceName, ServiceRelease,
+    ServiceSpec,
 };
 
 use super::Stack;
@@ -49,7 +50,27 @@ impl Stack {
         services: BTreeMap<ServiceName, ServiceRelease>,
         why: &str,
     ) -> Result<Draft, EngineError> {
-        self.engine.draft(services, why, &Facts::default()).await
+        let facts = self.facts(&services).await;
+        self.engine.draft(services, why, &facts).await
+    }
+
+    /// What registries tell of the images of `services`, each asked once. What cannot be had is not there.
+    async fn facts(&self, services: &BTreeMap<ServiceName, ServiceRelease>) -> Facts {
+        let asked: BTreeSet<&PinnedImage> = services
+            .values()
+            .filter(|service| !self.is_here(&service.spec))
+            .map(|service| &service.image)
+            .collect();
+        let told = join_all(asked.into_iter().map(|image| async move {
+            let facts = self.registry.inspect(image).await.ok()?;
+            let facts = ImageFacts { private: Some(facts.private), platforms: facts.platforms };
+            Some((image, facts))
+        }));
+        let told: BTreeMap<&PinnedImage, ImageFacts> = told.await.into_iter().flatten().collect();
+        let images = services
+            .iter()
+            .filter_map(|(name, service)| Some((name.clone(), told.get(&service.image)?.clone())));
+        Facts { images: images.collect() }
     }
 
     /// Every service as the config has it, with `images` in place of its own images.

@@ -9,13 +9,15 @@ use linkflow_model::config::{
     BucketProperty, Config, Reference, ServiceProperty, StackProperty, Template,
 };
 use linkflow_model::{
-    Definition, EnvValue, Fingerprint, ItemName, ProviderName, Release, ReleaseId, ServiceName,
-    ServiceRelease,
+    Definition, EnvValue, Fingerprint, ItemName, ProviderName, RegistryLogin, Release, ReleaseId,
+    ServiceName, ServiceRelease,
 };
+use linkflow_providers::registry::Credentials;
 use linkflow_store::Document;
 use serde_json::json;
 
 use super::OpenOptions;
+use super::registry::credentials;
 use super::secrets::Secrets;
 use super::state::Key;
 
@@ -28,6 +30,8 @@ pub(crate) struct Renderer {
     secrets: std::sync::Arc<Secrets>,
     ports: BTreeMap<ServiceName, SocketAddr>,
     rehearsed: bool,
+    /// Who pulls from each registry that the config has a login for.
+    logins: BTreeMap<String, RegistryLogin>,
     key: Key,
     /// Every name that any release set in the environment of each service.
     ever_set: Mutex<BTreeMap<ServiceName, BTreeSet<String>>>,
@@ -43,7 +47,13 @@ impl Renderer {
     ) -> Self {
         let rehearsed = options.cloud.is_some();
         let ever_set = Mutex::default();
-        Self { config: config.clone(), secrets, ports, rehearsed, key, ever_set }
+        let held = if rehearsed { BTreeMap::new() } else { credentials(config, &secrets) };
+        let login = |(registry, held): (String, Credentials)| {
+            let (user, password) = (held.user, held.password);
+            (registry.clone(), RegistryLogin { registry, user, password })
+        };
+        let logins = held.into_iter().map(login).collect();
+        Self { config: config.clone(), secrets, ports, rehearsed, logins, key, ever_set }
     }
 
     /// Remembers what the releases in `held` set, so that it can be taken away again.
@@ -231,7 +241,7 @@ fn definition(
         release,
         image: held.image.clone(),
         command: spec.command.clone(),
-        login: None,
+        login: renderer.logins.get(&held.image.registry).cloned(),
         kind: spec.kind,
         port: spec.port,
         health: spec.health.clone(),

@@ -8,10 +8,18 @@ use super::provider::Role;
 
 /// The roles in which each kind of provider is acted on. In a rehearsal every compute kind acts, simulated.
 const KINDS: &[(&str, &[Role])] = &[
-    ("embedded", &[Role::Compute]),
+    ("embedded", &[Role::Compute, Role::Notify]),
+    ("azure-container-apps", &[Role::Compute]),
+    ("docker", &[Role::Compute]),
     ("fly", &[Role::Compute]),
+    ("koyeb", &[Role::Compute]),
     ("railway", &[Role::Compute]),
+    ("render", &[Role::Compute]),
+    ("server", &[Role::Compute]),
+    ("zeabur", &[Role::Compute]),
     ("github", &[Role::Ci]),
+    ("ghcr", &[Role::Registry]),
+    ("slack", &[Role::Notify]),
 ];
 
 /// Keys that nothing acts on yet. `*` is any name.
@@ -20,7 +28,6 @@ pub(super) const NOT_YET: &[&str] = &[
     "secrets.file",
     "secrets.sync_to",
     "secrets.rotate_after",
-    "deploy.notify",
     "databases",
     "caches",
     "buckets",

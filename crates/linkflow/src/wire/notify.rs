@@ -1,0 +1,68 @@
+//! The channels to people that a deploy tells, from the typed config or from a rehearsal cloud.
+
+use std::sync::Arc;
+
+use linkflow_model::config::{Config, kinds};
+use linkflow_model::role::Notify;
+use linkflow_model::{ProviderName, Secret};
+use linkflow_providers::kit::Kit;
+use linkflow_providers::notify::{Settings, embedded, open, slack};
+
+use super::secrets::Secrets;
+use super::{OpenError, OpenOptions};
+
+/// Every channel that `deploy.notify` names, opened.
+pub(super) fn channels(
+    config: &Config,
+    options: &OpenOptions,
+    secrets: &Secrets,
+    kit: &Kit,
+) -> Result<Vec<(ProviderName, Arc<dyn Notify>)>, OpenError> {
+    let named = config.deploy.notify.iter();
+    let each = named.map(|name| {
+        let settings = channel(config, options, secrets, name)?;
+        Ok((name.clone(), open(settings, kit, name)))
+    });
+    each.collect()
+}
+
+fn channel(
+    config: &Config,
+    options: &OpenOptions,
+    secrets: &Secrets,
+    name: &ProviderName,
+) -> Result<Settings, OpenError> {
+    let provider = config.provider(name);
+    match provider.as_ref().map(|provider| &provider.settings) {
+        Some(kinds::Settings::Slack(settings)) => {
+            let webhook = match (&options.cloud, &settings.webhook) {
+                (Some(cloud), _) => Some(Secret::new(&cloud.slack.webhook)),
+                (None, Some(reference)) => secrets.follow(reference),
+                (None, None) => None,
+            };
+            let webhook = webhook.ok_or_else(|| OpenError::Missing {
+                what: format!("the webhook of `{name}` is not there"),
+                help: format!(
+                    "write `webhook = \"${{secret.SLACK_WEBHOOK}}\"` into `[providers.{name}]`, and the secret into the environment"
+                ),
+            })?;
+            let api = options.cloud.as_ref().map(|cloud| origin(&cloud.slack.webhook));
+            Ok(Settings::Slack(slack::Settings { webhook, api }))
+        }
+        Some(kinds::Settings::Embedded(_)) => {
+            let file = Some(options.state.join("notices.log"));
+            Ok(Settings::Embedded(embedded::Settings { file }))
+        }
+        _ => Err(OpenError::Missing {
+            what: format!("`deploy.notify` names `{name}`, which tells nobody anything yet"),
+            help: "a provider of the kind slack does, and `embedded`".to_owned(),
+        }),
+    }
+}
+
+/// Scheme and host of `address`.
+fn origin(address: &str) -> String {
+    let start = address.find("://").map_or(0, |at| at + 3);
+    let end = address[start..].find('/').map_or(address.len(), |at| start + at);
+    address[..end].to_owned()
+}

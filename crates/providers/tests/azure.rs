@@ -318,13 +318,22 @@ async fn what_is_deployed_to_rest_never_runs() {
     let compute = stage.adapter(AZURE, "linkflow");
     let mut wanted = stage.definition(AZURE, "engine-timer", "1.0", 1).await;
     wanted.replicas = 0;
-    assert_eq!(deployed(&*compute, &wanted).await, Progress::Done);
     // Another version of what rests does not wake it either.
     let mut second = stage.definition(AZURE, "engine-timer", "1.1", 2).await;
     second.replicas = 0;
-    assert_eq!(deployed(&*compute, &second).await, Progress::Done);
-    let instances = stage.cloud.instances();
-    assert_eq!(instances[&AZURE.parse().unwrap()], Vec::new(), "no process was made at all");
+    let watch = async {
+        loop {
+            let instances = stage.cloud.instances();
+            assert_eq!(instances[&AZURE.parse().unwrap()], Vec::new());
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let deploys =
+        async { [deployed(&*compute, &wanted).await, deployed(&*compute, &second).await] };
+    tokio::select! {
+        () = watch => {}
+        progress = deploys => assert_eq!(progress, [Progress::Done, Progress::Done]),
+    }
     let held = seen(&*compute, &wanted.service, |_| true).await;
     assert_eq!((held.lifecycle, held.replicas, held.running), (Lifecycle::Stopped, 0, 0));
     assert_eq!(held.digest.as_ref(), Some(&second.image.digest));

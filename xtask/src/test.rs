@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that has to hold.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -62,7 +63,9 @@ fn tests() -> Done {
     let words = ["cargo", "test", "--workspace", "--no-fail-fast", "--color", "never"];
     let (reader, writer) = std::io::pipe().map_err(|error| error.to_string())?;
     let errors = writer.try_clone().map_err(|error| error.to_string())?;
+    let recordings = emptied(RECORDINGS)?;
     let mut cargo = command(&words);
+    cargo.env("LINKFLOW_TEST_RECORD", &recordings);
     // What a test needs was installed: where it is missing all the same, the test fails and is not skipped.
     cargo.env("LINKFLOW_TEST_ALL", "1");
     cargo.stdout(Stdio::from(writer)).stderr(Stdio::from(errors));
@@ -137,14 +140,39 @@ fn count(result: &str, word: &str) -> u64 {
     at.and_then(|at| words.get(at.checked_sub(1)?)?.parse().ok()).unwrap_or_default()
 }
 
-/// Holds what the rehearsal recorded against the vendors' own descriptions.
+/// The folder `path` of the checkout, with nothing in it.
+fn emptied(path: &str) -> Result<PathBuf, String> {
+    let folder = crate::root().join(path);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).map_err(|error| format!("{path}: {error}"))?;
+    }
+    std::fs::create_dir_all(&folder).map_err(|error| format!("{path}: {error}"))?;
+    Ok(folder)
+}
+
+/// Where the tests of the adapters record their exchanges.
+const RECORDINGS: &str = "target/test-recordings";
+
+/// The vendors that must have been spoken to.
+const REQUIRED: &str = "azure,fly,railway,koyeb,zeabur,render,hetzner,github,slack";
+
+/// Holds what the rehearsal and the tests recorded against the vendors' own descriptions.
 fn descriptions() -> Done {
     if !describes() {
         println!("skipped: {DESCRIPTIONS} and {CONFORMANCE} are not there");
         return Ok(());
     }
     let python = python()?;
-    run(&[&python, CONFORMANCE, RECORDING, "--specs", DESCRIPTIONS, "--require", "fly,railway"])
+    let recorded = std::fs::read_dir(crate::root().join(RECORDINGS)).into_iter().flatten();
+    let mut files: Vec<String> =
+        recorded.flatten().map(|entry| entry.path().display().to_string()).collect();
+    if crate::root().join(RECORDING).exists() {
+        files.push(RECORDING.to_owned());
+    }
+    let mut words = vec![python.as_str(), CONFORMANCE];
+    words.extend(files.iter().map(String::as_str));
+    words.extend(["--specs", DESCRIPTIONS, "--require", REQUIRED]);
+    run(&words)
 }
 
 fn dependencies() -> Done {

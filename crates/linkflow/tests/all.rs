@@ -11,5 +11,7 @@ mod here;
 mod kill;
 #[path = "all/rehearsed.rs"]
 mod rehearsed;
+#[path = "all/server.rs"]
+mod server;
 #[path = "all/tidy.rs"]
 mod tidy;

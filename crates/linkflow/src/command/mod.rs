@@ -23,6 +23,7 @@ mod plan_markdown;
 mod rehearse;
 mod rollback;
 mod schema;
+mod server;
 mod shutdown;
 mod status;
 mod swap;
@@ -101,6 +102,8 @@ enum Command {
     Rollback(rollback::RollbackArgs),
     History(history::HistoryArgs),
     Swap(swap::SwapArgs),
+    #[command(subcommand)]
+    Server(server::ServerCommand),
     Status(status::StatusArgs),
     Logs(logs::LogsArgs),
     Drift(drift::DriftArgs),
@@ -197,6 +200,7 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Logs(args) => on_runtime(logs::answer(context, &args)),
         Command::Drift(args) => on_runtime(drift::answer(context, &args)),
         Command::Unlock(args) => once(unlock::answer(context, &args)),
+        Command::Server(command) => once(Box::pin(server::answer(context, &command))),
         Command::Swap(args) => once(Box::pin(swap::answer(context, &args))),
         Command::Status(args) => once(status::answer(context, &args)),
         Command::Ci(command) => ci::answer(context, &command),

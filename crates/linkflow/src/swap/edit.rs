@@ -48,7 +48,30 @@ fn replace(cascade: &mut Array, old: &ProviderName, new: &ProviderName) {
     }
 }
 
-/// Changes the file at `path`: the whole new text, or nothing.
+/// `text` with `address` as the address of `provider`.
+///
+/// # Errors
+/// When the provider is not in this file.
+pub(crate) fn addressed(
+    text: &str,
+    provider: &ProviderName,
+    address: &str,
+) -> Result<String, String> {
+    let mut document: DocumentMut =
+        text.parse().map_err(|error: toml_edit::TomlError| error.to_string())?;
+    let held = document
+        .get_mut("providers")
+        .and_then(|providers| providers.get_mut(provider.as_str()))
+        .and_then(|provider| provider.get_mut("address"))
+        .and_then(Item::as_value_mut);
+    let held = held.ok_or_else(|| format!("`providers.{provider}.address` is not in this file"))?;
+    let decor = held.decor().clone();
+    *held = Value::from(address);
+    *held.decor_mut() = decor;
+    Ok(document.to_string())
+}
+
+/// Changes the cascades in the file at `path`: the whole new text, or nothing.
 ///
 /// # Errors
 /// Why it cannot be read or written, or what is wrong in it.
@@ -58,9 +81,20 @@ pub(crate) fn edit(
     old: &ProviderName,
     new: &ProviderName,
 ) -> Result<(), String> {
+    rewrite(path, |text| edited(text, services, old, new))
+}
+
+/// Changes the file at `path`: the whole new text, or nothing.
+///
+/// # Errors
+/// Why it cannot be read or written, or what is wrong in it.
+pub(crate) fn rewrite(
+    path: &Path,
+    change: impl FnOnce(&str) -> Result<String, String>,
+) -> Result<(), String> {
     let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
-    let changed = edited(&text, services, old, new).map_err(|error| wrong(&error))?;
+    let changed = change(&text).map_err(|error| wrong(&error))?;
     // Beside the file, so that the last step is a rename; a link stays a link.
     let real = std::fs::canonicalize(path).map_err(|error| wrong(&error))?;
     let mut beside = real.clone().into_os_string();

@@ -20,6 +20,13 @@ impl Key {
         mac.update(text);
         hex(&mac.finalize().into_bytes())
     }
+
+    /// 32 bytes that follow from this key and `label`, and tell nothing of either.
+    pub(crate) fn derive(&self, label: &str) -> [u8; 32] {
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { return [0; 32] };
+        mac.update(label.as_bytes());
+        mac.finalize().into_bytes().into()
+    }
 }
 
 /// `bytes` in lower-case hex digits.

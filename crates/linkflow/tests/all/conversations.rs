@@ -111,17 +111,13 @@ fn the_schema_is_one_and_fits_the_example() {
 }
 
 #[test]
-fn a_provider_that_is_not_acted_on_yet_is_named_with_a_way_out() {
-    let text = format!("{SHOP}runs_on = [\"koyeb\"]\n[providers.koyeb]\nkind = \"koyeb\"\n");
-    let dir = written(&text);
+fn a_server_without_a_key_is_named_with_a_way_out() {
+    let provider = "[providers.box]\nkind = \"server\"\naddress = \"192.0.2.1\"\n";
+    let dir = written(&format!("{SHOP}runs_on = [\"box\"]\n{provider}"));
     let said = linkflow(dir.path(), &["plan"]);
     assert_eq!((said.code, said.out.as_str()), (2, ""));
-    assert!(
-        said.err.starts_with("error: `koyeb` is Koyeb, which is parsed and not acted on yet"),
-        "{}",
-        said.err
-    );
-    assert!(said.err.contains("linkflow up --rehearsal"), "{}", said.err);
+    assert!(said.err.starts_with("error: `box` has no key to log in with"), "{}", said.err);
+    assert!(said.err.contains("`[providers.box]`"), "{}", said.err);
 }
 
 #[test]

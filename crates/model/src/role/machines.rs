@@ -23,8 +23,8 @@ pub struct MachineWanted {
     pub first_boot: Secret,
     /// The public key that may log in, in OpenSSH's form.
     pub login_key: String,
-    /// TCP ports that anybody may reach. All others are shut at the vendor's firewall.
-    pub open_ports: Vec<u16>,
+    /// TCP ports that anybody may reach, first and last of each range. All others are shut at the vendor's firewall.
+    pub open_ports: Vec<(u16, u16)>,
 }
 
 /// How a machine stands.

@@ -2,3 +2,4 @@
 
 pub mod first_boot;
 pub mod hetzner;
+pub mod keys;

@@ -180,7 +180,7 @@ impl Hetzner {
     }
 
     /// The id of this stack's firewall, with exactly these ports open.
-    async fn firewall(&self, ports: &[u16]) -> Result<u64, Fault> {
+    async fn firewall(&self, ports: &[(u16, u16)]) -> Result<u64, Fault> {
         let rules = rules(ports);
         let mut due: Vec<Rule> = ports.iter().map(|port| rule(*port)).collect();
         due.push(ping());
@@ -229,17 +229,25 @@ fn same_key(one: &str, other: &str) -> bool {
     bare(one) == bare(other)
 }
 
-fn rule(port: u16) -> Rule {
-    Rule { direction: "in".into(), protocol: "tcp".into(), port: Some(port.to_string()) }
+fn rule(ports: (u16, u16)) -> Rule {
+    Rule { direction: "in".into(), protocol: "tcp".into(), port: Some(range(ports)) }
+}
+
+/// One port, or a range: `21000-21999`.
+fn range((first, last): (u16, u16)) -> String {
+    if first == last { first.to_string() } else { format!("{first}-{last}") }
 }
 
 fn ping() -> Rule {
     Rule { direction: "in".into(), protocol: "icmp".into(), port: None }
 }
 
-fn rules(ports: &[u16]) -> Vec<Value> {
+fn rules(ports: &[(u16, u16)]) -> Vec<Value> {
     let anybody = ["0.0.0.0/0", "::/0"];
-    let tcp = |port: &u16| json!({ "direction": "in", "protocol": "tcp", "port": port.to_string(), "source_ips": anybody });
+    let tcp = |ports: &(u16, u16)| {
+        json!({ "direction": "in", "protocol": "tcp", "port": range(*ports), "source_ips": anybody })
+    };
+
     let mut rules: Vec<Value> = ports.iter().map(tcp).collect();
     rules.push(json!({ "direction": "in", "protocol": "icmp", "source_ips": anybody }));
     rules

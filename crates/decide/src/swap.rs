@@ -148,7 +148,7 @@ impl Swapped<'_> {
             }
             stages.back("shift", self.activate(self.old), "the swap did not hold");
         }
-        if !self.is_there(view) {
+        if self.is_absent(view) {
             let (service, provider) = (self.spec.name.clone(), self.new.clone());
             stages.back("clear", Action::Delete { service, provider }, "it was not there before");
         }
@@ -177,13 +177,18 @@ impl Swapped<'_> {
         view.active.as_ref() == Some(self.old)
     }
 
-    /// Whether the new placement is as wanted already.
+    /// Whether the new placement is as wanted already, and proven to answer.
     fn is_there(&self, view: &ServiceView) -> bool {
         view.on(self.new).is_some_and(|p| {
             let fits = p.lifecycle != Lifecycle::Absent
                 && p.fingerprint.as_ref() == Some(self.fingerprint);
             fits && (p.health == Health::Up || !self.spec.keeps_standby_warm())
         })
+    }
+
+    /// Whether the new provider has nothing of this service yet.
+    fn is_absent(&self, view: &ServiceView) -> bool {
+        view.on(self.new).is_none_or(|p| p.lifecycle == Lifecycle::Absent)
     }
 
     fn replicas(&self) -> u32 {

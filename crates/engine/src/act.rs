@@ -111,7 +111,11 @@ impl Engine {
         self.look_at(provider).await;
         self.check_image(service, provider, &wanted.image.digest)?;
         if replicas > 0 && spec.is_probed() {
-            let gate = Gate { service, provider, release: Some(release), started, deadline };
+            // What was as wanted already is left alone, with the name of the release that it came with.
+            let held = self.seen(service, provider);
+            let held = held.filter(|seen| seen.fingerprint.as_ref() == Some(&wanted.fingerprint));
+            let runs = held.and_then(|seen| seen.release).unwrap_or(release);
+            let gate = Gate { service, provider, release: Some(runs), started, deadline };
             if let Err(why) = self.gate(&gate, fence).await {
                 return Err(self.with_last_words(compute, service, why).await);
             }

@@ -99,7 +99,8 @@ async fn a_machine_is_made_once_changed_and_given_up() {
     done(&ours, ours.power("last-resort", Power::On).await.unwrap()).await;
     assert_eq!(ours.machines().await.unwrap()[0].size, "cx33");
 
-    let rebuilt = MachineWanted { image: "debian-13".to_owned(), open_ports: vec![(22, 22)], ..due };
+    let rebuilt =
+        MachineWanted { image: "debian-13".to_owned(), open_ports: vec![(22, 22)], ..due };
     assert_eq!(done(&ours, ours.rebuild(&rebuilt).await.unwrap()).await, Progress::Done);
     assert_eq!(ours.machines().await.unwrap()[0].image.as_deref(), Some("debian-13"));
 

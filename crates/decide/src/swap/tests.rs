@@ -74,6 +74,17 @@ fn what_is_there_already_is_not_deployed_again_and_not_cleared_away() {
 }
 
 #[test]
+fn what_was_forgotten_there_once_is_proven_to_answer_and_not_cleared_away() {
+    check(
+        Manner { soak_ms: 0, ..USUAL },
+        "web api at fly: fly=up@0#a1 railway=unprobed@0#a1",
+        "provision: deploy r2 of api on railway (it takes the place of fly)
+         shift: serve api from railway (it takes the place of fly)
+         back shift: serve api from fly (the swap did not hold)",
+    );
+}
+
+#[test]
 fn what_was_led_over_meanwhile_is_still_watched() {
     check(
         USUAL,

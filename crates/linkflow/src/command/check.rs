@@ -218,10 +218,9 @@ mod tests {
 
         parsed, not acted on yet (in a rehearsal every compute provider acts, simulated):
           secrets      from, file, sync_to, rotate_after
-          providers    azure, koyeb, zeabur, render, hetzner, cockroachdb, neon, supabase, hetzner-postgres,
-                       upstash, cloudflare-kv, hetzner-redis, r2, b2, azure-blob, resend, brevo, cloudflare,
-                       uptimerobot, cronitor, sentry, betterstack, grafana, instatus, github, ghcr, doppler,
-                       slack
+          providers    cockroachdb, neon, supabase, hetzner-postgres, upstash, cloudflare-kv, hetzner-redis,
+                       r2, b2, azure-blob, resend, brevo, cloudflare, uptimerobot, cronitor, sentry,
+                       betterstack, grafana, instatus, doppler
           databases
           caches
           buckets

@@ -141,16 +141,25 @@ impl Rented {
         let operation = self.machines.create(&wanted).await.map_err(refusal)?;
         self.follow(operation).await?;
         let Some(machine) = self.find().await? else {
-            return Answer::failed(7, "the machine was made and is not listed", "linkflow server status");
+            return Answer::failed(
+                7,
+                "the machine was made and is not listed",
+                "linkflow server status",
+            );
         };
         let Some(address) = machine.address.map(|address| address.to_string()) else {
-            return Answer::failed(1, "the machine has no public address", "look at Hetzner's console");
+            return Answer::failed(
+                1,
+                "the machine has no public address",
+                "look at Hetzner's console",
+            );
         };
         let key = self.host_key()?;
         self.pin(&address, &key.fingerprint)?;
         let config = &context.which.config;
         rewrite(config, |text| addressed(text, &self.provider, &address)).map_err(|why| {
-            let help = format!("write `address = \"{address}\"` into `[providers.{}]`", self.provider);
+            let help =
+                format!("write `address = \"{address}\"` into `[providers.{}]`", self.provider);
             Box::new(Answer::failure(6, &why, &help))
         })?;
         let out = format!(
@@ -165,15 +174,21 @@ impl Rented {
 
     async fn status(&self, context: &Context) -> Answered {
         let Some(machine) = self.find().await? else {
-            return Answer::failed(1, &format!("there is no machine {}", self.name), "linkflow server create");
+            return Answer::failed(
+                1,
+                &format!("there is no machine {}", self.name),
+                "linkflow server create",
+            );
         };
-        let mut table = Table::new(&["MACHINE", "STATE", "ADDRESS", "TYPE", "AT", "IMAGE", "A MONTH"]);
+        let mut table =
+            Table::new(&["MACHINE", "STATE", "ADDRESS", "TYPE", "AT", "IMAGE", "A MONTH"]);
         let tone = match machine.state {
             MachineState::Running => Tone::Good,
             MachineState::Changing => Tone::Notable,
             MachineState::Off | MachineState::Unknown => Tone::Bad,
         };
-        let price = machine.month.as_ref().map(|month| format!("{} {}", month.amount, month.currency));
+        let price =
+            machine.month.as_ref().map(|month| format!("{} {}", month.amount, month.currency));
         table.row(vec![
             (machine.name.clone(), Tone::Strong),
             (machine.said.clone(), tone),
@@ -203,12 +218,20 @@ impl Rented {
             ]);
         }
         let out = table.render(context.voice.colours);
-        Ok(Answer { out, result: json!({ "location": location, "sizes": sizes }), ..Answer::default() })
+        Ok(Answer {
+            out,
+            result: json!({ "location": location, "sizes": sizes }),
+            ..Answer::default()
+        })
     }
 
     async fn resize(&self, size: &str) -> Answered {
         let Some(machine) = self.find().await? else {
-            return Answer::failed(2, &format!("there is no machine {}", self.name), "linkflow server create");
+            return Answer::failed(
+                2,
+                &format!("there is no machine {}", self.name),
+                "linkflow server create",
+            );
         };
         if machine.size == size {
             return Ok(self.done(&format!("{} is a {size} already\n", self.name)));
@@ -349,7 +372,11 @@ impl Rented {
         };
         match tokio::time::timeout(PATIENCE, waits).await {
             Ok(ended) => ended,
-            Err(_) => Answer::failed(7, "Hetzner has not ended it within 10 min", "linkflow server status"),
+            Err(_) => Answer::failed(
+                7,
+                "Hetzner has not ended it within 10 min",
+                "linkflow server status",
+            ),
         }
     }
 }
@@ -364,7 +391,9 @@ fn machines(
     let secret = provider.as_ref().and_then(|provider| secrets.follow(provider.secret()?));
     let Some(token) = secret else {
         let what = format!("Hetzner's token of `{name}` is not there");
-        let help = format!("write `token = \"${{secret.HETZNER_TOKEN}}\"` into `[providers.{name}]`, and the secret into the environment");
+        let help = format!(
+            "write `token = \"${{secret.HETZNER_TOKEN}}\"` into `[providers.{name}]`, and the secret into the environment"
+        );
         return Answer::failed(2, &what, &help);
     };
     let user_agent = concat!("linkflow/", env!("CARGO_PKG_VERSION")).to_owned();

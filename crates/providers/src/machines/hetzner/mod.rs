@@ -244,9 +244,7 @@ fn ping() -> Rule {
 
 fn rules(ports: &[(u16, u16)]) -> Vec<Value> {
     let anybody = ["0.0.0.0/0", "::/0"];
-    let tcp = |ports: &(u16, u16)| {
-        json!({ "direction": "in", "protocol": "tcp", "port": range(*ports), "source_ips": anybody })
-    };
+    let tcp = |ports: &(u16, u16)| json!({ "direction": "in", "protocol": "tcp", "port": range(*ports), "source_ips": anybody });
 
     let mut rules: Vec<Value> = ports.iter().map(tcp).collect();
     rules.push(json!({ "direction": "in", "protocol": "icmp", "source_ips": anybody }));

@@ -197,8 +197,9 @@ impl FromStr for Scenario {
 
 /// How long the stack may take until everything is in its place again.
 const SETTLED: Duration = Duration::from_secs(30);
-/// How long services may take to leave a provider.
-const LEFT: Duration = Duration::from_secs(12);
+/// How long services may take to leave a provider. A process that hangs is killed only when the grace that its provider
+/// gives it is over, 10 s on most; an exclusive service leaves after that, because only then its stop is proven.
+const LEFT: Duration = Duration::from_secs(20);
 /// How long a fault lasts at least, so that it is seen that nobody goes on being disturbed.
 const HOLD: Duration = Duration::from_secs(3);
 

@@ -46,32 +46,9 @@ pub(crate) fn compare(
     services: &[&ServiceSpec],
     private: bool,
 ) -> Vec<Note> {
-    let mut notes = Vec::new();
+    let mut notes = stops(new, services);
     let mut note = |weight, text: String| notes.push(Note { weight, text });
     let name = new.name;
-    for spec in services {
-        let service = &spec.name;
-        if spec.kind == ServiceKind::Grpc && !new.can.grpc {
-            note(
-                Weight::Stops,
-                format!("{service} speaks gRPC, which {name} does not pass through"),
-            );
-        }
-        if spec.kind == ServiceKind::Worker && !new.can.workers {
-            note(
-                Weight::Stops,
-                format!("{service} listens on nothing, and {name} runs no such services"),
-            );
-        }
-        if !spec.keeps_standby_warm() && !new.can.scale_to_zero {
-            note(
-                Weight::Stops,
-                format!(
-                    "{service} waits stopped where it does not serve, and {name} cannot keep it so"
-                ),
-            );
-        }
-    }
     match new.can.private_images {
         PrivateImages::Never if private => {
             note(
@@ -119,6 +96,37 @@ pub(crate) fn compare(
         note(Weight::Differs, format!("{hourly} API requests an hour: about {deploys} deploys"));
     }
     notes.extend(plans(new));
+    notes
+}
+
+/// What the services need and the new provider lacks.
+fn stops(new: &Side<'_>, services: &[&ServiceSpec]) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let mut note = |weight, text: String| notes.push(Note { weight, text });
+    let name = new.name;
+    for spec in services {
+        let service = &spec.name;
+        if spec.kind == ServiceKind::Grpc && !new.can.grpc {
+            note(
+                Weight::Stops,
+                format!("{service} speaks gRPC, which {name} does not pass through"),
+            );
+        }
+        if spec.kind == ServiceKind::Worker && !new.can.workers {
+            note(
+                Weight::Stops,
+                format!("{service} listens on nothing, and {name} runs no such services"),
+            );
+        }
+        if !spec.keeps_standby_warm() && !new.can.scale_to_zero {
+            note(
+                Weight::Stops,
+                format!(
+                    "{service} waits stopped where it does not serve, and {name} cannot keep it so"
+                ),
+            );
+        }
+    }
     notes
 }
 

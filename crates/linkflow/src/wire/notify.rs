@@ -11,13 +11,16 @@ use linkflow_providers::notify::{Settings, embedded, open, slack};
 use super::secrets::Secrets;
 use super::{OpenError, OpenOptions};
 
+/// Channels by the names of their providers.
+pub(super) type Channels = Vec<(ProviderName, Arc<dyn Notify>)>;
+
 /// Every channel that `deploy.notify` names, opened.
 pub(super) fn channels(
     config: &Config,
     options: &OpenOptions,
     secrets: &Secrets,
     kit: &Kit,
-) -> Result<Vec<(ProviderName, Arc<dyn Notify>)>, OpenError> {
+) -> Result<Channels, OpenError> {
     let named = config.deploy.notify.iter();
     let each = named.map(|name| {
         let settings = channel(config, options, secrets, name)?;

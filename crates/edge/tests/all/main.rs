@@ -4,9 +4,11 @@
 
 mod calls;
 mod failures;
+mod front;
 mod heads;
 mod load;
 mod stage;
 mod streams;
 mod table;
+mod tls;
 mod upstream;

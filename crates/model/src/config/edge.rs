@@ -1,8 +1,11 @@
 //! What visitors meet first: the edge, the names that lead to it, and mail.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::address::{Host, Mailbox, Url};
 use super::amount::Bytes;
@@ -13,31 +16,46 @@ use super::print::Printed;
 use super::read::{Field, Reader};
 use super::shape::{Book, Shape};
 use super::template::SecretRef;
+use super::tls::{Acme, Certificate};
 use super::values::{Many, Within, Written, written};
-use crate::ProviderName;
+use crate::{ItemName, ProviderName};
 
 section! {
     /// The proxy that leads visitors to the best placement of each service, and how it protects them.
     pub struct Edge as "edge" {
         /// Where it listens for visitors.
         listen: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+        /// Where it listens for visitors with TLS, `0.0.0.0:443`; nowhere when not said.
+        listen_tls: Option<SocketAddr>,
+        /// Certificates in files, each under a name of your choice. The first one is for clients that name no host.
+        certificates: BTreeMap<ItemName, Certificate>,
+        /// Certificates that LinkFlow gets and renews by itself.
+        acme: Option<Acme>,
         /// Where it listens for services that call each other; each has its own port.
         internal: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST),
-        /// Where visitors and other machines reach it, in place of `http://` and `listen`.
+        /// Where visitors and other machines reach it, in place of `http://` and `listen`. Of `https://` addresses the
+        /// port is the one that plain HTTP is sent to.
         address: Option<Url>,
+        /// Networks of proxies and load balancers in front, `10.0.0.0/8`. Only they are believed when they say whom they
+        /// speak for; of everybody else such headers are thrown away.
+        trusted: Vec<Network>,
+        /// The header in which those in front name the visitor.
+        visitor_header: VisitorHeader = VisitorHeader::XForwardedFor,
+        /// Whether each connection from `trusted` begins with the PROXY protocol, version 1 or 2.
+        proxy_protocol: bool = false,
         /// How long a whole answer may take.
         timeout: Duration = Duration::from_secs(60),
         /// The largest body that a request may have.
         max_body: Bytes = Bytes(10_000_000),
         /// The provider that stands in front of it: content delivery, firewall, worker, tunnel.
         on: Option<ProviderName>,
-        /// The least version of TLS.
+        /// The least version of TLS that visitors may speak.
         min_tls: Tls = Tls::V1_2,
         /// How the provider in front speaks to the edge.
         tls: TlsMode = TlsMode::Strict,
-        /// Whether plain HTTP is sent to HTTPS.
+        /// Whether plain HTTP is sent to HTTPS, where there is `listen_tls`. Challenges of ACME and health paths are not.
         https_only: bool = true,
-        /// How long browsers are told to use HTTPS only.
+        /// How long browsers are told to use HTTPS only. They are told nothing when not said.
         hsts: Option<Duration>,
         /// How many requests one visitor may make.
         rate_limit: Option<RateLimit>,
@@ -89,6 +107,19 @@ choice! {
 }
 
 choice! {
+    /// The header in which those in front name the visitor. One only: a proxy passes on what it does not write itself, so
+    /// a header that it does not write is the visitor's own word.
+    pub enum VisitorHeader {
+        /// `X-Forwarded-For`, a list to which each proxy appends: the last address that is not `trusted` counts.
+        XForwardedFor = "x-forwarded-for",
+        /// `Forwarded` (RFC 7239), such a list too.
+        Forwarded = "forwarded",
+        /// `CF-Connecting-IP`, the one address that Cloudflare writes.
+        CfConnectingIp = "cf-connecting-ip",
+    }
+}
+
+choice! {
     /// How the provider in front speaks to the edge.
     pub enum TlsMode {
         /// With TLS and a certificate that is checked.
@@ -130,6 +161,33 @@ impl Written for IpAddr {
 
     fn blank() -> Self {
         Self::V4(Ipv4Addr::LOCALHOST)
+    }
+}
+
+/// A range of addresses, `10.0.0.0/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network(pub IpNet);
+
+written!(Network);
+
+impl Written for Network {
+    const WHAT: &'static str = "a network, like `10.0.0.0/8` or `2001:db8::/32`";
+    const PATTERN: Option<&'static str> = None;
+    const CODE: Code = codes::BAD_ADDRESS;
+
+    fn parse(text: &str) -> Result<Self, (String, String)> {
+        let one = || text.parse::<IpAddr>().ok().map(IpNet::from);
+        let network = text.parse::<IpNet>().ok().or_else(one);
+        let wrong = || (format!("`{text}` is not a network"), format!("write {}", Self::WHAT));
+        network.map(|network| Self(network.trunc())).ok_or_else(wrong)
+    }
+
+    fn write(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn blank() -> Self {
+        Self(IpNet::from(IpAddr::V4(Ipv4Addr::LOCALHOST)))
     }
 }
 

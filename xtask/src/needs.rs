@@ -35,6 +35,11 @@ const NEEDS: &[Need] = &[
         is_there: || Path::new("/usr/bin/docker-registry").exists(),
     },
     Need {
+        what: "an ACME server (pebble), for certificates of the edge",
+        packages: &["pebble"],
+        is_there: || Path::new("/usr/bin/pebble").exists(),
+    },
+    Need {
         what: "Docker, Compose, a registry and sshd, for the providers `server` and `docker`",
         packages: &[
             "docker.io",

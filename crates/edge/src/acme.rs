@@ -148,7 +148,7 @@ impl Acme {
         if now < tries.next {
             return tries.next.0 - now.0;
         }
-        let Some(_lock) = self.shelf.lock() else { return BUSY };
+        let Some(_lock) = self.shelf.lock() else { return BUSY.min(self.options.pace.look_ms) };
         // Whoever held the lock until now may have done it, or been refused.
         if self.take(host) || self.shelf.tries(host) != tries {
             return 0;

@@ -30,6 +30,9 @@ pub(crate) fn host_of<B>(request: &Request<B>) -> Result<Cow<'_, str>, &'static 
     if named.next().is_some() {
         return Err("more than one Host header");
     }
+    if request.uri().authority().is_some() && request.uri().scheme().is_none() {
+        return Err("no path");
+    }
     // A host in the request line wins over the header (RFC 9112, 3.2.2).
     let text = match (request.uri().authority(), header) {
         (Some(authority), _) => authority.as_str(),

@@ -21,8 +21,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+pub(crate) use certificate::made_up;
 pub use certificate::{About, Certificate, read};
-pub(crate) use certificate::{made_up, of};
 pub(crate) use files::Files;
 pub use files::PairOfFiles;
 pub(crate) use keyring::Keyring;

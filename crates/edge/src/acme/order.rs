@@ -1,5 +1,7 @@
 //! One order: the account, the proof that the host leads here, the certificate.
 
+use std::sync::Arc;
+
 use instant_acme::{
     Account, AuthorizationStatus, CertificateIdentifier, ChallengeHandle, ChallengeType, Error,
     ExternalAccountKey, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
@@ -7,6 +9,7 @@ use instant_acme::{
 use linkflow_model::config::Challenge;
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::CertifiedKey;
 
 use super::Acme;
 use super::web::Shared;
@@ -156,7 +159,7 @@ impl Acme {
             Challenge::Http01 => self.keyring.show(&token, Some(proof.as_str().to_owned())),
             Challenge::TlsAlpn01 => {
                 let certificate = proving(host, proof.digest().as_ref())?;
-                self.keyring.prove(host, Some(certificate));
+                self.keyring.prove(host, Some(Arc::new(certificate)));
             }
         }
         Ok(Shown { keyring: &self.keyring, host, token })
@@ -175,15 +178,18 @@ impl Acme {
     }
 }
 
-/// The certificate that proves to a CA that `host` leads here (RFC 8737, section 3).
-fn proving(host: &str, digest: &[u8]) -> Result<Certificate, String> {
+/// The certificate that proves to a CA that `host` leads here (RFC 8737, section 3). It is for no other eyes: whoever
+/// checks certificates refuses the extension in it.
+fn proving(host: &str, digest: &[u8]) -> Result<CertifiedKey, String> {
     let text = |error: rcgen::Error| error.to_string();
     let mut params = CertificateParams::new(vec![host.to_owned()]).map_err(text)?;
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
     let key = KeyPair::generate().map_err(text)?;
     let certificate = params.self_signed(&key).map_err(text)?;
     let key = PrivateKeyDer::try_from(key.serialize_der())?;
-    tls::of(vec![certificate.der().clone()], key)
+    let key = tls::provider().key_provider.load_private_key(key);
+    let key = key.map_err(|error| error.to_string())?;
+    Ok(CertifiedKey::new(vec![certificate.der().clone()], key))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]

@@ -51,7 +51,7 @@ pub fn read(chain: &[u8], key: &[u8]) -> Result<Certificate, String> {
 }
 
 /// Puts a chain and a key together.
-pub(crate) fn of(
+fn of(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<Certificate, String> {

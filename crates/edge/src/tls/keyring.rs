@@ -98,9 +98,9 @@ impl Keyring {
     }
 
     /// Shows `proof` to a CA that connects and asks for `host`; `None`: no longer.
-    pub(crate) fn prove(&self, host: &str, proof: Option<Certificate>) {
+    pub(crate) fn prove(&self, host: &str, proof: Option<Arc<CertifiedKey>>) {
         self.change(|held| match proof {
-            Some(proof) => drop(held.proofs.insert(host.to_owned(), proof.key)),
+            Some(proof) => drop(held.proofs.insert(host.to_owned(), proof)),
             None => drop(held.proofs.remove(host)),
         });
     }

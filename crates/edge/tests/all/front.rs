@@ -141,7 +141,8 @@ async fn what_the_trusted_say_reaches_the_target() {
 
 #[tokio::test]
 async fn one_header_is_believed_and_no_other() {
-    let front = Front { visitor_header: VisitorHeader::CfConnectingIp, ..trusting(&["127.0.0.1/32"]) };
+    let front =
+        Front { visitor_header: VisitorHeader::CfConnectingIp, ..trusting(&["127.0.0.1/32"]) };
     let stage = stage(front).await;
     let said =
         "cf-connecting-ip: 1.1.1.1\r\nx-forwarded-for: 6.6.6.6\r\nforwarded: for=7.7.7.7\r\n";

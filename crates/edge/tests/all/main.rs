@@ -2,11 +2,14 @@
 
 #![cfg(test)]
 
+mod acme;
 mod calls;
 mod failures;
 mod front;
 mod heads;
+mod http2;
 mod load;
+mod smuggling;
 mod stage;
 mod streams;
 mod table;

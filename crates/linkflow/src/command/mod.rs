@@ -2,6 +2,7 @@
 
 pub(crate) mod app;
 mod apply;
+mod certificates;
 mod change;
 mod check;
 mod ci;
@@ -185,7 +186,8 @@ fn run(command: Command, context: &Context) -> Answered {
     match command {
         Command::Init(args) => Ok(initialise(&args)),
         Command::Check(args) => {
-            let parsed = check::parse(&context.which);
+            let mut parsed = check::parse(&context.which);
+            certificates::look(&mut parsed, &context.workdir());
             let env = context.which.env.as_deref();
             Ok(check::answer(&parsed, &args, env, context.voice.colours_err))
         }

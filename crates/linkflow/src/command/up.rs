@@ -30,6 +30,10 @@ pub(crate) struct UpArgs {
     /// Where to listen for visitors, in place of `edge.listen`.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
+
+    /// Where to listen for visitors with TLS, in place of `edge.listen_tls`.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen_tls: Option<SocketAddr>,
 }
 
 /// How long what is under way may take at the end.
@@ -49,7 +53,10 @@ pub(crate) async fn answer(context: &Context, args: &UpArgs) -> Answered {
         }
         None => None,
     };
-    let listen = Listen::At(args.listen.unwrap_or(config.edge.listen));
+    let listen = Listen::At {
+        public: args.listen.unwrap_or(config.edge.listen),
+        tls: args.listen_tls.or(config.edge.listen_tls),
+    };
     let control = endpoints.as_ref().map(|cloud| cloud.control.clone());
     let options = context.options(&config, endpoints, "up", listen);
     let answer = match Stack::open(config, options).await {
@@ -110,13 +117,16 @@ async fn begin(
 
 fn addresses(stack: &Stack, control: Option<&str>) -> (String, Value) {
     let public = stack.edge.public();
-    let mut out = format!("serving `{}` on http://{public}\n", stack.config.stack.name);
+    let secure = stack.edge.secure().map(|at| format!("https://{at}"));
+    let also = secure.as_ref().map(|at| format!(" and {at}")).unwrap_or_default();
+    let mut out = format!("serving `{}` on http://{public}{also}\n", stack.config.stack.name);
     for (name, service) in &stack.config.services {
         for route in service.route.iter() {
-            let host = if route.host == "*" {
-                String::new()
-            } else {
-                format!(" -H 'host: {}'", route.host)
+            let host = match route.host.strip_prefix('*') {
+                Some("") => String::new(),
+                // Any name below it will do.
+                Some(below) => format!(" -H 'host: www{below}'"),
+                None => format!(" -H 'host: {}'", route.host),
             };
             out.push_str(&format!(
                 "  {name}: curl{host} http://{public}{}\n",
@@ -133,7 +143,7 @@ fn addresses(stack: &Stack, control: Option<&str>) -> (String, Value) {
             "rehearsal cloud: {control}\n  in another terminal: export LINKFLOW_CLOUD={control}\n  then: linkflow status, linkflow drill set PROVIDER killed, linkflow drill clear\n"
         ));
     }
-    (out, json!({ "public": public, "internal": internal, "control": control }))
+    (out, json!({ "public": public, "tls": secure, "internal": internal, "control": control }))
 }
 
 /// A path that answers: the health path under the route, when the service has one.

@@ -107,7 +107,7 @@ async fn on_cloud(
         record: wanted.record.clone(),
         vars: wanted.vars.clone(),
         what: "linkflow rehearse".to_owned(),
-        listen: Listen::At(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+        listen: Listen::At { public: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), tls: None },
         hooks: false,
         crash: None,
     };

@@ -55,7 +55,7 @@ section! {
         tls: TlsMode = TlsMode::Strict,
         /// Whether plain HTTP is sent to HTTPS, where there is `listen_tls`. Challenges of ACME and health paths are not.
         https_only: bool = true,
-        /// How long browsers are told to use HTTPS only. They are told nothing when not said.
+        /// How long browsers are told to use HTTPS only, where there is `listen_tls`. They are told nothing when not said.
         hsts: Option<Duration>,
         /// How many requests one visitor may make.
         rate_limit: Option<RateLimit>,

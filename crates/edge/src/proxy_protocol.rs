@@ -1,6 +1,6 @@
 //! The PROXY protocol, versions 1 and 2: what a load balancer says about a client before the client speaks.
 //!
-//! Facts: HAProxy's `proxy-protocol.txt`, sections 2.1 and 2.2. Nothing is guessed: whoever is to speak it and does not is
+//! Facts: the document `proxy-protocol.txt` of `HAProxy`, sections 2.1 and 2.2. Nothing is guessed: whoever is to speak it and does not is
 //! cut off, as the document asks.
 
 use std::io;

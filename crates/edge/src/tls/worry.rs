@@ -27,9 +27,10 @@ pub enum Worry {
 const DAY: u64 = 86_400_000;
 const EVERY: Duration = Duration::from_secs(3_600);
 
-/// How much the end of `about` matters: soon is its last sixth, two weeks at most; the last moment is a twentieth of its
-/// time, three days at most. A certificate that lives for 90 days is renewed after 60, so 14 days before its end two weeks
-/// of trying were in vain.
+/// How much the end of `about` matters.
+///
+/// Soon is its last sixth, two weeks at most; the last moment is a twentieth of its time, three days at most. A certificate
+/// that lives for 90 days is renewed after 60, so 14 days before its end two weeks of trying were in vain.
 pub fn worry(about: &About, now: Timestamp) -> Worry {
     let whole = about.ends.0.saturating_sub(about.begins.0);
     let left = about.ends.0.saturating_sub(now.0);

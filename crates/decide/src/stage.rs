@@ -108,6 +108,7 @@ fn placement(text: &str, now: Moment) -> PlacementView {
             after_ms: 900_000,
             cold_start_ms: 60_000,
             may_rest: true,
+            asleep: lifecycle == Lifecycle::Asleep,
         }),
     }
 }

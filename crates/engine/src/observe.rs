@@ -188,11 +188,12 @@ impl Engine {
             let left: BTreeSet<_> = left.filter(|p| spec.rank(p).is_none()).collect();
             let placements = spec.runs_on.iter().chain(left).map(|provider| {
                 let key = (spec.name.clone(), provider.clone());
-                let sleeps = self.sleeps(spec, provider, !awake.contains_key(&key));
-                PlacementView {
-                    sleeps,
-                    ..view(spec, provider, looks.get(provider), probes.get(&key))
-                }
+                let mut view = view(spec, provider, looks.get(provider), probes.get(&key));
+                let asleep = view.lifecycle == Lifecycle::Asleep;
+                let may_rest = !awake.contains_key(&key);
+                let sleeps = self.sleeps(spec, provider);
+                view.sleeps = sleeps.map(|sleeps| Sleeps { may_rest, asleep, ..sleeps });
+                view
             });
             let view = ServiceView {
                 active: active.map(|(provider, _)| provider.clone()),
@@ -206,12 +207,7 @@ impl Engine {
     }
 
     /// How `provider` puts a service to sleep: web services alone, and only those that are not kept warm.
-    fn sleeps(
-        &self,
-        spec: &ServiceSpec,
-        provider: &ProviderName,
-        may_rest: bool,
-    ) -> Option<Sleeps> {
+    fn sleeps(&self, spec: &ServiceSpec, provider: &ProviderName) -> Option<Sleeps> {
         if spec.kind != ServiceKind::Web || spec.keep_warm {
             return None;
         }
@@ -219,7 +215,8 @@ impl Engine {
         Some(Sleeps {
             after_ms: u64::from(can.sleeps_after?) * 1_000,
             cold_start_ms: u64::from(can.cold_start) * 1_000,
-            may_rest,
+            may_rest: true,
+            asleep: false,
         })
     }
 }

@@ -60,4 +60,6 @@ pub struct Sleeps {
     pub cold_start_ms: u64,
     /// Whether it may rest: it is checked only as long as visitors ask for it. Otherwise somebody waits for its checks.
     pub may_rest: bool,
+    /// Its provider says that it sleeps, as it was last asked.
+    pub asleep: bool,
 }

@@ -10,6 +10,8 @@ const QUIET: u64 = 60_000;
 pub(super) struct Doze {
     /// `None`: it never sleeps, or is kept awake.
     sleeps: Option<Sleeps>,
+    /// Since when its provider is known to say that it sleeps.
+    asleep: Option<Moment>,
     /// When somebody last wanted it.
     wanted: Option<Moment>,
     /// The last answer or good check.
@@ -25,6 +27,8 @@ impl Doze {
     pub(super) fn follow(&mut self, sleeps: Option<Sleeps>, now: Moment) -> bool {
         let rested = self.rests(now);
         self.sleeps = sleeps;
+        let asleep = sleeps.is_some_and(|sleeps| sleeps.asleep);
+        self.asleep = asleep.then(|| self.asleep.unwrap_or(now));
         rested && !self.rests(now)
     }
 
@@ -45,8 +49,9 @@ impl Doze {
 
     /// Whether it may sleep at this moment, or is not awake yet.
     pub(super) fn may_sleep(&self, now: Moment) -> bool {
-        self.sleeps
-            .is_some_and(|sleeps| self.life.is_none_or(|at| now.since(at) >= sleeps.after_ms))
+        let Some(sleeps) = self.sleeps else { return false };
+        let Some(life) = self.life else { return true };
+        now.since(life) >= sleeps.after_ms || self.asleep.is_some_and(|since| since > life)
     }
 
     /// A request or a check goes to it.

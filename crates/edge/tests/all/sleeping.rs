@@ -38,7 +38,7 @@ async fn asleep(count: usize, sleepers: &[&str]) -> Stage {
 }
 
 fn publish(stage: &Stage, sleepers: &[&str], may_rest: bool) {
-    let sleeps = Sleeps { after_ms: 60_000, cold_start_ms: 10_000, may_rest };
+    let sleeps = Sleeps { after_ms: 60_000, cold_start_ms: 10_000, may_rest, asleep: false };
     let targets = stage.ups.iter().enumerate().map(|(rank, up)| Target {
         sleeps: sleepers.contains(&up.ways.name).then_some(sleeps),
         ..target(up.ways.name, up.url(), rank)

@@ -13,6 +13,7 @@ pub(crate) mod releases;
 pub(crate) mod render;
 pub(crate) mod secrets;
 pub(crate) mod state;
+mod warm;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -119,6 +120,8 @@ pub(crate) struct Stack {
     pub(crate) config: Config,
     /// Tells the time.
     pub(crate) clock: Arc<dyn Clock>,
+    /// What the user knows better of vendors' plans.
+    catalogue: PathBuf,
     tracker: TaskTracker,
 }
 
@@ -172,7 +175,19 @@ impl Stack {
             crash: options.crash.map(crash_at),
         });
         forward(&tasks, told, Arc::clone(&engine));
-        Ok(Self { engine, edge, tasks, registry, computes, renderer, config, clock, tracker })
+        let catalogue = options.workdir.join("catalogue");
+        Ok(Self {
+            engine,
+            edge,
+            tasks,
+            registry,
+            computes,
+            renderer,
+            config,
+            clock,
+            catalogue,
+            tracker,
+        })
     }
 
     /// Starts the loop: it looks, decides and acts until the stack is closed.

@@ -3,7 +3,8 @@
 use super::*;
 
 /// Sleeps after 15 minutes, wakes within a minute.
-const SLEEPY: Sleeps = Sleeps { after_ms: 900_000, cold_start_ms: 60_000, may_rest: true };
+const SLEEPY: Sleeps =
+    Sleeps { after_ms: 900_000, cold_start_ms: 60_000, may_rest: true, asleep: false };
 
 /// `a` sleeps as `sleeps` says, `b` never.
 fn sleeper(sleeps: Sleeps, now: u64) -> Steer {
@@ -112,4 +113,17 @@ fn a_write_that_was_sent_to_it_is_not_sent_again() {
     at(&mut steer, 0, "a waits 1");
     assert_eq!(trip.ended(&mut steer, A, End::Refusal, 0, true, Moment(5)), Next::Stop);
     assert_eq!(trip.ended(&mut steer, A, End::NeverSent, 0, true, Moment(6)), Next::Later(A));
+}
+
+#[test]
+fn its_provider_may_say_that_it_sleeps_already() {
+    let mut steer = sleeper(SLEEPY, 0);
+    at(&mut steer, 0, "a 200");
+    assert_eq!(steer.plan(&[A, B], Moment(10)).order, [A, B]);
+    let asleep = Sleeps { asleep: true, ..SLEEPY };
+    table(&mut steer, asleep, 20);
+    assert_eq!(steer.plan(&[A, B], Moment(30)).order, [B, A]);
+    at(&mut steer, 40, "a 200");
+    table(&mut steer, asleep, 50);
+    assert_eq!(steer.plan(&[A, B], Moment(60)).order, [A, B], "that word is older than its answer");
 }

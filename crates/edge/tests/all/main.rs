@@ -9,6 +9,7 @@ mod front;
 mod heads;
 mod http2;
 mod load;
+mod sleeping;
 mod smuggling;
 mod stage;
 mod streams;

@@ -78,6 +78,7 @@ pub(crate) async fn answer(
     let usual = || Scenario::USUAL.to_vec();
     let wanted = Wanted {
         config,
+        usual: args.scenario.is_empty(),
         scenarios: if args.scenario.is_empty() { usual() } else { args.scenario.clone() },
         rate: args.rate,
         seed: args.seed,

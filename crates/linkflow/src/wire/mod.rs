@@ -14,6 +14,7 @@ pub(crate) mod releases;
 pub(crate) mod render;
 pub(crate) mod secrets;
 pub(crate) mod state;
+mod warm;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -128,6 +129,8 @@ pub(crate) struct Stack {
     pub(crate) config: Config,
     /// Tells the time.
     pub(crate) clock: Arc<dyn Clock>,
+    /// What the user knows better of vendors' plans.
+    catalogue: PathBuf,
     tracker: TaskTracker,
 }
 
@@ -184,7 +187,19 @@ impl Stack {
         });
         forward(&tasks, told, Arc::clone(&engine));
         edge::record_certificates(&tasks, edge.certificates(), store, Arc::clone(&clock));
-        Ok(Self { engine, edge, tasks, registry, computes, renderer, config, clock, tracker })
+        let catalogue = options.workdir.join("catalogue");
+        Ok(Self {
+            engine,
+            edge,
+            tasks,
+            registry,
+            computes,
+            renderer,
+            config,
+            clock,
+            catalogue,
+            tracker,
+        })
     }
 
     /// Starts the loop: it looks, decides and acts until the stack is closed.

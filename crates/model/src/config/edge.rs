@@ -36,6 +36,8 @@ section! {
         /// Where visitors and other machines reach it, in place of `http://` and `listen`. Of `https://` addresses the
         /// port is the one that plain HTTP is sent to.
         address: Option<Url>,
+        /// How long visitors take to come back to a better place, a few at a time; `0s`: all at once. They leave a place that fails at once in any case.
+        ramp: Duration = Duration::from_secs(10),
         /// Networks of proxies and load balancers in front, `10.0.0.0/8`. Only they are believed when they say whom they
         /// speak for; of everybody else such headers are thrown away.
         trusted: Vec<Network>,

@@ -192,7 +192,6 @@ fn proving(host: &str, digest: &[u8]) -> Result<CertifiedKey, String> {
     Ok(CertifiedKey::new(vec![certificate.der().clone()], key))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn why(error: Error) -> String {
     error.to_string()
 }

@@ -90,6 +90,9 @@ pub struct StepRecord {
     /// How the migration ended, of a step that runs one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<Migration>,
+    /// How long it took in the process that saw its end, without what it waited for others before, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_ms: Option<u64>,
 }
 
 /// How a step stands.
@@ -129,6 +132,7 @@ impl Run {
             state: StepState::Waiting,
             said: None,
             migration: None,
+            took_ms: None,
         };
         let stage = |stage: &linkflow_model::Stage| StageRecord {
             name: stage.name.clone(),

@@ -234,10 +234,12 @@ impl Engine {
             StepState::Failed => return Ok(false),
             StepState::Waiting | StepState::Intent => {}
         }
+        let began = self.parts.clock.now();
         journal.write(|run| run.stages[stage].steps[at].state = StepState::Intent).await?;
         let outcome = self.perform(&record.step.action, &journal.fence).await;
         self.tell_step(&run.id, &record.step.action, &record.step.why, &outcome).await;
         let worked = outcome.is_ok();
+        let took_ms = self.parts.clock.now().since(began);
         let migration = match &record.step.action {
             Action::Migrate { service, release, .. } => {
                 self.release(*release).await?.migrations.remove(service)
@@ -250,6 +252,7 @@ impl Engine {
                 record.state = if worked { StepState::Done } else { StepState::Failed };
                 record.said = Some(outcome.unwrap_or_else(|why| why));
                 record.migration = migration;
+                record.took_ms = Some(took_ms);
             })
             .await?;
         Ok(worked)

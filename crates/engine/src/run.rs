@@ -6,9 +6,11 @@ use futures_util::future::join_all;
 use linkflow_model::{Action, EventKind, Level, Placement, Plan, Release, ReleaseId};
 use linkflow_store::{Fence, StoreError};
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use crate::journal::{Journal, from_value};
 use crate::lease::BEAT;
+use crate::observe::Active;
 use crate::{Draft, Engine, EngineError, Run, RunKind, RunState, StepRecord, StepState};
 
 /// How many runs the journal remembers.
@@ -201,6 +203,7 @@ impl Engine {
         let ends: Vec<watch::Sender<Option<bool>>> =
             steps.iter().map(|_| watch::channel(None).0).collect();
         let (ends, places) = (&ends, &places);
+        let leads_away = self.leads_away(&run, stage).await?;
         let each = steps.iter().enumerate().map(|(at, record)| async move {
             let due = |other: &usize| *other != at && record.step.after.contains(&places[*other]);
             for other in (0..places.len()).filter(due) {
@@ -217,7 +220,27 @@ impl Engine {
             worked
         });
         let all: Vec<Result<bool, EngineError>> = join_all(each).await;
+        if leads_away {
+            sleep(Duration::from_millis(self.parts.rollout.drain_ms)).await;
+        }
         Ok(!all.into_iter().collect::<Result<Vec<_>, _>>()?.contains(&false))
+    }
+
+    /// Whether visitors are led away from where they were in this stage, so that what they asked for there may end before
+    /// the next one. Where the next one has begun, it was waited for.
+    async fn leads_away(&self, run: &Run, stage: usize) -> Result<bool, EngineError> {
+        let has_begun = |step: &StepRecord| step.state != StepState::Waiting;
+        if run.stages.get(stage + 1).is_some_and(|next| next.steps.iter().any(has_begun)) {
+            return Ok(false);
+        }
+        for record in &run.stages[stage].steps {
+            let Action::Activate { service, .. } = &record.step.action else { continue };
+            let is_probed = self.spec(service).is_some_and(|spec| spec.is_probed());
+            if is_probed && self.document::<Active>(&format!("active/{service}")).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// One step: intent, effect, outcome. Says whether it worked.
@@ -266,7 +289,7 @@ impl Engine {
     ) -> Result<T, EngineError> {
         let beats = async {
             loop {
-                tokio::time::sleep(BEAT).await;
+                sleep(BEAT).await;
                 if let Err(lost) = self.still_holds(fence).await {
                     return lost;
                 }

@@ -1,11 +1,11 @@
 //! Releases under load: one straight away, one by a process that is killed again and again.
 
 use linkflow_engine::{RunEnd, RunKind, RunState};
-use linkflow_model::{ProviderName, ReleaseId, World};
+use linkflow_model::{ProviderName, ReleaseId, ServiceName, World};
 use linkflow_rehearsal::report::{Check, RolloutLine};
 
 use super::killed;
-use super::pace;
+use super::pace::Slowest;
 use super::scenario::LEFT;
 use super::scene::Scene;
 use super::stage::Stage;
@@ -45,16 +45,25 @@ async fn against_slowest(
     end: &RunEnd,
     line: &mut RolloutLine,
 ) -> Result<(), String> {
-    let runs = scene.stage.engine().runs().await.map_err(|error| error.to_string())?;
+    let (stage, cast) = (scene.stage, &scene.stage.cast);
+    let runs = stage.engine().runs().await.map_err(|error| error.to_string())?;
+    let is_probed = |name: &ServiceName| {
+        cast.services.iter().any(|spec| spec.name == *name && spec.is_probed())
+    };
+    let drain_ms = stage.stack.config.rollout().drain_ms;
     let run = runs.iter().find(|run| run.id == end.run);
-    let (provider, slowest_ms) =
-        run.and_then(pace::slowest).ok_or("the run of the release is not in the journal")?;
-    let most = slowest_ms * (100 + LONGER) / 100;
-    let expected = format!("{provider} took {slowest_ms} ms: {most} ms at most");
+    let slowest = run.and_then(|run| Slowest::of(run, drain_ms, is_probed));
+    let slowest = slowest.ok_or("the run of the release is not in the journal")?;
+    let most = slowest.whole_ms() * (100 + LONGER) / 100;
+    let expected = format!(
+        "{} {} ms, the migration {} ms, drains {} ms: {most} ms at most",
+        slowest.provider, slowest.own_ms, slowest.migrations_ms, slowest.drains_ms
+    );
     let measured = format!("{} ms", end.took_ms);
     let what = "rollout against its slowest provider";
     scene.note(what, &expected, &measured, end.took_ms <= most);
-    (line.slowest, line.slowest_ms) = (Some(provider.to_string()), Some(slowest_ms));
+    (line.slowest_ms, line.slowest) =
+        (Some(slowest.whole_ms()), Some(slowest.provider.to_string()));
     Ok(())
 }
 

@@ -118,7 +118,7 @@ pub struct RolloutLine {
     /// The provider whose own steps took longest, one after another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slowest: Option<String>,
-    /// How long these took, in milliseconds.
+    /// How long these took with the migration and the drains, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slowest_ms: Option<u64>,
 }

@@ -18,7 +18,7 @@ use super::stage::{Stage, kit};
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFakeFakeFakeFakeFakeFakeFakeFakeFakeFakeFake";
 
-fn machines(stage: &Stage, stack: &str) -> Hetzner {
+pub(crate) fn machines(stage: &Stage, stack: &str) -> Hetzner {
     let endpoint = stage.provider("hetzner");
     let settings =
         Settings { token: Secret::new(&endpoint.token), api: Some(endpoint.api.clone()) };
@@ -45,7 +45,7 @@ fn wanted(name: &str) -> MachineWanted {
     }
 }
 
-async fn done(machines: &Hetzner, operation: Operation) -> Progress {
+pub(crate) async fn done(machines: &Hetzner, operation: Operation) -> Progress {
     for _ in 0..200 {
         match machines.operation(&operation).await.unwrap() {
             Progress::Under { .. } => sleep(Duration::from_millis(150)).await,

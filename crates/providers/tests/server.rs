@@ -1,6 +1,7 @@
 //! The adapters for servers and for the engine of this machine, against a real Docker, a real sshd and a real registry.
 
 mod engine;
+mod rented;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Stories of targets: at a moment, something happens, and something follows or nothing does.
 
+mod doze;
+mod ramp;
 mod trips;
 
 use proptest::prelude::*;
@@ -22,6 +24,7 @@ fn tuning() -> Tuning {
         hedge: true,
         retry_burst: 100,
         forgiven: 60_000,
+        ramp: 0,
     }
 }
 
@@ -30,8 +33,14 @@ type Row<'a> = (u64, &'a str, &'a str);
 
 fn steer(targets: &[Id]) -> Steer {
     let mut steer = Steer::new(tuning());
-    steer.on(Happened::Table { targets: targets.to_vec() }, Moment(0));
+    steer.on(Happened::Table { targets: names(targets) }, Moment(0));
     steer
+}
+
+/// Targets in the order of their cascade.
+fn names(targets: &[Id]) -> Vec<Named> {
+    let named = |(place, id): (usize, &Id)| Named { id: *id, place, sleeps: None };
+    targets.iter().enumerate().map(named).collect()
 }
 
 fn name(id: Id) -> &'static str {
@@ -510,8 +519,8 @@ proptest! {
                 _ => End::NeverSent,
             };
             sent += u32::from(end != End::NeverSent);
-            at = match trip.ended(&mut steer, target, end, 0, true) {
-                Next::Try(id) | Next::Again(id) => Some(id),
+            at = match trip.ended(&mut steer, target, end, 0, true, Moment(0)) {
+                Next::Try(id) | Next::Again(id) | Next::Later(id) => Some(id),
                 Next::Wait | Next::Stop => None,
             };
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use linkflow_engine::Draft;
-use linkflow_model::{Release, World};
+use linkflow_model::{Lifecycle, Release, World};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -131,7 +131,12 @@ fn of_world(world: &World) -> String {
     let rows = world.services.iter().flat_map(|(service, view)| {
         view.placements.iter().map(move |p| {
             let active = view.active.as_ref() == Some(&p.provider);
-            json!([service, p.provider, active, p.lifecycle, p.release, p.digest, p.fingerprint])
+            // What falls asleep has not changed.
+            let lifecycle = match p.lifecycle {
+                Lifecycle::Asleep => Lifecycle::Running,
+                other => other,
+            };
+            json!([service, p.provider, active, lifecycle, p.release, p.digest, p.fingerprint])
         })
     });
     hash(&rows.collect())

@@ -1,7 +1,7 @@
 //! Releases under load: one straight away, one by a process that is killed again and again.
 
 use linkflow_engine::{RunEnd, RunKind, RunState};
-use linkflow_model::{ProviderName, ReleaseId, ServiceName, World};
+use linkflow_model::{Lifecycle, ProviderName, ReleaseId, ServiceName, World};
 use linkflow_rehearsal::report::{Check, RolloutLine};
 
 use super::killed;
@@ -143,8 +143,11 @@ fn runs_elsewise(stage: &Stage<'_>, release: ReleaseId, world: &World) -> Option
             let is_due = ranked && (spec.keeps_standby_warm() || home == Some(provider));
             let due = if is_due { spec.replicas.max(1) as usize } else { 0 };
             let lives = lives(provider, spec.name.as_str());
-            let held = view.on(provider).and_then(|held| held.release);
-            if lives != due {
+            let held = view.on(provider);
+            // A spare that sleeps has no process until somebody asks for it.
+            let may_lack = held.is_some_and(|held| held.lifecycle == Lifecycle::Asleep);
+            let held = held.and_then(|held| held.release);
+            if lives > due || (lives < due && !may_lack) {
                 return Some(format!("{} runs {lives} times on {provider}, not {due}", spec.name));
             }
             (is_due && held != Some(release)).then(|| {

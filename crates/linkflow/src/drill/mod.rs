@@ -8,6 +8,7 @@ mod pace;
 mod scenario;
 mod scene;
 mod show;
+mod sleep;
 mod stage;
 mod swap;
 
@@ -46,6 +47,8 @@ pub(crate) struct Wanted {
     pub(crate) env: Option<String>,
     /// In this order.
     pub(crate) scenarios: Vec<Scenario>,
+    /// Whether nobody named them: those that the stack has no part for are left out then.
+    pub(crate) usual: bool,
     /// Requests per second.
     pub(crate) rate: u32,
     /// What chance is thrown with.
@@ -161,6 +164,9 @@ async fn play(stage: &Stage<'_>, wanted: &Wanted) -> Result<RehearsalReport, Str
     let idle_memory_mb = memory::resident_mb();
     let mut scenarios = Vec::new();
     for scenario in &wanted.scenarios {
+        if wanted.usual && !scenario.applies(stage) {
+            continue;
+        }
         let result = scenario.play(stage).await.map_err(|why| format!("{scenario}: {why}"))?;
         stage.show.result(&result);
         scenarios.push(result);

@@ -24,6 +24,7 @@ pub(crate) enum Scenario {
     DeployUnderLoad,
     BadRelease,
     Swap,
+    SpareSleeps,
     AppDownApiFine,
     ProviderApiDown,
     ProviderSlow,
@@ -31,12 +32,13 @@ pub(crate) enum Scenario {
 
 use Scenario::{
     AllFreeProvidersDie, AppDownApiFine, BadRelease, DeployUnderLoad, LastResortDies,
-    ProviderApiDown, ProviderDies, ProviderHangs, ProviderRecovers, ProviderSlow, Swap,
+    ProviderApiDown, ProviderDies, ProviderHangs, ProviderRecovers, ProviderSlow, SpareSleeps,
+    Swap,
 };
 
 impl Scenario {
-    /// Those that are rehearsed when none is named.
-    pub(crate) const USUAL: [Self; 9] = [
+    /// Those that are rehearsed when none is named, as far as the stack has a part for them.
+    pub(crate) const USUAL: [Self; 10] = [
         ProviderDies,
         ProviderHangs,
         AllFreeProvidersDie,
@@ -45,11 +47,12 @@ impl Scenario {
         DeployUnderLoad,
         BadRelease,
         Swap,
+        SpareSleeps,
         ProviderApiDown,
     ];
 
     /// All there are.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         ProviderDies,
         ProviderHangs,
         AllFreeProvidersDie,
@@ -58,6 +61,7 @@ impl Scenario {
         DeployUnderLoad,
         BadRelease,
         Swap,
+        SpareSleeps,
         AppDownApiFine,
         ProviderApiDown,
         ProviderSlow,
@@ -74,10 +78,16 @@ impl Scenario {
             DeployUnderLoad => "deploy-under-load",
             BadRelease => "bad-release",
             Swap => "swap",
+            SpareSleeps => "spare-sleeps",
             AppDownApiFine => "app-down-api-fine",
             ProviderApiDown => "provider-api-down",
             ProviderSlow => "provider-slow",
         }
+    }
+
+    /// Whether `stage` has what it takes.
+    pub(crate) fn applies(self, stage: &Stage<'_>) -> bool {
+        self != SpareSleeps || super::sleep::applies(stage)
     }
 
     fn told(self, stage: &Stage<'_>) -> Told {
@@ -128,6 +138,7 @@ impl Scenario {
                     "{front} leaves {struck} for a provider that never had it, and comes back while the API of that one is dead."
                 ),
             ),
+            SpareSleeps => ("A spare sleeps when it is needed", super::sleep::story(stage)),
             AppDownApiFine => (
                 "The app is down and its provider does not know",
                 format!("Every process on {struck} is dead, its ingress answers 502, and its API says that all is well."),
@@ -173,6 +184,7 @@ impl Scenario {
             DeployUnderLoad => super::deploy::deploy(scene).await,
             BadRelease => bad_release(scene).await,
             Swap => super::swap::swap(scene).await,
+            SpareSleeps => super::sleep::spare_sleeps(scene).await,
             ProviderApiDown => api_down(scene).await,
             ProviderSlow => slow(scene).await,
         }

@@ -13,6 +13,7 @@ pub(crate) mod releases;
 pub(crate) mod render;
 pub(crate) mod secrets;
 pub(crate) mod state;
+mod warm;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -122,6 +123,8 @@ pub(crate) struct Stack {
     pub(crate) config: Config,
     /// Tells the time.
     pub(crate) clock: Arc<dyn Clock>,
+    /// What the user knows better of vendors' plans.
+    catalogue: PathBuf,
     tracker: TaskTracker,
 }
 
@@ -180,7 +183,19 @@ impl Stack {
             crash: options.crash.map(crash_at),
         });
         forward(&tasks, told, Arc::clone(&engine));
-        Ok(Self { engine, edge, tasks, registry, computes, renderer, config, clock, tracker })
+        let catalogue = options.workdir.join("catalogue");
+        Ok(Self {
+            engine,
+            edge,
+            tasks,
+            registry,
+            computes,
+            renderer,
+            config,
+            clock,
+            catalogue,
+            tracker,
+        })
     }
 
     /// Starts the loop: it looks, decides and acts until the stack is closed.
@@ -224,7 +239,11 @@ fn edge(
     let clouds = options.cloud.iter().flat_map(|cloud| cloud.providers.values());
     let resolve = clouds.map(|p| (p.host_suffix.clone(), p.ingress)).collect();
     // In a rehearsal answers name their provider, so that people see who answered.
-    let limits = Limits { name_target: options.cloud.is_some(), ..Limits::default() };
+    let limits = Limits {
+        name_target: options.cloud.is_some(),
+        ramp_ms: u64::try_from(config.edge.ramp.as_millis()).unwrap_or(u64::MAX),
+        ..Limits::default()
+    };
     Options { public, internal, resolve: Resolve(resolve), limits, policy: config.policy() }
 }
 

@@ -51,7 +51,12 @@ impl Stack {
         why: &str,
     ) -> Result<Draft, EngineError> {
         let facts = self.facts(&services).await;
-        self.engine.draft(services, why, &facts).await
+        let mut draft = self.engine.draft(services, why, &facts).await?;
+        match self.warmth(&self.catalogue) {
+            Ok(costs) => draft.findings.extend(costs),
+            Err(why) => tracing::warn!("what `keep_warm` costs cannot be told: {why}"),
+        }
+        Ok(draft)
     }
 
     /// What registries tell of the images of `services`, each asked once. What cannot be had is not there.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::address::Url;
-use super::kinds::{Kind, Settings};
+use super::kinds::{Kind, RailwayPlan, Settings};
 use super::macros::section;
 use super::node::Node;
 use super::print::Printed;
@@ -117,6 +117,20 @@ impl Provider {
     /// In place of the base address of the vendor's API.
     pub fn api(&self) -> Option<&str> {
         self.account.api.as_ref().map(|u| u.0.as_str())
+    }
+
+    /// The vendor's plan that the config names, by its id in the [`crate::catalogue`].
+    pub fn plan(&self) -> Option<&str> {
+        match &self.settings {
+            Settings::Render(settings) => Some(&settings.plan),
+            Settings::Koyeb(settings) => settings.instance.as_deref(),
+            Settings::Railway(settings) => Some(match settings.plan {
+                RailwayPlan::Free => "free",
+                RailwayPlan::Hobby => "hobby",
+                RailwayPlan::Pro => "pro",
+            }),
+            _ => None,
+        }
     }
 
     /// Whether it can be used as `role`.

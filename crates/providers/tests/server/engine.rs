@@ -145,6 +145,17 @@ impl Engine {
         make_key(&self.folder.join("host"));
     }
 
+    /// `private` for its own key, and `login` for those that may log in, from now on.
+    pub(crate) fn be_known_by(&self, private: &str, login: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        self.tell("stop_ssh");
+        let host = self.folder.join("host");
+        std::fs::write(&host, private).unwrap();
+        std::fs::set_permissions(&host, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::write(self.folder.join("client.pub"), login).unwrap();
+        self.tell("start_ssh");
+    }
+
     /// Puts an image of the app into the registry; `tag` makes it another one, `broken` one that ends at start, and
     /// `padding` that many bytes bigger.
     pub(crate) async fn push(&self, name: &str, tag: &str, padding: usize) -> PinnedImage {

@@ -31,6 +31,11 @@ stop_docker() {
 start_ssh() {
     /usr/sbin/sshd -D -e -f "$folder/sshd_config" >>"$folder/sshd.log" 2>&1 9>&- &
     ssh_pid=$!
+    wait_for ssh_listens
+}
+
+ssh_listens() {
+    ss -Hltn "sport = :$(sed -n 's/^Port //p' "$folder/sshd_config")" | grep -q .
 }
 
 cut_ssh() {

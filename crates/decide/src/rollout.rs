@@ -41,7 +41,8 @@ pub struct Wanted<'a> {
 /// A worker's spares are updated stopped, beside the canaries; where it must never run twice, it is stopped and proven so
 /// before its update.
 ///
-/// Services go out side by side. Within a stage a step waits only for what it must: see [`Step::after`].
+/// Services go out side by side. Each waits for every canary; after that, see [`Stage::apart`], it waits for its own steps
+/// alone and for what [`Step::after`] names.
 pub fn rollout(wanted: &[Wanted<'_>], world: &World, allowed: Allowed) -> Plan {
     let mut stages = Stages::default();
     let names: BTreeSet<&ServiceName> = wanted.iter().map(|w| &w.spec.name).collect();
@@ -296,8 +297,8 @@ impl Stages {
         // Beside the canaries, so that nothing waits for them.
         let first = if self.canary.is_empty() { &mut self.rollout } else { &mut self.canary };
         first.append(&mut self.idle);
+        let canaries = Stage::of("canary", self.canary);
         let named = [
-            ("canary", self.canary),
             ("rollout", self.rollout),
             ("fence", self.fence),
             ("prove", self.prove),
@@ -305,8 +306,9 @@ impl Stages {
             ("serving", self.home),
             ("return", self.back),
         ];
-        let stages = named.into_iter().filter(|(_, steps)| !steps.is_empty());
-        let stages = stages.map(|(name, steps)| Stage { name: name.to_owned(), steps });
+        // Every canary has to prove itself first. From there on no service waits for another one's slow provider.
+        let later = named.map(|(name, steps)| Stage { apart: true, ..Stage::of(name, steps) });
+        let stages = [canaries].into_iter().chain(later).filter(|stage| !stage.steps.is_empty());
         Plan { stages: stages.collect(), held: Vec::new() }
     }
 }

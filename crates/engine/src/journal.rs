@@ -75,6 +75,9 @@ pub struct StageRecord {
     pub name: String,
     /// Its steps.
     pub steps: Vec<StepRecord>,
+    /// Whether each service goes through it apart from the others, as its plan says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub apart: bool,
 }
 
 /// A step of a run.
@@ -137,6 +140,7 @@ impl Run {
         let stage = |stage: &linkflow_model::Stage| StageRecord {
             name: stage.name.clone(),
             steps: stage.steps.iter().map(record).collect(),
+            apart: stage.apart,
         };
         plan.stages.iter().map(stage).collect()
     }

@@ -128,6 +128,16 @@ fn current(run: &Run) -> Option<&StageRecord> {
     run.stages.iter().find(|stage| stage.steps.iter().any(|step| step.state != StepState::Done))
 }
 
+/// Whether the next rows of `run` may be of a step that must never be done twice: one in the stage that it is in, or,
+/// where services go through it apart, in any of those.
+fn is_delicate(run: &Run) -> bool {
+    let apart = current(run).is_some_and(|stage| stage.apart);
+    let is_over = |stage: &StageRecord| stage.steps.iter().all(|s| s.state == StepState::Done);
+    let mut left = run.stages.iter().filter(|stage| !is_over(stage));
+    let is_named = |stage: &StageRecord| EVERY_POINT.contains(&stage.name.as_str());
+    if apart { left.any(is_named) } else { left.next().is_some_and(is_named) }
+}
+
 /// Says where the next process dies.
 #[derive(Debug, Default)]
 struct Reaper {
@@ -151,16 +161,14 @@ impl Reaper {
         let rows = run.map(|run| 1 + run.stages.iter().map(written).sum::<usize>());
         self.tries = if rows == self.rows { self.tries + 1 } else { 0 };
         self.rows = rows;
-        let Some(stage) = run.and_then(current) else { return 1 + self.tries };
-        let count = |state| stage.steps.iter().filter(|step| step.state == state).count() as u64;
+        let Some(run) = run else { return 1 + self.tries };
+        let count = |state| run.steps().filter(|step| step.state == state).count() as u64;
         // Whoever takes the run up writes these intents again, before anything new.
         let again = count(StepState::Intent);
+        let skipped = if is_delicate(run) { 0 } else { EVERY - 1 };
+        // Past the last row it would not die at all.
         let left = again + 2 * count(StepState::Waiting);
-        let skipped = if EVERY_POINT.contains(&stage.name.as_str()) {
-            0
-        } else {
-            (EVERY - 1).min(left.saturating_sub(1))
-        };
+        let skipped = skipped.min(left.saturating_sub(1));
         1 + self.tries + 2 * (again + skipped)
     }
 }
@@ -194,6 +202,18 @@ mod tests {
             ("migrate api@fly:intent", 4),
             ("migrate api@fly:done", 1),
         ]);
+    }
+
+    #[test]
+    fn services_that_go_apart_die_at_every_point_until_nothing_delicate_is_left() {
+        let stages = |fence: &str| {
+            let fence = format!("fence timer@fly:{fence}");
+            run(&["canary api@fly:done", "rollout api@azure:intent web@fly:waiting", &fence])
+        };
+        let mut reaper = Reaper::default();
+        assert_eq!(reaper.next(Some(&stages("waiting"))), 3);
+        assert_eq!(reaper.next(Some(&stages("intent"))), 5);
+        assert_eq!(reaper.next(Some(&stages("done"))), 1 + 2 * (1 + 2));
     }
 
     #[test]

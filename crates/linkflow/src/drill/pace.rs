@@ -119,7 +119,8 @@ pub(super) mod tests {
             let mut words = text.split_whitespace();
             let name = words.next().unwrap().to_owned();
             let steps = words.map(|text| step(&name, text)).collect();
-            StageRecord { name, steps }
+            let apart = matches!(name.as_str(), "rollout" | "fence" | "serving");
+            StageRecord { name, steps, apart }
         };
         let owner = Owner {
             id: "1".to_owned(),

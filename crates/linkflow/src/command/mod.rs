@@ -44,7 +44,7 @@ use linkflow_rehearsal::cloud::Endpoints;
 use crate::say::answer::Answer;
 use crate::say::output::{self, Voice};
 use crate::wire::control::Control;
-use crate::wire::hooks::WITHIN;
+use crate::wire::hooks::{REHEARSED, WITHIN};
 use crate::wire::{Listen, OpenError, OpenOptions, Stack};
 use check::Which;
 
@@ -303,6 +303,7 @@ impl Context {
         listen: Listen,
     ) -> OpenOptions {
         let hooks = cloud.is_none() || self.common.cloud.is_some();
+        let hooks = hooks && !self.vars.contains_key(REHEARSED);
         // A command within a hook means the same config.
         let mut vars = self.vars.clone();
         if let Ok(config) = std::path::absolute(&self.which.config) {

@@ -41,6 +41,9 @@ use render::Renderer;
 use secrets::Secrets;
 use state::Home;
 
+/// Where the processes of a state folder count their requests to vendors together.
+const LIMITS: &str = "limits";
+
 /// How a stack is opened.
 #[derive(Clone, Debug)]
 pub(crate) struct OpenOptions {
@@ -146,7 +149,12 @@ impl Stack {
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(home.path("linkflow.db"))?);
         let user_agent = concat!("linkflow/", env!("CARGO_PKG_VERSION")).to_owned();
         let record = options.record.clone();
-        let kit = Kit::new(KitOptions { record, clock: Arc::clone(&clock), user_agent })?;
+        let kit = Kit::new(KitOptions {
+            record,
+            clock: Arc::clone(&clock),
+            user_agent,
+            limits: Some(home.path(LIMITS)),
+        })?;
         let ports = ports::choose(&home, &config).map_err(in_folder)?;
 
         let secrets =

@@ -90,11 +90,13 @@ fn lift(hub: &Hub, call: &Call) -> Answer {
 
 fn state(place: &Place) -> Value {
     let counts = &place.site.counts;
+    let asked = counts.asked();
     let services = counts.services.lock().unwrap_or_else(PoisonError::into_inner).clone();
     json!({
         "kind": place.kind,
         "faults": place.site.faults.standing(),
-        "api_requests": counts.api.load(Ordering::Relaxed),
+        "api_requests": asked.requests,
+        "api_refused_for_rate": asked.refused,
         "ingress_requests": counts.ingress.load(Ordering::Relaxed),
         "requests_by_service": services,
         "instances": place.vendor.instances(),

@@ -49,10 +49,11 @@ pub struct SlackEndpoint {
 /// Where one simulated provider answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProviderEndpoint {
-    /// `fly`, `railway`, `zeabur`, or any other kind, which is then a generic one.
+    /// The kind, as the config calls it. Those that the cloud has no vendor's API for get the generic one.
     pub kind: String,
     /// Replaces the scheme and host of the vendor's production address; the vendor's paths follow it
-    /// (`/v1/apps` and `/api/v1/apps/…/logs` for Fly, `/graphql/v2` for Railway, `/graphql` for Zeabur, `/v1/services` for generic ones).
+    /// (`/v1/apps` and `/api/v1/apps/…/logs` for Fly, `/graphql/v2` for Railway, `/graphql` for Zeabur, `/v1/services` for
+    /// generic ones, and so on).
     pub api: String,
     /// The only credential that it takes. Azure: the JSON that its command line prints for a service principal.
     pub token: String,

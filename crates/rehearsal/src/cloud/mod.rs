@@ -32,7 +32,6 @@ mod zeabur;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -54,7 +53,7 @@ use trouble::{Faults, Teller};
 pub use endpoints::{Endpoints, GithubEndpoint, ProviderEndpoint, SlackEndpoint};
 pub use hetzner::{Boot, Booted};
 pub use registry::{Image, Login};
-pub use site::InstanceView;
+pub use site::{Asked, InstanceView};
 pub use trouble::{FaultChange, Standing, Trouble};
 
 /// What a cloud is made of.
@@ -66,7 +65,8 @@ pub struct CloudOptions {
     pub folder: PathBuf,
     /// The stack that is rehearsed.
     pub stack: StackName,
-    /// Each provider and its kind. `fly`, `railway` and `zeabur` speak those vendors' APIs; all others the generic one.
+    /// Each provider and its kind. `azure-container-apps`, `fly`, `hetzner`, `koyeb`, `railway`, `render` and `zeabur` speak
+    /// those vendors' APIs; all others, `server`, `docker` and `embedded` among them, the generic one.
     pub providers: Vec<(ProviderName, String)>,
     /// Ids and delays follow from it.
     pub seed: u64,
@@ -220,6 +220,12 @@ impl Cloud {
             .collect()
     }
 
+    /// How much the API of each provider was asked so far.
+    pub fn asked(&self) -> BTreeMap<ProviderName, Asked> {
+        let places = self.hub.places.iter();
+        places.map(|(name, place)| (name.clone(), place.site.counts.asked())).collect()
+    }
+
     /// Kills every process, closes every port, and waits until all are gone.
     pub async fn stop(self) {
         self.tasks.stop();
@@ -359,11 +365,13 @@ fn build(
     let api = api(&parts.tasks, move |call| {
         let (site, vendor) = (Arc::clone(&of_site), Arc::clone(&of_vendor));
         async move {
-            site.counts.api.fetch_add(1, Ordering::Relaxed);
-            if site.faults.any(None, |t| matches!(t, Trouble::RateLimited)) {
-                return vendor.limited();
-            }
-            vendor.answer(call).await
+            let answer = if site.faults.any(None, |t| matches!(t, Trouble::RateLimited)) {
+                vendor.limited()
+            } else {
+                vendor.answer(call).await
+            };
+            site.counts.note(&answer);
+            answer
         }
     })?;
     let front = Arc::new(Ingress::new(Arc::clone(&site), Arc::clone(&vendor)));

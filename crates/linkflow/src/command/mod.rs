@@ -11,6 +11,7 @@ mod cloud;
 mod completions;
 mod deploy;
 mod deploy_digests;
+mod doctor;
 mod drift;
 mod drill;
 mod events;
@@ -29,6 +30,7 @@ mod status;
 mod swap;
 mod unlock;
 mod up;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -37,6 +39,7 @@ use std::path::{Path, PathBuf};
 use clap::{CommandFactory, Parser, Subcommand};
 use linkflow_engine::EngineError;
 use linkflow_model::FaultKind;
+use linkflow_model::catalogue::Catalogue;
 use linkflow_model::config::Config;
 use linkflow_rehearsal::cloud::Endpoints;
 
@@ -105,6 +108,8 @@ enum Command {
     #[command(subcommand)]
     Server(server::ServerCommand),
     Status(status::StatusArgs),
+    Doctor(doctor::DoctorArgs),
+    Usage(usage::UsageArgs),
     Logs(logs::LogsArgs),
     Drift(drift::DriftArgs),
     Unlock(unlock::UnlockArgs),
@@ -202,6 +207,8 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Unlock(args) => once(unlock::answer(context, &args)),
         Command::Server(command) => once(Box::pin(server::answer(context, &command))),
         Command::Swap(args) => once(Box::pin(swap::answer(context, &args))),
+        Command::Doctor(args) => once(Box::pin(doctor::answer(context, &args))),
+        Command::Usage(args) => once(usage::answer(context, &args)),
         Command::Status(args) => once(status::answer(context, &args)),
         Command::Ci(command) => ci::answer(context, &command),
         Command::Drill(command) => once(drill::answer(context, &command)),
@@ -257,6 +264,13 @@ impl Context {
             which.env = has.then(|| REHEARSAL.to_owned());
         }
         check::load(&which, self.voice.colours_err)
+    }
+
+    /// What is known of vendors' plans, with the files beside the config in place of ours.
+    pub(crate) fn catalogue(&self) -> Result<Catalogue, Box<Answer>> {
+        Catalogue::with(&self.workdir().join("catalogue")).or_else(|why| {
+            Answer::failed(2, &why, "`catalogue/*.toml` beside the config is yours to mend")
+        })
     }
 
     /// The folder of the config.

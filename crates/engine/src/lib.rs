@@ -14,6 +14,7 @@ mod notice;
 mod observe;
 mod outcome;
 mod preflight;
+mod restart;
 mod run;
 mod soak;
 mod swap;

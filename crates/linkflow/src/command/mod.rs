@@ -22,6 +22,7 @@ mod logs;
 mod plan;
 mod plan_markdown;
 mod rehearse;
+mod restart;
 mod rollback;
 mod schema;
 mod server;
@@ -103,6 +104,7 @@ enum Command {
     Apply(apply::ApplyArgs),
     Deploy(deploy::DeployArgs),
     Rollback(rollback::RollbackArgs),
+    Restart(restart::RestartArgs),
     History(history::HistoryArgs),
     Swap(swap::SwapArgs),
     #[command(subcommand)]
@@ -201,6 +203,7 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Apply(args) => once(apply::answer(context, &args)),
         Command::Deploy(args) => once(deploy::answer(context, &args)),
         Command::Rollback(args) => once(rollback::answer(context, &args)),
+        Command::Restart(args) => once(Box::pin(restart::answer(context, &args))),
         Command::History(args) => on_runtime(history::answer(context, &args)),
         Command::Logs(args) => on_runtime(logs::answer(context, &args)),
         Command::Drift(args) => on_runtime(drift::answer(context, &args)),

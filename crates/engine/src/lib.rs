@@ -1,6 +1,7 @@
 //! Runs the loop: observe, decide, act, tell; keeps the journal; owns every task.
 
 mod act;
+mod domain;
 mod draft;
 mod drift;
 mod error;

@@ -12,6 +12,7 @@ mod completions;
 mod deploy;
 mod deploy_digests;
 mod doctor;
+mod domain;
 mod drift;
 mod drill;
 mod events;
@@ -112,6 +113,8 @@ enum Command {
     Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),
     Usage(usage::UsageArgs),
+    #[command(subcommand)]
+    Domain(domain::DomainCommand),
     Logs(logs::LogsArgs),
     Drift(drift::DriftArgs),
     Unlock(unlock::UnlockArgs),
@@ -211,6 +214,7 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Server(command) => once(Box::pin(server::answer(context, &command))),
         Command::Swap(args) => once(Box::pin(swap::answer(context, &args))),
         Command::Doctor(args) => once(Box::pin(doctor::answer(context, &args))),
+        Command::Domain(command) => once(Box::pin(domain::answer(context, &command))),
         Command::Usage(args) => once(usage::answer(context, &args)),
         Command::Status(args) => once(status::answer(context, &args)),
         Command::Ci(command) => ci::answer(context, &command),

@@ -1,6 +1,7 @@
 //! Hosts, routes and addresses.
 
 use std::net::SocketAddr;
+use std::str::FromStr;
 
 use super::codes::{self, Code};
 use super::node::Node;
@@ -44,6 +45,14 @@ impl Written for HostRoute {
 /// A host name, lower case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Host(pub String);
+
+impl FromStr for Host {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        <Self as Written>::parse(text).map_err(|(what, help)| format!("{what}; {help}"))
+    }
+}
 
 impl Written for Host {
     const WHAT: &'static str = "a host name, like `api.example.com`";

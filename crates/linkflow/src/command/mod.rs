@@ -49,7 +49,7 @@ use crate::say::answer::Answer;
 use crate::say::output::{self, Voice};
 use crate::wire::control::Control;
 use crate::wire::hooks::WITHIN;
-use crate::wire::{Listen, OpenError, OpenOptions, Stack};
+use crate::wire::{Listen, OpenError, OpenOptions, Stack, docker};
 use check::Which;
 
 /// What a command comes to: its answer, or the answer that says why there is none.
@@ -193,7 +193,7 @@ fn log_to_stderr(vars: &BTreeMap<String, String>, voice: Voice) {
 
 fn run(command: Command, context: &Context) -> Answered {
     match command {
-        Command::Init(args) => Ok(initialise(&args)),
+        Command::Init(args) => initialise(&args, context),
         Command::Check(args) => {
             let parsed = check::parse(&context.which);
             let env = context.which.env.as_deref();
@@ -234,12 +234,15 @@ fn run(command: Command, context: &Context) -> Answered {
     }
 }
 
-fn initialise(args: &init::InitArgs) -> Answer {
-    if !std::io::stdin().is_terminal() {
-        return init::answer(args, None);
+fn initialise(args: &init::InitArgs, context: &Context) -> Answered {
+    if args.yes || !std::io::stdin().is_terminal() {
+        return Ok(init::answer(args, None, false));
     }
-    let mut terminal = init::Terminal { from: std::io::stdin().lock(), to: std::io::stderr() };
-    init::answer(args, Some(&mut terminal))
+    on_runtime(async {
+        let has_docker = docker::version(&context.vars).await.is_ok();
+        let mut terminal = init::Terminal { from: std::io::stdin().lock(), to: std::io::stderr() };
+        Ok(init::answer(args, Some(&mut terminal), has_docker))
+    })
 }
 
 /// Does `work` on a runtime; Ctrl-C and SIGTERM are the work's own matter.

@@ -4,6 +4,7 @@
 
 mod budget;
 mod doze;
+mod ramp;
 mod trip;
 
 #[cfg(test)]
@@ -15,6 +16,7 @@ use linkflow_model::{Health, Moment, Sleeps};
 
 use budget::Budget;
 use doze::Doze;
+use ramp::Ramp;
 pub(crate) use trip::{Do, End, Going, Next, Repeat, Trip};
 
 /// A target, as long as its service, provider and address stay the same.
@@ -44,6 +46,8 @@ pub(crate) struct Tuning {
     pub(crate) retry_burst: u64,
     /// After this long in use without another one, the next ejection is a first one again.
     pub(crate) forgiven: u64,
+    /// How long visitors take to return to a better target; 0: they all return at once.
+    pub(crate) ramp: u64,
 }
 
 /// Failures in a row until a target is ejected.
@@ -110,8 +114,18 @@ pub(crate) enum Happened {
     Checked { target: Id, bad: Option<String> },
     /// Time passed while requests wait.
     Ticked,
-    /// These are the targets now, and how each is put to sleep; others are forgotten.
-    Table { targets: Vec<(Id, Option<Sleeps>)> },
+    /// These are the targets now; others are forgotten.
+    Table { targets: Vec<Named> },
+}
+
+/// A target, as the route table has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Named {
+    pub(crate) id: Id,
+    /// Its place in the cascade, 0 first.
+    pub(crate) place: usize,
+    /// How it is put to sleep.
+    pub(crate) sleeps: Option<Sleeps>,
 }
 
 /// What to do about it.
@@ -163,6 +177,8 @@ struct Standing {
     readmitted: Option<Moment>,
     /// The time within which 19 of 20 ordinary reads are answered, in microseconds; 0: none yet.
     p95_us: u64,
+    /// Its place in the cascade, 0 first.
+    place: usize,
     doze: Doze,
 }
 
@@ -240,6 +256,7 @@ pub(crate) struct Steer {
     targets: BTreeMap<Id, Standing>,
     retries: Budget,
     hedges: Budget,
+    ramp: Ramp,
 }
 
 impl Steer {
@@ -251,6 +268,7 @@ impl Steer {
             retries: Budget::new(tuning.retry_burst, 200, 10_000),
             // One hedge for twenty requests.
             hedges: Budget::new(100, 50, 1_000),
+            ramp: Ramp::default(),
         }
     }
 
@@ -263,6 +281,7 @@ impl Steer {
         let wake = first.and_then(|(id, target)| target.doze.want(now).then_some(id));
         let mut order = table.to_vec();
         order.sort_by_key(|id| self.rank(*id, now));
+        self.lead_back(&mut order, now);
         let second = order.get(1).filter(|id| self.usable(**id) && !self.may_sleep(**id, now));
         let hedge_after = match (order.first(), second) {
             (Some(first), Some(_)) if self.tuning.hedge => {
@@ -389,14 +408,15 @@ impl Steer {
             Happened::Checked { target, bad: Some(why) } => self.checked_bad(target, why, now),
             Happened::Ticked => self.ticked(now),
             Happened::Table { targets } => {
-                self.targets.retain(|id, _| targets.iter().any(|(named, _)| named == id));
+                self.targets.retain(|id, _| targets.iter().any(|named| named.id == *id));
                 let mut effects = Vec::new();
-                for (id, sleeps) in targets {
+                for Named { id, place, sleeps } in targets {
                     let target = self.targets.entry(id).or_insert_with(|| Standing {
                         life: now,
                         verdict_since: now,
                         ..Standing::default()
                     });
+                    target.place = place;
                     if target.doze.follow(sleeps, now) {
                         effects.push(Effect::CheckNow { target: id });
                     }

@@ -13,7 +13,7 @@ use tracing::warn;
 use crate::address::{Place, Resolve};
 use crate::dial::Dialer;
 use crate::pool::Pool;
-use crate::steer::{Effect, Failure, Happened, Id, Steer, Tuning};
+use crate::steer::{Effect, Failure, Happened, Id, Named, Steer, Tuning};
 use crate::tell::Teller;
 
 /// The routes of one generation.
@@ -231,11 +231,12 @@ impl Book {
             let group = self.group(pages, &route.service);
             let lanes = self.lanes(pages, &group, route);
             let ids: Vec<Id> = lanes.iter().map(|lane| lane.id).collect();
-            let sleeps = |lane: &Arc<Lane>| {
-                let named = route.targets.iter().find(|target| lane.is(target, route));
-                (lane.id, named.and_then(|target| target.sleeps))
+            let named = |lane: &Arc<Lane>| {
+                let target = route.targets.iter().find(|target| lane.is(target, route));
+                let (place, sleeps) = target.map_or((0, None), |t| (t.rank, t.sleeps));
+                Named { id: lane.id, place, sleeps }
             };
-            group.on(Happened::Table { targets: lanes.iter().map(sleeps).collect() });
+            group.on(Happened::Table { targets: lanes.iter().map(named).collect() });
             lines.push(Arc::new(Line { route: route.clone(), group, lanes, ids }));
         }
         let named = |service: &ServiceName| routes.services.iter().any(|r| r.service == *service);

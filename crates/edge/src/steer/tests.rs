@@ -1,6 +1,7 @@
 //! Stories of targets: at a moment, something happens, and something follows or nothing does.
 
 mod doze;
+mod ramp;
 mod trips;
 
 use proptest::prelude::*;
@@ -23,6 +24,7 @@ fn tuning() -> Tuning {
         hedge: true,
         retry_burst: 100,
         forgiven: 60_000,
+        ramp: 0,
     }
 }
 
@@ -31,9 +33,14 @@ type Row<'a> = (u64, &'a str, &'a str);
 
 fn steer(targets: &[Id]) -> Steer {
     let mut steer = Steer::new(tuning());
-    let targets = targets.iter().map(|id| (*id, None)).collect();
-    steer.on(Happened::Table { targets }, Moment(0));
+    steer.on(Happened::Table { targets: names(targets) }, Moment(0));
     steer
+}
+
+/// Targets in the order of their cascade.
+fn names(targets: &[Id]) -> Vec<Named> {
+    let named = |(place, id): (usize, &Id)| Named { id: *id, place, sleeps: None };
+    targets.iter().enumerate().map(named).collect()
 }
 
 fn name(id: Id) -> &'static str {

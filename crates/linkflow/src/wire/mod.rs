@@ -233,7 +233,11 @@ fn edge(
     let clouds = options.cloud.iter().flat_map(|cloud| cloud.providers.values());
     let resolve = clouds.map(|p| (p.host_suffix.clone(), p.ingress)).collect();
     // In a rehearsal answers name their provider, so that people see who answered.
-    let limits = Limits { name_target: options.cloud.is_some(), ..Limits::default() };
+    let limits = Limits {
+        name_target: options.cloud.is_some(),
+        ramp_ms: u64::try_from(config.edge.ramp.as_millis()).unwrap_or(u64::MAX),
+        ..Limits::default()
+    };
     Options { public, internal, resolve: Resolve(resolve), limits, policy: config.policy() }
 }
 

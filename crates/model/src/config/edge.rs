@@ -25,6 +25,8 @@ section! {
         internal: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST),
         /// Where visitors and other machines reach it, in place of `http://` and `listen`.
         address: Option<Url>,
+        /// How long visitors take to come back to a better place, a few at a time; `0s`: all at once. They leave a place that fails at once in any case.
+        ramp: Duration = Duration::from_secs(10),
         /// How long a whole answer may take.
         timeout: Duration = Duration::from_secs(60),
         /// The largest body that a request may have.

@@ -14,7 +14,11 @@ fn sleeper(sleeps: Sleeps, now: u64) -> Steer {
 }
 
 fn table(steer: &mut Steer, sleeps: Sleeps, now: u64) -> Vec<Effect> {
-    steer.on(Happened::Table { targets: vec![(A, Some(sleeps)), (B, None)] }, Moment(now))
+    let targets = vec![
+        Named { id: A, place: 0, sleeps: Some(sleeps) },
+        Named { id: B, place: 1, sleeps: None },
+    ];
+    steer.on(Happened::Table { targets }, Moment(now))
 }
 
 fn at(steer: &mut Steer, now: u64, what: &str) -> String {
@@ -93,7 +97,8 @@ fn whoever_waits_for_its_checks_has_it_checked_at_once() {
 #[test]
 fn a_request_stays_with_the_only_target_as_long_as_that_is_woken() {
     let mut steer = Steer::new(tuning());
-    steer.on(Happened::Table { targets: vec![(A, Some(SLEEPY))] }, Moment(0));
+    let targets = vec![Named { id: A, place: 0, sleeps: Some(SLEEPY) }];
+    steer.on(Happened::Table { targets }, Moment(0));
     let (mut trip, first) = Trip::start(&mut steer, &[A], Repeat::Safe, Some(10_000), Moment(0));
     assert_eq!((first, trip.wake), (Some(A), Some(A)));
     at(&mut steer, 0, "a waits 1");

@@ -41,6 +41,9 @@ pub struct Wanted<'a> {
 /// A worker's spares are updated stopped, beside the canaries; where it must never run twice, it is stopped and proven so
 /// before its update.
 ///
+/// A provider that cannot be told anything has no rows in `wanted`: it is left as it is, and a service that serves nowhere
+/// yet begins on the next one of its cascade.
+///
 /// Services go out side by side. Each waits for every canary; after that, see [`Stage::apart`], it waits for its own steps
 /// alone and for what [`Step::after`] names.
 pub fn rollout(wanted: &[Wanted<'_>], world: &World, allowed: Allowed) -> Plan {
@@ -93,8 +96,14 @@ pub fn on_one(wanted: &[Wanted<'_>], world: &World, provider: &ProviderName) -> 
 
 fn one_service(rows: &[&Wanted<'_>], view: &ServiceView, stages: &mut Stages) {
     let Some(spec) = rows.first().map(|row| row.spec) else { return };
-    // Where it serves now, or will: the most preferred one.
-    let home = view.active.as_ref().or(spec.runs_on.first());
+    // Where it serves now, or will: the most preferred one that can be told anything. What must never run twice may run
+    // where nobody can ask.
+    let preferred = if spec.exclusive {
+        spec.runs_on.first()
+    } else {
+        spec.runs_on.iter().find(|provider| rows.iter().any(|row| row.provider == *provider))
+    };
+    let home = view.active.as_ref().or(preferred);
     let due: Vec<(&Wanted<'_>, Step)> =
         rows.iter().filter_map(|row| Some((*row, difference(row, home, view)?))).collect();
     let (mut at_home, spares): (Vec<_>, Vec<_>) =

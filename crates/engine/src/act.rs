@@ -41,13 +41,7 @@ impl Engine {
                 self.prove_stopped(service, provider, fence).await
             }
             Action::Activate { service, provider } => self.activate(service, provider, fence).await,
-            Action::Restart { service, provider } => {
-                let compute = self.compute(provider)?;
-                self.may_write(fence).await?;
-                let call = || compute.restart(service);
-                guarded(provider, "restart", Patience::ACT, call).await.map_err(said)?;
-                Ok("restarted".to_owned())
-            }
+            Action::Restart { service, provider } => self.restart(service, provider, fence).await,
             Action::Soak { service, provider, ms } => {
                 self.soak(service, provider, *ms, fence).await
             }
@@ -209,6 +203,19 @@ impl Engine {
         if replicas == 0 {
             return Ok("told to stop".to_owned());
         }
+        self.comes_up(service, provider, started, fence).await?;
+        Ok("runs".to_owned())
+    }
+
+    /// Waits until what was started at `started` runs, by its provider's word and by the probes' from then on.
+    pub(crate) async fn comes_up(
+        &self,
+        service: &ServiceName,
+        provider: &ProviderName,
+        started: Moment,
+        fence: &Fence,
+    ) -> Result<(), String> {
+        let compute = self.compute(provider)?;
         let within = self.spec(service).map_or(60_000, |spec| spec.start_within_ms);
         let deadline = started.plus(within);
         loop {
@@ -229,9 +236,11 @@ impl Engine {
         }
         if self.spec(service).is_some_and(|spec| spec.is_probed()) {
             let gate = Gate { service, provider, release: None, started, deadline };
-            self.gate(&gate, fence).await?;
+            if let Err(why) = self.gate(&gate, fence).await {
+                return Err(self.with_last_words(compute, service, why).await);
+            }
         }
-        Ok("runs".to_owned())
+        Ok(())
     }
 
     /// Waits for the provider's own word, given after now, that nothing runs there any more.

@@ -52,6 +52,8 @@ pub enum RunKind {
     Swap,
     /// What runs where it should not is stopped.
     Tidy,
+    /// A service is started again where it stands.
+    Restart,
 }
 
 /// How a run stands.

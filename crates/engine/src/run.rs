@@ -121,7 +121,11 @@ impl Engine {
         self.resume_held(fence).await?;
         let anew = match kind {
             RunKind::Apply | RunKind::Deploy => Box::pin(self.made_anew(draft)).await?,
-            RunKind::Rollback | RunKind::Move | RunKind::Swap | RunKind::Tidy => None,
+            RunKind::Rollback
+            | RunKind::Move
+            | RunKind::Swap
+            | RunKind::Tidy
+            | RunKind::Restart => None,
         };
         let draft = anew.as_ref().unwrap_or(draft);
         self.run_before(kind, &draft.release).await?;

@@ -1,6 +1,8 @@
 //! The binary, as its users meet it, and the shape of the workspace.
 #![cfg(test)]
 
+#[path = "all/asks.rs"]
+mod asks;
 #[path = "all/ci.rs"]
 mod ci;
 #[path = "all/conversations.rs"]

@@ -29,6 +29,33 @@ async fn many_services_take_no_longer_than_their_slowest_stage() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_preferred_provider_that_is_away_keeps_no_service_from_its_next_one() {
+    let stage = Stage::new(vec![web("api", &["a", "b", "c"])]);
+    stage.town.inner().away.insert(name("a"));
+    let engine = stage.engine();
+    assert_eq!(stage.deploy(&engine, 1).await.state, RunState::Done);
+    assert_eq!(stage.town.inner().calls, ["deploy api 1 on c", "deploy api 1 on b"]);
+    assert_eq!(serving(&engine).await.as_deref(), Some("b"));
+    // It is back, and gets what it lacks as a spare: the loop leads the way home when it has proven itself.
+    stage.town.inner().away.clear();
+    assert_eq!(stage.deploy(&engine, 1).await.state, RunState::Done);
+    assert_eq!(stage.town.inner().calls.last().unwrap(), "deploy api 1 on a");
+    assert_eq!(serving(&engine).await.as_deref(), Some("b"));
+    // What serves is away: its spares are updated, and nobody is led anywhere.
+    stage.town.inner().away.insert(name("b"));
+    assert_eq!(stage.deploy(&engine, 2).await.state, RunState::Done);
+    assert_eq!(stage.town.runs(), ["api on a: 2", "api on b: 1", "api on c: 2"]);
+    assert_eq!(serving(&engine).await.as_deref(), Some("b"));
+    stage.close().await;
+}
+
+/// Where `api` serves.
+async fn serving(engine: &Engine) -> Option<String> {
+    let world = engine.world().await.unwrap();
+    world.services[&service("api")].active.as_ref().map(ToString::to_string)
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_caller_is_started_once_what_it_calls_answers() {
     let engine_first = ServiceSpec { needs: vec![service("engine")], ..web("api", &["a", "b"]) };
     let stage = Stage::new(vec![engine_first, web("engine", &["a", "b"])]);

@@ -68,6 +68,10 @@ pub(crate) struct Inner {
     pub(crate) calls: Vec<String>,
     /// Placements where a version of the image dies at start.
     pub(crate) bad: BTreeSet<(ProviderName, u64)>,
+    /// Providers that do not answer.
+    pub(crate) away: BTreeSet<ProviderName>,
+    /// Providers that need so long until a restart begins; what runs goes on until then.
+    pub(crate) hesitates: BTreeMap<ProviderName, Duration>,
     /// The exit code of the jobs that are started from now on.
     pub(crate) exit: i32,
     /// How long a job takes, in milliseconds.
@@ -173,6 +177,9 @@ impl ComputeLook for Provider {
 
     async fn look(&self) -> Result<Vec<Seen>, Fault> {
         let inner = self.town.inner();
+        if inner.away.contains(&self.name) {
+            return Err(self.fault(FaultKind::Unreachable, "tell its placements"));
+        }
         let own = inner.placed.iter().filter(|((provider, _), _)| *provider == self.name);
         Ok(own
             .map(|((provider, service), held)| Seen {
@@ -261,8 +268,23 @@ impl Compute for Provider {
         Ok(())
     }
 
-    async fn restart(&self, _: &ServiceName) -> Result<(), Fault> {
-        Err(self.fault(FaultKind::Unsupported, "restart"))
+    async fn restart(&self, service: &ServiceName) -> Result<(), Fault> {
+        let mut inner = self.town.inner();
+        inner.calls.push(format!("restart {service} on {}", self.name));
+        let key = (self.name.clone(), service.clone());
+        let hesitates = inner.hesitates.get(&self.name).copied().unwrap_or_default();
+        let town = self.town.clone();
+        // What runs answers until the provider has got round to it.
+        tokio::spawn(async move {
+            sleep(hesitates).await;
+            let mut inner = town.inner();
+            let Inner { placed, bad, .. } = &mut *inner;
+            if let Some(held) = placed.get_mut(&key) {
+                held.ready = Instant::now() + DEPLOY;
+                held.failed = bad.contains(&(key.0.clone(), held.version));
+            }
+        });
+        Ok(())
     }
 
     async fn delete(&self, _: &ServiceName) -> Result<(), Fault> {

@@ -87,7 +87,7 @@ pub(crate) fn load(which: &Which, colours: bool) -> Result<Config, Box<Answer>> 
 }
 
 /// The answer of a config that cannot be used.
-fn refused(parsed: &Parsed, colours: bool) -> Answer {
+pub(crate) fn refused(parsed: &Parsed, colours: bool) -> Answer {
     Answer {
         err: problem::render(&parsed.problems, &parsed.sources, colours),
         errors: problem::values(&parsed.problems, &parsed.sources, true),

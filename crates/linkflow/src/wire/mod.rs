@@ -1,7 +1,9 @@
 //! From a config to a running stack: every part is made here, and nowhere else.
 
+pub(crate) mod asking;
 pub(crate) mod ci;
 pub(crate) mod control;
+pub(crate) mod docker;
 pub(crate) mod edge;
 pub(crate) mod hooks;
 pub(crate) mod looking;

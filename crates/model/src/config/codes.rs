@@ -234,7 +234,7 @@ codes! {
 
     /// A provider is not declared.
     UNKNOWN_PROVIDER = "LF0301",
-    "Every provider but `embedded` needs its section, `[providers.NAME]`, with at least its `kind`.",
+    "Every provider but `embedded` and `docker` needs its section, `[providers.NAME]`, with at least its `kind`.",
     "[services.api]\nruns_on = [\"fly\"]\n";
 
     /// A provider cannot do that.

@@ -6,7 +6,9 @@ mod machines;
 mod notify;
 mod registry;
 
-pub use ci::{Ci, CiJob, CiRun, CiSecret, CiState, PackageVersion, Rollout, RolloutState};
+pub use ci::{
+    Ci, CiJob, CiRepository, CiRun, CiSecret, CiState, PackageVersion, Rollout, RolloutState,
+};
 pub use compute::{
     Capabilities, Compute, ComputeLook, Deployment, DnsRecord, DomainState, Job, JobState, LogLine,
     PrivateImages, Progress, Seen, Usage,

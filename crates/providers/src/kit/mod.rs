@@ -87,6 +87,8 @@ struct Shared {
     limits: Option<PathBuf>,
     /// By provider and production address: a vendor counts requests by account, however many clients send them.
     limiters: Mutex<BTreeMap<(ProviderName, String), Arc<Limiter>>>,
+    /// How far this machine's clock is ahead of each provider's, in milliseconds, by its last answer.
+    ahead: Mutex<BTreeMap<ProviderName, i64>>,
 }
 
 impl Kit {
@@ -115,6 +117,7 @@ impl Kit {
             veil: Veil::default(),
             limits: options.limits,
             limiters: Mutex::default(),
+            ahead: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -138,6 +141,12 @@ impl Kit {
     /// The clock of all adapters.
     pub fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.shared.clock)
+    }
+
+    /// How far this machine's clock is ahead of each provider's, in milliseconds, going by the `Date` of its last answer.
+    /// That has whole seconds and was on its way for a while, so less than a few seconds mean nothing.
+    pub fn clock_ahead(&self) -> BTreeMap<ProviderName, i64> {
+        self.shared.ahead.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// `text` without any secret that this process has handed to a provider.
@@ -345,9 +354,13 @@ impl Vendor {
         }
     }
 
-    /// Records an exchange, and keeps to what the answer asks for.
+    /// Records an exchange, notes the provider's time, and keeps to what the answer asks for.
     fn heard(&self, call: &Call, answer: &Answer) {
         let shared = &self.kit.shared;
+        if let Some(ahead) = judge::ahead(answer, shared.clock.wall()) {
+            let mut held = shared.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+            held.insert(self.account.provider.clone(), ahead);
+        }
         if let Some(recorder) = &shared.recorder {
             recorder.note(&shared.veil, &self.place(), call, answer);
         }

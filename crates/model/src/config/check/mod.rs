@@ -11,7 +11,7 @@ use super::Config;
 use super::codes::{self, Code};
 use super::node::Table;
 use super::problem::{Place, Problem, nearest};
-use super::provider::Role;
+use super::provider::{Provider, Role};
 use super::read::Use;
 use crate::ProviderName;
 
@@ -61,7 +61,8 @@ impl Check<'_> {
             if self.has(&["providers", name.as_str()]) {
                 return;
             }
-            let known = self.config.providers.keys().map(ProviderName::as_str).chain(["embedded"]);
+            let known = self.config.providers.keys().map(ProviderName::as_str);
+            let known = known.chain(Provider::OF_MACHINE);
             let help = match nearest(name.as_str(), known) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("add `[providers.{name}]` with its `kind`"),
@@ -80,8 +81,12 @@ impl Check<'_> {
         let plays =
             provider.kind().roles.iter().map(Role::to_string).collect::<Vec<_>>().join(", ");
         let able = self.config.providers.iter().filter(|(_, p)| roles.iter().any(|r| p.plays(*r)));
-        let mut able: Vec<&str> = able.map(|(name, _)| name.as_str()).collect();
-        able.push("embedded");
+        let mut able: BTreeSet<&str> = able.map(|(name, _)| name.as_str()).collect();
+        able.extend(Provider::OF_MACHINE.iter().copied().filter(|name| {
+            let provider = Provider::of_machine(name);
+            provider.is_some_and(|provider| roles.iter().any(|role| provider.plays(*role)))
+        }));
+        let able: Vec<&str> = able.into_iter().collect();
         let what =
             format!("`{name}` is {}, which cannot be used for {wanted}", provider.kind().title);
         let help = format!("it is for {plays}; for {wanted} there are here: {}", able.join(", "));

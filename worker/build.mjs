@@ -24,7 +24,7 @@ export async function build(file) {
     format: "esm",
     target: "es2024",
     mangleProps: new RegExp(`^(${OWN.trim().split(/\s+/).join("|")})$`),
-    banner: { js: "// LinkFlow's worker, made of worker/src. Apache-2.0 OR MIT." },
+    banner: { js: "// Made of worker/src." },
     tsconfigRaw: { compilerOptions: { useDefineForClassFields: false } },
     write: file !== undefined,
   });

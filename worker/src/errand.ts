@@ -136,7 +136,7 @@ export class Errand {
     }
     const next = this.#next(id, "refusal");
     if (next.kind === "stop") return { kind: "answered", lane: run.lane, reply };
-    if ("target" in next) this.#begin(next.target);
+    if (next.kind === "try" || next.kind === "again") this.#begin(next.target);
     this.#release();
     this.#held = { run, reply };
     return undefined;
@@ -172,7 +172,7 @@ export class Errand {
     const next = this.#next(id, sent ? "cut" : "never_sent");
     group.on(group.steer.failed(id, this.#over(run), failure, now()));
     this.#trialLost(id, failure);
-    if ("target" in next) {
+    if (next.kind === "try" || next.kind === "again") {
       this.#begin(next.target);
       return undefined;
     }

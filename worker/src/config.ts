@@ -91,7 +91,7 @@ function value<T>(is: (value: never) => boolean, wanted: string): Reader<T> {
 }
 
 const fields = value<Fields>((v: unknown) => typeof v === "object" && v !== null && !Array.isArray(v), "an object");
-const items = value<unknown[]>(Array.isArray, "a list with something in it");
+const items = value<unknown[]>(Array.isArray, "a list of something");
 const text = value<string>((v: unknown) => typeof v === "string" && v !== "", "a text");
 const path = value<string>((v: unknown) => typeof v === "string" && v.startsWith("/"), "a path, like /health");
 const count = value<number>((v: number) => Number.isSafeInteger(v) && v >= 0, "a whole number");
@@ -101,7 +101,7 @@ const version = value<typeof VERSION>((v: unknown) => v === VERSION, String(VERS
 const web = value<string>((v: string) => /^https?:\/\//.test(v) && URL.canParse(v), "a web address");
 const base = value<string>(
   (v: string) => /^https?:\/\/[^/?#@\s]+$/.test(v) && URL.canParse(v),
-  "a base address, like https://shop.fly.dev",
+  "a base address, like https://a.example",
 );
 
 /** A list of objects that are not none. */

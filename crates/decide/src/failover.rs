@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 
 use linkflow_model::plan::Held;
 use linkflow_model::{
-    Action, Lifecycle, Moment, PlacementView, Plan, Policy, ProviderName, ServiceName, ServiceSpec,
-    ServiceView, World,
+    Action, Health, Lifecycle, Moment, PlacementView, Plan, Policy, ProviderName, ServiceName,
+    ServiceSpec, ServiceView, World,
 };
 
 use crate::judge::{Verdict, is_cut_off, judge};
@@ -98,7 +98,7 @@ impl Scene<'_> {
 
     /// Gives a service without a place its most preferred one that works.
     fn settle(&self, decision: &mut Decision) {
-        let Some(to) = self.spec.runs_on.iter().find(|p| self.is_ready(p)) else { return };
+        let Some(to) = self.spec.runs_on.iter().find(|p| self.is_proven(p)) else { return };
         let running: Vec<_> = self.running_elsewhere(to).collect();
         if self.spec.exclusive
             && let Some(at) = running.first()
@@ -128,11 +128,15 @@ impl Scene<'_> {
 
     /// Leaves a place that failed.
     fn leave(&self, from: &ProviderName, why: &str, down_ms: Option<u64>, decision: &mut Decision) {
-        let best = self.spec.runs_on.iter().find(|p| *p != from && self.is_ready(p));
+        let best = self.spec.runs_on.iter().find(|p| *p != from && self.is_proven(p));
         let reason = match down_ms {
             Some(ms) => format!("{from} has been down for {}: {why}", seconds(ms)),
             None => format!("{from}: {why}"),
         };
+        if let Some(waking) = self.preferred_and_waking(from, best) {
+            return self
+                .hold(decision, format!("{reason}; it waits for {waking}, which is being woken"));
+        }
         let Some(to) = best else {
             return self.hold(decision, format!("{reason}; no other provider can take it"));
         };
@@ -146,6 +150,20 @@ impl Scene<'_> {
         self.start(&mut plan, to);
         plan.then("switch", self.activate(to), reason);
         self.push(decision, MoveKind::Failover, to, plan);
+    }
+
+    /// A place before `best` whose cold start is not over: what it is worth is known in a moment. Visitors do not wait
+    /// for that, as the edge leads them to what is awake.
+    fn preferred_and_waking(
+        &self,
+        from: &ProviderName,
+        best: Option<&ProviderName>,
+    ) -> Option<&ProviderName> {
+        let before = self.spec.runs_on.iter().take_while(|p| Some(*p) != best);
+        before.filter(|p| *p != from).find(|provider| {
+            let is_down = matches!(self.judge(provider), Verdict::Down { .. });
+            !is_down && self.view.on(provider).is_some_and(may_sleep)
+        })
     }
 
     /// Goes back to a more preferred place that has been up for long enough. Says whether it does.
@@ -225,6 +243,11 @@ impl Scene<'_> {
         deployed && self.judge(provider).up_since().is_some()
     }
 
+    /// Whether the service could run on `provider` now, and is known not to sleep there.
+    fn is_proven(&self, provider: &ProviderName) -> bool {
+        self.is_ready(provider) && !self.view.on(provider).is_some_and(may_sleep)
+    }
+
     /// Whether `provider` answers, so that it could say that an instance has stopped.
     fn can_prove(&self, provider: &ProviderName) -> bool {
         let looked = self.view.on(provider).and_then(|p| p.looked);
@@ -289,6 +312,11 @@ impl Scene<'_> {
         let service = self.spec.name.clone();
         decision.moves.push(Move { service, kind, to: to.clone(), plan });
     }
+}
+
+/// Whether it has to be woken before it can be judged.
+fn may_sleep(placement: &PlacementView) -> bool {
+    placement.sleeps.is_some() && matches!(placement.health, Health::Resting | Health::Waking)
 }
 
 fn seconds(ms: u64) -> String {

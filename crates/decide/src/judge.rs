@@ -40,7 +40,8 @@ impl Verdict {
 /// Judges one placement.
 ///
 /// A service that can be spoken to is judged by the probes alone: a provider may say what it likes. A worker is judged
-/// by its provider's word while that is fresh; where everything else on its provider is down, so is the worker.
+/// by its provider's word while that is fresh; where everything else on its provider is down, so is the worker. What
+/// rests is judged like a worker, and sleep is no fault of it: asking would wake it.
 pub fn judge(
     spec: &ServiceSpec,
     placement: &PlacementView,
@@ -52,11 +53,12 @@ pub fn judge(
     let runs_or_waits = spec.keeps_standby_warm() || is_active;
     if spec.is_probed() && runs_or_waits {
         let since = placement.health_since;
-        return match placement.health {
-            Health::Up => Verdict::Up { since },
-            Health::Down => Verdict::Down { since, why: why(placement) },
-            Health::Unknown => Verdict::Unknown,
-        };
+        match placement.health {
+            Health::Up => return Verdict::Up { since },
+            Health::Down => return Verdict::Down { since, why: why(placement) },
+            Health::Unknown | Health::Waking => return Verdict::Unknown,
+            Health::Resting => {}
+        }
     }
     if let Some(since) = provider_down_since(&placement.provider, world) {
         let why = format!("everything else on {} is down", placement.provider);
@@ -67,8 +69,10 @@ pub fn judge(
         return Verdict::Unknown;
     }
     let since = placement.health_since;
+    let rests = placement.health == Health::Resting;
     match placement.lifecycle {
         Lifecycle::Running => Verdict::Up { since },
+        Lifecycle::Asleep if rests => Verdict::Up { since },
         Lifecycle::Stopped | Lifecycle::Asleep if !is_active => Verdict::Up { since },
         Lifecycle::Stopped | Lifecycle::Asleep | Lifecycle::Failed | Lifecycle::Absent => {
             Verdict::Down { since, why: why(placement) }
@@ -84,7 +88,7 @@ fn provider_down_since(provider: &ProviderName, world: &World) -> Option<Moment>
         match placement.health {
             Health::Down => latest = latest.max(Some(placement.health_since)),
             Health::Up => return None,
-            Health::Unknown => {}
+            Health::Unknown | Health::Resting | Health::Waking => {}
         }
     }
     latest
@@ -101,7 +105,7 @@ pub(crate) fn is_cut_off(world: &World) -> bool {
                 None => first = Some(&placement.provider),
                 Some(one) => several |= *one != placement.provider,
             },
-            Health::Unknown => {}
+            Health::Unknown | Health::Resting | Health::Waking => {}
         }
     }
     several

@@ -90,7 +90,8 @@ fn in_batches(
         let placement = step.action.placement();
         let view = world.services.get(&placement.service);
         let held = view.and_then(|view| view.on(&placement.provider));
-        if !is_start(step) || !held.is_some_and(|held| held.health == Health::Up) {
+        let works = held.is_some_and(|p| matches!(p.health, Health::Up | Health::Resting));
+        if !is_start(step) || !works {
             continue;
         }
         let most = specs.get(&placement.service).map_or(1, |spec| allowed.of(spec.runs_on.len()));

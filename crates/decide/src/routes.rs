@@ -11,6 +11,8 @@ mod tests;
 ///
 /// So visitors leave a dead placement as soon as the probes know of it, before the service is officially moved.
 /// Placements that are down stay in the table: the edge probes them, and uses them when nothing better is left.
+///
+/// What may sleep may rest, but for the place that is to take over from one that is down: that is woken.
 pub fn routes(services: &[ServiceSpec], world: &World, generation: u64) -> Routes {
     let services = services.iter().filter(|spec| spec.is_probed()).map(|spec| {
         let view = world.services.get(&spec.name);
@@ -19,10 +21,20 @@ pub fn routes(services: &[ServiceSpec], world: &World, generation: u64) -> Route
             let Some(placement) = view.and_then(|v| v.on(provider)) else { continue };
             let Some(address) = &placement.address else { continue };
             let is_active = view.and_then(|v| v.active.as_ref()) == Some(provider);
-            let target = Target { provider: provider.clone(), address: address.clone(), rank };
+            let target = Target {
+                provider: provider.clone(),
+                address: address.clone(),
+                rank,
+                sleeps: placement.sleeps,
+            };
             targets.push((placement.health == Health::Down, !is_active, target));
         }
         targets.sort_by_key(|(down, spare, target)| (*down, *spare, target.rank));
+        if let Some((_, true, target)) = targets.first_mut()
+            && let Some(sleeps) = &mut target.sleeps
+        {
+            sleeps.may_rest = false;
+        }
         ServiceRoute {
             service: spec.name.clone(),
             kind: spec.kind,

@@ -3,13 +3,14 @@
 //! A line is a service: `web api at fly since 5: fly=up@0 railway=down@3 hetzner=absent@0`. Its kind is `web`, `grpc`,
 //! `worker` or `exclusive` (a worker that must never run twice; `maybe azure,fly` names where it may still run). A
 //! placement is what probes or its provider say of it, since when, then `~` and when its provider was last asked where
-//! that is not now (`~never`), then `#` and what runs there: a letter for the image and a digit for the settings.
+//! that is not now (`~never`), then `#` and what runs there: a letter for the image and a digit for the settings. A
+//! placement that its provider puts to sleep begins with `z`: `zrender=resting@0`.
 
 use std::fmt::Write as _;
 
 use linkflow_model::{
     Digest, Fingerprint, Health, Lifecycle, Moment, PlacementView, Plan, ServiceKind, ServiceName,
-    ServiceSpec, ServiceView, Size, World,
+    ServiceSpec, ServiceView, Size, Sleeps, World,
 };
 
 /// What the lines say.
@@ -57,6 +58,7 @@ fn spec(kind: &str, name: ServiceName) -> ServiceSpec {
         migrate: None,
         needs: Vec::new(),
         start_within_ms: 60_000,
+        keep_warm: false,
     }
 }
 
@@ -68,10 +70,18 @@ fn placement(text: &str, now: Moment) -> PlacementView {
         Some((text, ms)) => (text, Some(Moment(ms.parse().unwrap()))),
     };
     let (provider, state) = text.split_once('=').unwrap();
+    let (provider, sleeps) = match provider.strip_prefix('z') {
+        Some(sleeper) if sleeper != "eabur" => (sleeper, true),
+        _ => (provider, false),
+    };
     let (state, since) = state.split_once('@').unwrap();
     let (health, lifecycle) = match state {
         "up" => (Health::Up, Lifecycle::Running),
         "down" => (Health::Down, Lifecycle::Running),
+        "resting" => (Health::Resting, Lifecycle::Running),
+        "asleep" => (Health::Resting, Lifecycle::Asleep),
+        "resting-failed" => (Health::Resting, Lifecycle::Failed),
+        "waking" => (Health::Waking, Lifecycle::Running),
         "unprobed" => (Health::Unknown, Lifecycle::Running),
         "running" => (Health::Unknown, Lifecycle::Running),
         "starting" => (Health::Unknown, Lifecycle::Starting),
@@ -94,6 +104,11 @@ fn placement(text: &str, now: Moment) -> PlacementView {
         fingerprint: runs.map(|runs| Fingerprint(runs.to_owned())),
         address: (lifecycle != Lifecycle::Absent).then(|| format!("http://{provider}.test")),
         running: u32::from(lifecycle == Lifecycle::Running),
+        sleeps: sleeps.then_some(Sleeps {
+            after_ms: 900_000,
+            cold_start_ms: 60_000,
+            may_rest: true,
+        }),
     }
 }
 

@@ -75,10 +75,19 @@ impl Checkers {
 
     async fn check(&self, lane: Arc<Lane>) {
         while let Some(group) = lane.group.upgrade() {
+            if self.rests(&group, &lane) {
+                drop(group);
+                lane.check_now.notified().await;
+                continue;
+            }
+            group.on(Happened::Checking { target: lane.id });
+            let patience = group.steer().cold_start_left(lane.id, self.proxy.teller.now());
+            let limit = self.limit.max(Duration::from_millis(patience));
+            self.show_waking(&group, &lane);
             let asked = Instant::now();
-            let seen = match timeout(self.limit, ask(&lane)).await {
+            let seen = match timeout(limit, ask(&lane)).await {
                 Ok(seen) => seen,
-                Err(_) => Err(format!("no answer in {} ms", self.limit.as_millis())),
+                Err(_) => Err(format!("no answer in {} ms", limit.as_millis())),
             };
             lane.pool.expire();
             let took = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -93,27 +102,51 @@ impl Checkers {
         }
     }
 
+    /// Whether the target is to be left alone, which the picture then says.
+    fn rests(&self, group: &Group, lane: &Lane) -> bool {
+        let rests = group.steer().rests(lane.id, self.proxy.teller.now());
+        if rests {
+            self.show(group, lane, |_| {});
+        }
+        rests
+    }
+
+    /// Has the picture say that the target is being woken, since the answer may be long in coming.
+    fn show_waking(&self, group: &Group, lane: &Lane) {
+        if group.steer().cold_start_left(lane.id, self.proxy.teller.now()) > 0 {
+            self.show(group, lane, |_| {});
+        }
+    }
+
     /// Takes notice of a check, and puts it into the picture.
     fn record(&self, group: &Group, lane: &Lane, seen: Result<Seen, String>, took: u64) {
         let bad = seen.as_ref().err().cloned();
         group.on(Happened::Checked { target: lane.id, bad: bad.clone() });
+        let now = self.proxy.teller.now();
+        self.show(group, lane, |probe| {
+            probe.seen = now;
+            if let Ok(seen) = seen {
+                probe.latency_ms = Some(took);
+                probe.release = seen.release;
+            }
+            probe.why = bad.or_else(|| probe.why.take());
+        });
+    }
+
+    /// Puts the verdict into the picture, with what `change` makes of the last probe.
+    fn show(&self, group: &Group, lane: &Lane, change: impl FnOnce(&mut Probe)) {
         if lane.gone.is_cancelled() {
             return;
         }
-        let (health, since) = group.steer().verdict(lane.id);
-        let now = self.proxy.teller.now();
+        let (health, since) = group.steer().verdict(lane.id, self.proxy.teller.now());
         let key = (group.service.clone(), lane.provider.clone());
         self.picture.send_if_modified(|picture| {
             let picture = Arc::make_mut(picture);
-            let before = picture.remove(&key);
-            let old = before.as_ref();
-            let (latency_ms, release) = match &seen {
-                Ok(seen) => (Some(took), seen.release),
-                Err(_) => (old.and_then(|p| p.latency_ms), old.and_then(|p| p.release)),
-            };
-            let why =
-                bad.or_else(|| old.and_then(|p| p.why.clone()).filter(|_| health != Health::Up));
-            let probe = Probe { health, since, seen: now, latency_ms, release, why };
+            let old = picture.remove(&key);
+            let mut probe = old.clone().unwrap_or_default();
+            change(&mut probe);
+            (probe.health, probe.since) = (health, since);
+            probe.why.take_if(|_| health == Health::Up);
             let news = old.is_none_or(|old| {
                 old.health != probe.health || old.release != probe.release || old.why != probe.why
             });

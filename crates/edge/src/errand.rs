@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use http::StatusCode;
 use linkflow_model::Moment;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::body::{Outgoing, Source};
 use crate::pool::{Head, Reply, Trouble};
 use crate::steer::{Do, End, Failure, Going, Happened, Id, Next, Repeat, Trip};
 use crate::table::{Lane, Line};
 use crate::tell::Teller;
+
+/// Between tries at a target that is being woken and refuses meanwhile.
+const WAKING: Duration = Duration::from_millis(500);
 
 /// How an errand came out.
 pub(crate) enum Outcome {
@@ -132,9 +135,12 @@ impl Errand {
         let (trip, Some(first)) = started else {
             return nothing_left("it has no target".to_owned());
         };
+        if let Some(lane) = trip.wake.and_then(|id| order.line.lane(id)) {
+            lane.check_now.notify_one();
+        }
         let mut errand =
             Self { order, teller, trip, running: Vec::new(), held: None, progress: (0, now) };
-        errand.begin(first, false);
+        errand.begin(first, false, None);
         loop {
             let look = errand.look_after();
             let outcome = match timeout(look, first_ended(&mut errand.running)).await {
@@ -156,7 +162,8 @@ impl Errand {
         self.order.source.as_ref().is_none_or(Source::is_whole)
     }
 
-    fn begin(&mut self, target: Id, fresh: bool) {
+    /// Sends the request to `target`, after a `pause` where there is one.
+    fn begin(&mut self, target: Id, fresh: bool, pause: Option<Duration>) {
         let Some(lane) = self.order.line.lane(target).cloned() else { return };
         lane.counts.requests.fetch_add(1, Relaxed);
         let body = match &self.order.source {
@@ -171,15 +178,20 @@ impl Errand {
             began,
             started: Instant::now(),
             waiting,
-            sending: Box::pin(async move { pool.send(head, body, fresh).await }),
+            sending: Box::pin(async move {
+                if let Some(pause) = pause {
+                    sleep(pause).await;
+                }
+                pool.send(head, body, fresh).await
+            }),
         });
     }
 
-    fn retry(&mut self, target: Id, fresh: bool) {
+    fn retry(&mut self, target: Id, fresh: bool, pause: Option<Duration>) {
         if let Some(lane) = self.order.line.lane(target) {
             lane.counts.retries.fetch_add(1, Relaxed);
         }
-        self.begin(target, fresh);
+        self.begin(target, fresh, pause);
     }
 
     fn answered(&mut self, at: usize, reply: Reply) -> Option<Outcome> {
@@ -204,7 +216,8 @@ impl Errand {
             return Some(Outcome::Answered { busy: run.busy, reply });
         }
         match self.next(lane.id, End::Refusal) {
-            Next::Try(next) | Next::Again(next) => self.retry(next, false),
+            Next::Try(next) | Next::Again(next) => self.retry(next, false, None),
+            Next::Later(same) => self.retry(same, false, Some(WAKING)),
             Next::Wait => {}
             Next::Stop => return Some(Outcome::Answered { busy: run.busy, reply }),
         }
@@ -229,8 +242,9 @@ impl Errand {
 
     fn next(&mut self, target: Id, end: End) -> Next {
         let (running, whole) = (self.running.len(), self.is_whole());
+        let now = self.teller.now();
         let mut steer = self.order.line.group.steer();
-        self.trip.ended(&mut steer, target, end, running, whole)
+        self.trip.ended(&mut steer, target, end, running, whole, now)
     }
 
     fn troubled(&mut self, at: usize, trouble: Trouble) -> Option<Outcome> {
@@ -246,13 +260,14 @@ impl Errand {
         if let Next::Again(same) = next {
             // An idle connection that its target had just closed: no fault of the target.
             drop(run);
-            self.retry(same, true);
+            self.retry(same, true, None);
             return None;
         }
         let why = describe(&lane, &failure, sent);
         run.failed(failure);
         match next {
-            Next::Try(next) => self.retry(next, false),
+            Next::Try(next) => self.retry(next, false, None),
+            Next::Later(same) => self.retry(same, true, Some(WAKING)),
             Next::Again(_) | Next::Wait => {}
             Next::Stop if sent => return Some(self.or_held(StatusCode::BAD_GATEWAY, why)),
             Next::Stop => return Some(self.or_held(StatusCode::SERVICE_UNAVAILABLE, why)),
@@ -293,11 +308,11 @@ impl Errand {
                 if let Some(lane) = self.order.line.lane(next) {
                     lane.counts.hedges.fetch_add(1, Relaxed);
                 }
-                self.begin(next, false);
+                self.begin(next, false, None);
             }
             Do::Instead(next) => {
                 self.abandon(now);
-                self.retry(next, false);
+                self.retry(next, false, None);
             }
             Do::GiveUp => {
                 let waited = self.order.limit.unwrap_or_default();

@@ -3,6 +3,7 @@
 //! Pure: the time and the dice are arguments, all numbers are integers (milliseconds), nothing here does I/O.
 
 mod budget;
+mod doze;
 mod trip;
 
 #[cfg(test)]
@@ -12,9 +13,10 @@ mod vectors;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use linkflow_model::{Health, Moment};
+use linkflow_model::{Health, Moment, Sleeps};
 
 use budget::Budget;
+use doze::Doze;
 pub(crate) use trip::{Do, End, Going, Next, Repeat, Trip};
 
 /// A target, as long as its service, provider and address stay the same.
@@ -104,12 +106,14 @@ pub(crate) enum Happened {
     Left { target: Id, wait: u64 },
     /// Another target, asked later, answered first.
     Late { target: Id },
+    /// An active check begins.
+    Checking { target: Id },
     /// An active check ended.
     Checked { target: Id, bad: Option<String> },
     /// Time passed while requests wait.
     Ticked,
-    /// These are the targets now; others are forgotten.
-    Table { targets: Vec<Id> },
+    /// These are the targets now, and how each is put to sleep; others are forgotten.
+    Table { targets: Vec<(Id, Option<Sleeps>)> },
 }
 
 /// What to do about it.
@@ -161,6 +165,7 @@ struct Standing {
     readmitted: Option<Moment>,
     /// The time within which 19 of 20 ordinary reads are answered, in microseconds; 0: none yet.
     p95_us: u64,
+    doze: Doze,
 }
 
 impl Standing {
@@ -168,9 +173,17 @@ impl Standing {
         self.ejection.is_none() && self.verdict != Health::Down
     }
 
+    /// Whether it is given the time of a cold start: what fails meanwhile is no fault.
+    fn is_waking(&self, now: Moment) -> bool {
+        self.doze.cold_start_left(now) > 0
+    }
+
     /// How long requests have waited without any sign of life. A wait that is older than the last sign of life is
     /// excused: that request is slow, the target is not hung.
     fn silence(&self, now: Moment) -> u64 {
+        if self.is_waking(now) {
+            return 0;
+        }
         let first = self.waits.range((self.life, 0)..).next();
         first.map_or(0, |(began, _)| now.since(*began))
     }
@@ -183,9 +196,11 @@ impl Standing {
         }
     }
 
-    fn shows_life(&mut self, now: Moment) {
+    /// Says whether it was being woken.
+    fn shows_life(&mut self, now: Moment) -> bool {
         self.life = now;
         self.suspect = false;
+        self.doze.lives(now)
     }
 
     /// Moves the estimate of the 95th percentile towards `took`, 19 times faster up than down.
@@ -216,6 +231,8 @@ pub(crate) struct Plan {
     pub(crate) order: Vec<Id>,
     /// When to try a second one although the first has not failed; `None`: there is no good second one.
     pub(crate) hedge_after: Option<u64>,
+    /// The most preferred target has rested, and is to be woken because visitors want it.
+    pub(crate) wake: Option<Id>,
 }
 
 /// What is known of the targets of one service.
@@ -239,30 +256,32 @@ impl Steer {
         }
     }
 
-    /// Orders `table` (most preferred first) for a new request: the usable, then the suspect, then the least bad. Never
-    /// empty unless `table` is: with nothing usable, something is tried all the same.
+    /// Orders `table` (most preferred first) for a new request: the usable, then those that may sleep or are suspect,
+    /// then the least bad. Never empty unless `table` is: with nothing usable, something is tried all the same.
     pub(crate) fn plan(&mut self, table: &[Id], now: Moment) -> Plan {
         self.retries.earn(now);
         self.hedges.earn(now);
+        let first = table.first().and_then(|id| Some((*id, self.targets.get_mut(id)?)));
+        let wake = first.and_then(|(id, target)| target.doze.want(now).then_some(id));
         let mut order = table.to_vec();
-        order.sort_by_key(|id| self.rank(*id));
-        let second = order.get(1).filter(|id| self.usable(**id));
+        order.sort_by_key(|id| self.rank(*id, now));
+        let second = order.get(1).filter(|id| self.usable(**id) && !self.may_sleep(**id, now));
         let hedge_after = match (order.first(), second) {
             (Some(first), Some(_)) if self.tuning.hedge => {
                 Some(self.targets.get(first).map_or(*HEDGE.end(), Standing::hedge_after))
             }
             _ => None,
         };
-        Plan { order, hedge_after }
+        Plan { order, hedge_after, wake }
     }
 
-    /// Smaller is better: usable, suspect, ejected, down; of the ejected, the one that ends first.
-    fn rank(&self, id: Id) -> (u8, Moment) {
+    /// Smaller is better: usable, asleep or suspect, ejected, down; of the ejected, the one that ends first.
+    fn rank(&self, id: Id, now: Moment) -> (u8, Moment) {
         let Some(target) = self.targets.get(&id) else { return (0, Moment(0)) };
         match (target.verdict, target.ejection) {
             (Health::Down, held) => (3, held.map_or(Moment(0), |e| e.until)),
             (_, Some(held)) => (2, held.until),
-            (_, None) if target.suspect => (1, Moment(0)),
+            (_, None) if target.suspect || target.doze.may_sleep(now) => (1, Moment(0)),
             (_, None) => (0, Moment(0)),
         }
     }
@@ -280,14 +299,41 @@ impl Steer {
         self.targets.get(&id).is_some_and(|t| t.suspect)
     }
 
+    /// Whether a request may have to wait for it to wake.
+    fn may_sleep(&self, id: Id, now: Moment) -> bool {
+        self.targets.get(&id).is_some_and(|t| t.doze.may_sleep(now))
+    }
+
+    /// How long a request that was sent to the target at `since` has waited for it, its cold start not counted.
+    fn waited(&self, id: Id, since: Moment, now: Moment) -> u64 {
+        self.targets.get(&id).map_or(0, |t| t.doze.waited(since, now))
+    }
+
+    /// How much is left of a cold start under way, in milliseconds; 0 when there is none.
+    pub(crate) fn cold_start_left(&self, id: Id, now: Moment) -> u64 {
+        self.targets.get(&id).map_or(0, |t| t.doze.cold_start_left(now))
+    }
+
+    /// Whether it is not to be checked, so that its provider may put it to sleep: nobody wants it, and nothing is odd.
+    pub(crate) fn rests(&self, id: Id, now: Moment) -> bool {
+        self.targets.get(&id).is_some_and(|t| t.usable() && !t.doubt && t.doze.rests(now))
+    }
+
     /// Whether it lost its last race, and has not been in time since.
     fn is_losing(&self, id: Id) -> bool {
         self.targets.get(&id).is_some_and(|t| t.late > 0)
     }
 
-    /// What the checks say, and since when.
-    pub(crate) fn verdict(&self, id: Id) -> (Health, Moment) {
-        self.targets.get(&id).map_or((Health::Unknown, Moment(0)), |t| (t.verdict, t.verdict_since))
+    /// What the checks say, or that they do not, and since when.
+    pub(crate) fn verdict(&self, id: Id, now: Moment) -> (Health, Moment) {
+        let Some(t) = self.targets.get(&id) else { return (Health::Unknown, Moment(0)) };
+        let health = match t.verdict {
+            Health::Down => Health::Down,
+            _ if t.is_waking(now) => Health::Waking,
+            _ if self.rests(id, now) => Health::Resting,
+            held => held,
+        };
+        (health, t.verdict_since)
     }
 
     /// The time within which 19 of 20 ordinary reads are answered; `None`: none yet.
@@ -306,7 +352,8 @@ impl Steer {
         if let Some(held) = target.ejection.filter(|_| target.good_checks >= rise) {
             return held.until.since(now).clamp(1, every.max(1));
         }
-        if away || target.doubt || target.verdict == Health::Unknown {
+        let unsure = target.doubt || target.verdict == Health::Unknown || target.is_waking(now);
+        if away || unsure {
             return quick.max(1);
         }
         let spread = every / 10;
@@ -317,9 +364,15 @@ impl Steer {
     pub(crate) fn on(&mut self, happened: Happened, now: Moment) -> Vec<Effect> {
         match happened {
             Happened::Waits { target, wait } => {
+                let Some(t) = self.targets.get_mut(&target) else { return Vec::new() };
+                t.began.insert(wait, now);
+                t.waits.insert((now, wait));
+                t.doze.touch(now);
+                if t.doze.want(now) { vec![Effect::CheckNow { target }] } else { Vec::new() }
+            }
+            Happened::Checking { target } => {
                 if let Some(t) = self.targets.get_mut(&target) {
-                    t.began.insert(wait, now);
-                    t.waits.insert((now, wait));
+                    t.doze.touch(now);
                 }
                 Vec::new()
             }
@@ -338,15 +391,19 @@ impl Steer {
             Happened::Checked { target, bad: Some(why) } => self.checked_bad(target, why, now),
             Happened::Ticked => self.ticked(now),
             Happened::Table { targets } => {
-                self.targets.retain(|id, _| targets.contains(id));
-                for id in targets {
-                    self.targets.entry(id).or_insert_with(|| Standing {
+                self.targets.retain(|id, _| targets.iter().any(|(named, _)| named == id));
+                let mut effects = Vec::new();
+                for (id, sleeps) in targets {
+                    let target = self.targets.entry(id).or_insert_with(|| Standing {
                         life: now,
                         verdict_since: now,
                         ..Standing::default()
                     });
+                    if target.doze.follow(sleeps, now) {
+                        effects.push(Effect::CheckNow { target: id });
+                    }
                 }
-                Vec::new()
+                effects
             }
         }
     }
@@ -362,7 +419,10 @@ impl Steer {
     ) -> Vec<Effect> {
         let Some(t) = self.targets.get_mut(&id) else { return Vec::new() };
         t.stop_waiting(wait);
-        t.shows_life(now);
+        if matches!(status, 502..=504) && t.is_waking(now) {
+            return Vec::new();
+        }
+        let woken = t.shows_life(now);
         match status {
             502..=504 => self.strike(id, &format!("answered {status}"), now),
             500.. => {
@@ -383,7 +443,7 @@ impl Steer {
                     t.late = 0;
                     t.late_since = None;
                 }
-                if sample {
+                if sample && !woken {
                     t.sample(took);
                 }
                 // Only requests that no better target could take come here; such a one proves more than a check.
@@ -400,6 +460,9 @@ impl Steer {
     fn failed(&mut self, id: Id, wait: Option<u64>, failure: &Failure, now: Moment) -> Vec<Effect> {
         let Some(t) = self.targets.get_mut(&id) else { return Vec::new() };
         t.stop_waiting(wait);
+        if t.is_waking(now) {
+            return Vec::new();
+        }
         if *failure == Failure::Refused && t.ejection.is_none() {
             let effects = self.eject(id, failure.words(), now);
             if !effects.is_empty() {
@@ -438,7 +501,9 @@ impl Steer {
     }
 
     fn late(&mut self, id: Id, now: Moment) -> Vec<Effect> {
-        let Some(t) = self.targets.get_mut(&id) else { return Vec::new() };
+        let Some(t) = self.targets.get_mut(&id).filter(|t| !t.is_waking(now)) else {
+            return Vec::new();
+        };
         t.late += 1;
         let since = *t.late_since.get_or_insert(now);
         if t.late >= LATE && now.since(since) >= LATE_FOR {
@@ -473,7 +538,9 @@ impl Steer {
 
     fn checked_bad(&mut self, id: Id, why: String, now: Moment) -> Vec<Effect> {
         let fall = self.tuning.fall;
-        let Some(t) = self.targets.get_mut(&id) else { return Vec::new() };
+        let Some(t) = self.targets.get_mut(&id).filter(|t| !t.is_waking(now)) else {
+            return Vec::new();
+        };
         t.good_checks = 0;
         t.bad_checks = t.bad_checks.saturating_add(1);
         t.doubt = true;

@@ -231,7 +231,11 @@ impl Book {
             let group = self.group(pages, &route.service);
             let lanes = self.lanes(pages, &group, route);
             let ids: Vec<Id> = lanes.iter().map(|lane| lane.id).collect();
-            group.on(Happened::Table { targets: ids.clone() });
+            let sleeps = |lane: &Arc<Lane>| {
+                let named = route.targets.iter().find(|target| lane.is(target, route));
+                (lane.id, named.and_then(|target| target.sleeps))
+            };
+            group.on(Happened::Table { targets: lanes.iter().map(sleeps).collect() });
             lines.push(Arc::new(Line { route: route.clone(), group, lanes, ids }));
         }
         let named = |service: &ServiceName| routes.services.iter().any(|r| r.service == *service);

@@ -150,6 +150,7 @@ impl Engine {
 
     /// Waits until probes from outside say that the placement answers, with the right release where it names one.
     async fn gate(&self, gate: &Gate<'_>, fence: &Fence) -> Result<(), String> {
+        let _awake = self.keep_awake(gate.service, gate.provider);
         let mut beat = self.parts.clock.now();
         loop {
             self.world().await.map_err(said)?;

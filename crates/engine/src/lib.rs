@@ -98,6 +98,8 @@ pub struct Engine {
     specs: Mutex<follow::Specs>,
     looks: Mutex<BTreeMap<ProviderName, observe::Look>>,
     actives: Mutex<observe::Actives>,
+    /// Placements that may not sleep now, and how many wait for each.
+    awake: Mutex<BTreeMap<(ServiceName, ProviderName), u32>>,
     holding: Mutex<turn::Holding>,
     acting: tokio::sync::Mutex<()>,
     journal_points: Mutex<u64>,
@@ -114,6 +116,7 @@ impl Engine {
             specs: Mutex::new(specs),
             looks: Mutex::default(),
             actives: Mutex::default(),
+            awake: Mutex::default(),
             holding: Mutex::default(),
             acting: tokio::sync::Mutex::default(),
             journal_points: Mutex::default(),

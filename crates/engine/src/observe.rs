@@ -8,7 +8,7 @@ use linkflow_decide::routes;
 use linkflow_model::role::Seen;
 use linkflow_model::{
     EventKind, Fault, Health, Level, Lifecycle, Moment, PlacementView, Probe, ProviderName,
-    ServiceName, ServiceSpec, ServiceView, Timestamp, World,
+    ServiceKind, ServiceName, ServiceSpec, ServiceView, Sleeps, Timestamp, World,
 };
 use serde::{Deserialize, Serialize};
 
@@ -125,6 +125,13 @@ impl Engine {
         locked(&self.looks).get(provider)?.at
     }
 
+    /// Has a placement that may sleep woken and checked until what is given back is dropped.
+    pub(crate) fn keep_awake(&self, service: &ServiceName, on: &ProviderName) -> Awake<'_> {
+        let placement = (service.clone(), on.clone());
+        *locked(&self.awake).entry(placement.clone()).or_default() += 1;
+        Awake { engine: self, placement }
+    }
+
     /// What the probes say of a placement.
     pub(crate) fn probe(&self, service: &ServiceName, on: &ProviderName) -> Option<Probe> {
         self.parts.probes.borrow().get(&(service.clone(), on.clone())).cloned()
@@ -170,6 +177,7 @@ impl Engine {
         let actives = locked(&self.actives);
         let looks = locked(&self.looks);
         let probes = self.parts.probes.borrow();
+        let awake = locked(&self.awake);
         let services = self.services();
         let mut world = World::default();
         for spec in services.iter() {
@@ -179,8 +187,12 @@ impl Engine {
             let left = may_run.iter().chain(active.map(|(provider, _)| provider));
             let left: BTreeSet<_> = left.filter(|p| spec.rank(p).is_none()).collect();
             let placements = spec.runs_on.iter().chain(left).map(|provider| {
-                let probe = probes.get(&(spec.name.clone(), provider.clone()));
-                view(spec, provider, looks.get(provider), probe)
+                let key = (spec.name.clone(), provider.clone());
+                let sleeps = self.sleeps(spec, provider, !awake.contains_key(&key));
+                PlacementView {
+                    sleeps,
+                    ..view(spec, provider, looks.get(provider), probes.get(&key))
+                }
             });
             let view = ServiceView {
                 active: active.map(|(provider, _)| provider.clone()),
@@ -191,6 +203,42 @@ impl Engine {
             world.services.insert(spec.name.clone(), view);
         }
         world
+    }
+
+    /// How `provider` puts a service to sleep: web services alone, and only those that are not kept warm.
+    fn sleeps(
+        &self,
+        spec: &ServiceSpec,
+        provider: &ProviderName,
+        may_rest: bool,
+    ) -> Option<Sleeps> {
+        if spec.kind != ServiceKind::Web || spec.keep_warm {
+            return None;
+        }
+        let can = self.parts.computes.get(provider)?.capabilities();
+        Some(Sleeps {
+            after_ms: u64::from(can.sleeps_after?) * 1_000,
+            cold_start_ms: u64::from(can.cold_start) * 1_000,
+            may_rest,
+        })
+    }
+}
+
+/// A placement that somebody waits for, so that it may not sleep.
+pub(crate) struct Awake<'a> {
+    engine: &'a Engine,
+    placement: (ServiceName, ProviderName),
+}
+
+impl Drop for Awake<'_> {
+    fn drop(&mut self) {
+        let mut awake = locked(&self.engine.awake);
+        if let Some(count) = awake.get_mut(&self.placement) {
+            *count -= 1;
+            if *count == 0 {
+                awake.remove(&self.placement);
+            }
+        }
     }
 }
 
@@ -232,5 +280,6 @@ fn view(
         fingerprint: seen.and_then(|seen| seen.fingerprint.clone()),
         address: seen.and_then(|seen| seen.address.clone()),
         running: seen.map_or(0, |seen| seen.running),
+        sleeps: None,
     }
 }

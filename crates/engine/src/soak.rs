@@ -24,6 +24,7 @@ impl Engine {
     ) -> Result<String, String> {
         let started = self.parts.clock.now();
         let probed = self.spec(service).is_some_and(|spec| spec.is_probed());
+        let _awake = probed.then(|| self.keep_awake(service, provider));
         let mut looked = started;
         loop {
             let now = self.parts.clock.now();

@@ -14,13 +14,17 @@ pub enum Health {
     Up,
     /// It does not.
     Down,
+    /// It is left alone, so that its provider may put it to sleep: nobody has asked for it lately.
+    Resting,
+    /// It may have slept and is being woken. Whether it is well is not known before that is over.
+    Waking,
     /// Not probed, or not yet often enough to say.
     #[default]
     Unknown,
 }
 
 /// What the probes of one placement say now.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Probe {
     /// The verdict, after the rise and fall counts.
     pub health: Health,

@@ -46,4 +46,18 @@ pub struct Target {
     pub address: String,
     /// The rank of its provider in the cascade, 0 first.
     pub rank: usize,
+    /// Its provider puts it to sleep when nobody asks for it. `None`: it never sleeps, or is to be kept awake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sleeps: Option<Sleeps>,
+}
+
+/// How a provider puts an idle service to sleep. Times are in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sleeps {
+    /// After how long without a request. Checks are requests too.
+    pub after_ms: u64,
+    /// How long it may take until the request that wakes it is answered: its cold start.
+    pub cold_start_ms: u64,
+    /// Whether it may rest: it is checked only as long as visitors ask for it. Otherwise somebody waits for its checks.
+    pub may_rest: bool,
 }

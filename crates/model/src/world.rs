@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Health, Moment, ProviderName, ReleaseId, ServiceName};
+use crate::{Digest, Health, Moment, ProviderName, ReleaseId, ServiceName, Sleeps};
 
 /// What a provider says of a placement, reduced to what a decision needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +75,9 @@ pub struct PlacementView {
     pub address: Option<String>,
     /// Instances that run, as the provider says.
     pub running: u32,
+    /// How its provider puts it to sleep when nobody asks for it. `None`: it never does, or it is to be kept warm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sleeps: Option<Sleeps>,
 }
 
 impl ServiceView {

@@ -332,3 +332,50 @@ fn a_place_that_left_the_cascade_is_left_at_once() {
          switch: serve api from fly (azure: it is no longer in the cascade)",
     );
 }
+
+#[test]
+fn sleep_is_no_outage() {
+    check("web api at render: zrender=asleep@0 hetzner=up@0", 900_000, "");
+    check("web api at render: zrender=waking@899000 hetzner=up@0", 900_000, "");
+}
+
+#[test]
+fn a_sleeping_spare_is_woken_before_it_takes_over() {
+    check(
+        "web api at fly: fly=down@0 zrender=waking@1000 hetzner=up@0",
+        10_000,
+        "wait api: fly has been down for 10.0 s: refused; it waits for render, which is being woken",
+    );
+    check(
+        "web api at fly: fly=down@0 zrender=up@9000 hetzner=up@0",
+        10_000,
+        "failover api to render
+         switch: serve api from render (fly has been down for 10.0 s: refused)",
+    );
+    check(
+        "web api at fly: fly=down@0 zrender=down@9000 hetzner=up@0",
+        10_000,
+        "failover api to hetzner
+         switch: serve api from hetzner (fly has been down for 10.0 s: refused)",
+    );
+}
+
+#[test]
+fn what_its_provider_gave_up_is_not_waited_for() {
+    check(
+        "web api at fly: fly=down@0 zrender=resting-failed@0 hetzner=up@0",
+        10_000,
+        "failover api to hetzner
+         switch: serve api from hetzner (fly has been down for 10.0 s: refused)",
+    );
+}
+
+#[test]
+fn a_preferred_place_that_recovered_and_rests_is_gone_back_to() {
+    check(
+        "web api at hetzner since 0: zrender=asleep@400000 hetzner=up@0",
+        900_000,
+        "failback api to render
+         switch: serve api from render (render is preferred and has recovered)",
+    );
+}

@@ -1,6 +1,6 @@
 //! The order of a service's targets, in rows.
 
-use linkflow_model::Moment;
+use linkflow_model::{Moment, Target};
 
 use crate::routes;
 use crate::stage::read;
@@ -12,10 +12,40 @@ fn check(world: &str, expected: &str) {
     assert_eq!(table.generation, 7);
     let rows = table.services.iter().map(|row| {
         let targets: Vec<String> =
-            row.targets.iter().map(|t| format!("{}:{}", t.provider, t.rank)).collect();
+            row.targets.iter().map(|t| format!("{}:{}{}", t.provider, t.rank, rest(t))).collect();
         format!("{} {}", row.service, targets.join(" "))
     });
     assert_eq!(rows.collect::<Vec<_>>().join(", "), expected);
+}
+
+/// `z` for a target that may rest, `!` for one that is to be woken.
+fn rest(target: &Target) -> &'static str {
+    match target.sleeps {
+        None => "",
+        Some(sleeps) if sleeps.may_rest => "z",
+        Some(_) => "!",
+    }
+}
+
+#[test]
+fn a_spare_that_may_sleep_rests_until_it_is_to_take_over() {
+    check(
+        "web api at fly: fly=up@0 zrender=asleep@0 hetzner=up@0",
+        "api fly:0 render:1z hetzner:2",
+    );
+    check(
+        "web api at fly: fly=down@0 zrender=resting@0 zkoyeb=asleep@0 hetzner=up@0",
+        "api render:1! koyeb:2z hetzner:3 fly:0",
+    );
+    check(
+        "web api at fly: fly=down@0 zrender=down@0 zkoyeb=asleep@0",
+        "api koyeb:2! fly:0 render:1z",
+    );
+}
+
+#[test]
+fn the_active_placement_may_rest_when_nobody_asks_for_it() {
+    check("web api at render: zrender=asleep@0 hetzner=up@0", "api render:0z hetzner:1");
 }
 
 #[test]

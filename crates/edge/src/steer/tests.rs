@@ -1,5 +1,6 @@
 //! Stories of targets: at a moment, something happens, and something follows or nothing does.
 
+mod doze;
 mod trips;
 
 use proptest::prelude::*;
@@ -30,7 +31,8 @@ type Row<'a> = (u64, &'a str, &'a str);
 
 fn steer(targets: &[Id]) -> Steer {
     let mut steer = Steer::new(tuning());
-    steer.on(Happened::Table { targets: targets.to_vec() }, Moment(0));
+    let targets = targets.iter().map(|id| (*id, None)).collect();
+    steer.on(Happened::Table { targets }, Moment(0));
     steer
 }
 
@@ -510,8 +512,8 @@ proptest! {
                 _ => End::NeverSent,
             };
             sent += u32::from(end != End::NeverSent);
-            at = match trip.ended(&mut steer, target, end, 0, true) {
-                Next::Try(id) | Next::Again(id) => Some(id),
+            at = match trip.ended(&mut steer, target, end, 0, true, Moment(0)) {
+                Next::Try(id) | Next::Again(id) | Next::Later(id) => Some(id),
                 Next::Wait | Next::Stop => None,
             };
         }

@@ -36,6 +36,8 @@ pub(crate) enum Next {
     Try(Id),
     /// Try the same target on a fresh connection.
     Again(Id),
+    /// Try the same target in a moment: it is being woken.
+    Later(Id),
     /// Other tries are still under way.
     Wait,
     /// Nothing more can be done.
@@ -72,6 +74,8 @@ pub(crate) struct Trip {
     again: bool,
     hedged: bool,
     hedge_after: Option<u64>,
+    /// A target that has rested and that visitors want.
+    pub(crate) wake: Option<Id>,
     began: Moment,
     /// When to give up on the last target, for a request that no other can take.
     limit: Option<u64>,
@@ -95,6 +99,7 @@ impl Trip {
             again: false,
             hedged: false,
             hedge_after: plan.hedge_after.filter(|_| repeat == Repeat::Safe),
+            wake: plan.wake,
             began: now,
             limit,
         };
@@ -108,9 +113,9 @@ impl Trip {
         if hedge > 0 { (hedge + 1).min(LOOK) } else { LOOK }
     }
 
-    fn untried(&self, steer: &Steer) -> Option<Id> {
+    fn untried(&self, steer: &Steer, now: Moment) -> Option<Id> {
         let left = self.table.iter().filter(|id| !self.tried.contains(id));
-        left.min_by_key(|id| steer.rank(**id)).copied()
+        left.min_by_key(|id| steer.rank(**id, now)).copied()
     }
 
     /// Decides what follows a try that ended without an answer to pass on. `running`: tries still under way.
@@ -122,6 +127,7 @@ impl Trip {
         end: End,
         running: usize,
         whole: bool,
+        now: Moment,
     ) -> Next {
         let over = if running > 0 { Next::Wait } else { Next::Stop };
         let free = end == End::NeverSent;
@@ -132,10 +138,12 @@ impl Trip {
             self.again = true;
             return Next::Again(target);
         }
-        let Some(next) = self.untried(steer) else { return over };
+        let is_waking = steer.cold_start_left(target, now) > 0;
+        let stay = if is_waking { Next::Later(target) } else { over };
+        let Some(next) = self.untried(steer, now) else { return stay };
         // A target that is away refuses too: its word is no better than the one at hand.
-        if end == End::Refusal && !steer.usable(next) {
-            return over;
+        if !steer.usable(next) && (end == End::Refusal || is_waking) {
+            return stay;
         }
         if !free && !steer.retries.spend() {
             return over;
@@ -152,11 +160,13 @@ impl Trip {
         whole: bool,
         now: Moment,
     ) -> Do {
-        let waited = |g: &Going| g.since.map_or(0, |since| now.since(since));
-        if self.limit.is_some_and(|limit| going.iter().all(|g| waited(g) >= limit)) {
+        let waited = |steer: &Steer, g: &Going| {
+            g.since.map_or(0, |since| steer.waited(g.target, since, now))
+        };
+        if self.limit.is_some_and(|limit| going.iter().all(|g| waited(steer, g) >= limit)) {
             return Do::GiveUp;
         }
-        let next = self.untried(steer).filter(|id| steer.usable(*id));
+        let next = self.untried(steer, now).filter(|id| steer.usable(*id));
         let (Some(next), Some(last), true) = (next, going.last(), whole) else {
             return Do::Nothing;
         };
@@ -165,7 +175,10 @@ impl Trip {
         }
         let decided = if going.iter().all(|g| !steer.usable(g.target)) {
             Do::Instead(next)
-        } else if waited(last) >= steer.tuning.first_byte {
+        } else if steer.may_sleep(next, now) {
+            // Two cold starts are no faster than one.
+            return Do::Nothing;
+        } else if waited(steer, last) >= steer.tuning.first_byte {
             match self.repeat {
                 Repeat::Safe => Do::Beside(next),
                 _ => Do::Instead(next),

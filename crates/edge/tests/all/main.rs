@@ -6,6 +6,7 @@ mod calls;
 mod failures;
 mod heads;
 mod load;
+mod sleeping;
 mod stage;
 mod streams;
 mod table;

@@ -75,7 +75,7 @@ pub(crate) fn provider(name: &str) -> ProviderName {
 }
 
 pub(crate) fn target(name: &str, address: String, rank: usize) -> Target {
-    Target { provider: provider(name), address, rank }
+    Target { provider: provider(name), address, rank, sleeps: None }
 }
 
 pub(crate) fn route(kind: ServiceKind, targets: Vec<Target>) -> ServiceRoute {

@@ -22,7 +22,7 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -50,6 +50,12 @@ pub(crate) struct Ways {
     pub(crate) health: AtomicU16,
     /// Milliseconds before every answer but the health page's.
     pub(crate) delay: AtomicU64,
+    /// Milliseconds that it takes to wake when the first request comes; 0: it does not sleep.
+    pub(crate) cold_start: AtomicU64,
+    /// When it is awake; `None`: it sleeps.
+    awake: Mutex<Option<Instant>>,
+    /// Health checks that came.
+    pub(crate) checks: AtomicU64,
     /// Connections are cut in place of an answer.
     pub(crate) cuts: std::sync::atomic::AtomicBool,
     /// Requests that came, without health checks.
@@ -233,7 +239,11 @@ async fn answer(
     cut: CancellationToken,
 ) -> Response<Body> {
     let path = request.uri().path().to_owned();
+    let cold_start = Duration::from_millis(ways.cold_start.load(Relaxed));
+    let awake = *ways.awake.lock().unwrap().get_or_insert_with(|| Instant::now() + cold_start);
+    sleep_until(awake).await;
     if path == "/healthz" {
+        ways.checks.fetch_add(1, Relaxed);
         let status = match ways.health.load(Relaxed) {
             0 => 200,
             other => other,

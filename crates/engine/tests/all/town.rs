@@ -349,6 +349,7 @@ pub(crate) fn web(text: &str, cascade: &[&str]) -> ServiceSpec {
         migrate: None,
         needs: Vec::new(),
         start_within_ms: 60_000,
+        keep_warm: false,
     }
 }
 

@@ -78,7 +78,11 @@ fn state(view: &PlacementView) -> (&'static str, Tone) {
         (Lifecycle::Absent, _) => ("absent", Tone::Faint),
         (Lifecycle::Running | Lifecycle::Unknown, Health::Up) => ("up", Tone::Good),
         (Lifecycle::Running | Lifecycle::Starting, Health::Down) => ("down", Tone::Bad),
+        (Lifecycle::Running | Lifecycle::Asleep | Lifecycle::Unknown, Health::Waking) => {
+            ("waking", Tone::Notable)
+        }
         (Lifecycle::Running, Health::Unknown) => ("running", Tone::Good),
+        (Lifecycle::Running, Health::Resting) => ("resting", Tone::Faint),
         (Lifecycle::Starting, _) => ("starting", Tone::Notable),
         (Lifecycle::Stopped, _) => ("stopped", Tone::Faint),
         (Lifecycle::Asleep, _) => ("asleep", Tone::Faint),
@@ -95,7 +99,11 @@ fn why(spec: &ServiceSpec, view: &ServiceView, placement: &PlacementView) -> Str
     if *active == placement.provider {
         return match placement.health {
             Health::Down => format!("serves, and is down{}", said()),
-            Health::Up | Health::Unknown => {
+            Health::Resting if placement.lifecycle == Lifecycle::Asleep => {
+                "serves, and sleeps until somebody asks for it".to_owned()
+            }
+            Health::Waking => "serves, and is being woken".to_owned(),
+            Health::Up | Health::Unknown | Health::Resting => {
                 if rank(active) == 0 {
                     "serves".to_owned()
                 } else {
@@ -202,6 +210,7 @@ mod tests {
             fingerprint: None,
             address: None,
             running: 1,
+            sleeps: None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use linkflow_model::config::Config;
 use linkflow_model::{
-    Lifecycle, Moment, ProviderName, ServiceKind, ServiceName, ServiceSpec, World,
+    Health, Lifecycle, Moment, ProviderName, ServiceKind, ServiceName, ServiceSpec, World,
 };
 
 /// The parts of a rehearsal, as one config casts them.
@@ -111,7 +111,7 @@ impl Cast {
         provider: &ProviderName,
     ) -> bool {
         let placement = world.services.get(&service.name).and_then(|view| view.on(provider));
-        placement.is_some_and(|seen| seen.health == linkflow_model::Health::Up)
+        placement.is_some_and(|seen| seen.health == Health::Up)
     }
 
     /// A service that is still placed on `provider`.
@@ -145,7 +145,7 @@ fn amiss(
     let placement = world.services.get(service).and_then(|view| view.on(provider));
     let Some(seen) = placement else { return Some(format!("{service} is not on {provider}")) };
     let due = match (spec.is_probed(), serves || spec.keeps_standby_warm()) {
-        (true, true) => seen.health == linkflow_model::Health::Up,
+        (true, true) => matches!(seen.health, Health::Up | Health::Resting),
         (false, true) => seen.lifecycle == Lifecycle::Running,
         (_, false) => seen.lifecycle == Lifecycle::Stopped,
     };
@@ -158,7 +158,7 @@ fn amiss(
 
 #[cfg(test)]
 mod tests {
-    use linkflow_model::{Health, PlacementView, ServiceView};
+    use linkflow_model::{PlacementView, ServiceView};
 
     use super::*;
 
@@ -188,6 +188,7 @@ mod tests {
                 fingerprint: None,
                 address: None,
                 running: 1,
+                sleeps: None,
             };
             let placements = spec.runs_on.iter().enumerate().map(place).collect();
             let active = spec.runs_on.first().cloned();

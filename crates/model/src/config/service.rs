@@ -86,6 +86,8 @@ section! {
         migrate: Option<CommandLine>,
         /// How long a new release may take until it answers.
         start_within: Duration = Duration::from_secs(120),
+        /// Whether a provider that puts idle services to sleep is kept from it, by asking for the health path all the time. It costs hours of the plan: `linkflow plan` says how many.
+        keep_warm: bool = false,
         /// Services that come before this one: where they do not run yet, it waits for them, and visitors are led to its new release after they were led to theirs. Those whose `address` the environment has are so anyway.
         needs: Vec<ServiceName>,
     }
@@ -119,6 +121,7 @@ impl Service {
             migrate: self.migrate.clone().map(|line| line.0),
             needs: self.all_needs().into_iter().filter(|needed| needed != name).collect(),
             start_within_ms: ms(self.start_within),
+            keep_warm: self.keep_warm,
         }
     }
 }

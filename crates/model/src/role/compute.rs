@@ -29,6 +29,8 @@ pub struct Capabilities {
     pub usage: bool,
     /// Stops an idle service by itself after so many seconds without a request; the next request starts it again.
     pub sleeps_after: Option<u32>,
+    /// How many seconds the request that wakes a sleeping service may take at most, by what the vendor says of it.
+    pub cold_start: u32,
     /// The region that the config names, in the vendor's word.
     pub region: Option<String>,
     /// The platform that its machines run, `linux/amd64`.
@@ -51,6 +53,7 @@ impl Capabilities {
         domains: false,
         usage: false,
         sleeps_after: None,
+        cold_start: 30,
         region: None,
         platform: "linux/amd64",
         requests_per_deploy: 1,

@@ -23,8 +23,8 @@ fn trip(repeat: Repeat, before: &[Row<'_>], rows: &[Row<'_>]) {
                 "503" => End::Refusal,
                 other => panic!("{other}"),
             };
-            match trip.ended(&mut steer, ended, end, going.len(), true) {
-                Next::Try(id) | Next::Again(id) => Do::Beside(id),
+            match trip.ended(&mut steer, ended, end, going.len(), true, now) {
+                Next::Try(id) | Next::Again(id) | Next::Later(id) => Do::Beside(id),
                 Next::Wait => Do::Nothing,
                 Next::Stop => Do::GiveUp,
             }
@@ -131,7 +131,7 @@ fn a_suspect_is_hedged_without_waiting_for_the_hedge_budget() {
 fn a_body_that_cannot_be_sent_again_is_not_tried_again() {
     let mut steer = steer(&[A, B]);
     let (mut trip, _) = Trip::start(&mut steer, &[A, B], Repeat::Idempotent, None, Moment(0));
-    assert_eq!(trip.ended(&mut steer, A, End::NeverSent, 0, false), Next::Stop);
+    assert_eq!(trip.ended(&mut steer, A, End::NeverSent, 0, false, Moment(0)), Next::Stop);
     let going = [Going { target: A, since: Some(Moment(0)) }];
     assert_eq!(trip.look(&mut steer, &going, false, Moment(5_000)), Do::Nothing);
 }

@@ -164,11 +164,9 @@ impl ComputeLook for Azure {
             jobs: true,
             domains: true,
             usage: true,
-            sleeps_after: None,
             region: self.settings.location.clone(),
-            platform: "linux/amd64",
             requests_per_deploy: 20,
-            requests_per_hour: None,
+            ..Capabilities::LEAST
         }
     }
 

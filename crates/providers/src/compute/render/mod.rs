@@ -219,6 +219,8 @@ impl ComputeLook for Render {
             domains: true,
             usage: true,
             sleeps_after: self.is_free().then_some(SLEEPS_AFTER),
+            // "About one minute": https://render.com/docs/free
+            cold_start: 90,
             region: Some(self.settings.region.clone()),
             requests_per_deploy: 15,
             requests_per_hour: Some(24_000),

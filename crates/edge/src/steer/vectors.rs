@@ -167,9 +167,10 @@ impl Scene {
             What::Ended { trip, target, end, running, whole } => {
                 let trip = self.trips.get_mut(trip).unwrap();
                 let (target, end) = (Id(*target), end_of(*end));
-                vec![match trip.ended(&mut self.steer, target, end, *running, *whole) {
+                vec![match trip.ended(&mut self.steer, target, end, *running, *whole, now) {
                     Next::Try(id) => format!("try {}", id.0),
                     Next::Again(id) => format!("again {}", id.0),
+                    Next::Later(id) => format!("later {}", id.0),
                     Next::Wait => "wait".to_owned(),
                     Next::Stop => "stop".to_owned(),
                 }]
@@ -212,7 +213,10 @@ fn failure_of(fails: Fails, why: Option<&str>) -> Failure {
 
 fn happened(what: &What) -> Happened {
     match what.clone() {
-        What::Table { targets } => Happened::Table { targets: ids(&targets) },
+        // None of them sleeps: the worker knows no sleep.
+        What::Table { targets } => {
+            Happened::Table { targets: ids(&targets).into_iter().map(|id| (id, None)).collect() }
+        }
         What::Waits { target, wait } => Happened::Waits { target: Id(target), wait },
         What::Answered { target, wait, began, status, sample } => {
             let (target, began) = (Id(target), Moment(began));

@@ -91,9 +91,9 @@ function value<T>(is: (value: never) => boolean, wanted: string): Reader<T> {
 }
 
 const fields = value<Fields>((v: unknown) => typeof v === "object" && v !== null && !Array.isArray(v), "an object");
-const items = value<unknown[]>(Array.isArray, "a list of something");
+const items = value<unknown[]>((v: unknown) => Array.isArray(v) && v.length > 0, "a list of something");
 const text = value<string>((v: unknown) => typeof v === "string" && v !== "", "a text");
-const path = value<string>((v: unknown) => typeof v === "string" && v.startsWith("/"), "a path, like /health");
+const path = value<string>((v: unknown) => typeof v === "string" && v.startsWith("/"), "a path");
 const count = value<number>((v: number) => Number.isSafeInteger(v) && v >= 0, "a whole number");
 const truth = value<boolean>((v: unknown) => typeof v === "boolean", "true or false");
 const health = value<Health>((v: string) => ["up", "down", "unknown"].includes(v), "up, down or unknown");
@@ -101,7 +101,7 @@ const version = value<typeof VERSION>((v: unknown) => v === VERSION, String(VERS
 const web = value<string>((v: string) => /^https?:\/\//.test(v) && URL.canParse(v), "a web address");
 const base = value<string>(
   (v: string) => /^https?:\/\/[^/?#@\s]+$/.test(v) && URL.canParse(v),
-  "a base address, like https://a.example",
+  "a base address",
 );
 
 /** A list of objects that are not none. */

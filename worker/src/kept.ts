@@ -19,6 +19,7 @@ const PATIENCE = 500;
 class Kept<T> {
   value: T | undefined;
   #asked: Moment | undefined;
+  #loaded = false;
   readonly #key: string;
   readonly #read: (value: unknown) => T;
 
@@ -35,14 +36,16 @@ class Kept<T> {
       // The last good value stays in use.
       console.error(`${this.#key} of KV cannot be read: ${String(error)}`);
     }
+    this.#loaded = true;
   }
 
   /** Reads the value if it is time. A promise of one request must not be awaited by another: each loads for itself. */
   refresh(kv: KVNamespace, ctx: ExecutionContext, now: Moment): Promise<void> | undefined {
-    const age = this.#asked == null ? Infinity : now - this.#asked;
-    const first = this.value == null && (age > EVERY || age < PATIENCE);
-    if (!first && age < EVERY) return undefined;
-    this.#asked = now;
+    const age = this.#asked == null ? EVERY : now - this.#asked;
+    const due = age >= EVERY;
+    const first = !this.#loaded && (due || age < PATIENCE);
+    if (due) this.#asked = now;
+    if (!due && !first) return undefined;
     const loading = this.#load(kv);
     ctx.waitUntil(loading);
     return first ? loading : undefined;

@@ -311,6 +311,16 @@ test("of the config that is bound and the one that is published the later one co
   }
 });
 
+test("what is published is read when an isolate begins and now and then, not with each request", async (t) => {
+  const [a, b] = await targets(t);
+  const stand = await Stand.miniflare(configOf([a, b]));
+  t.after(stand.end);
+  const by = async () => (await stand.ask("/")).headers.get("x-up");
+  assert.equal(await by(), "a");
+  await stand.publish("picture", { version: 1, at: Date.now(), services: { web: { fly: "down" } } });
+  for (let n = 0; n < 10; n++) assert.equal(await by(), "a");
+});
+
 /** What goes on beside an answer, a page that is kept, has had its time. */
 function settled(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 500));

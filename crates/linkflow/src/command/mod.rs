@@ -29,6 +29,7 @@ mod status;
 mod swap;
 mod unlock;
 mod up;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -116,6 +117,8 @@ enum Command {
     Cloud(cloud::CloudArgs),
     #[command(subcommand)]
     Ci(ci::CiCommand),
+    #[command(subcommand)]
+    Worker(worker::WorkerCommand),
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
     App(app::AppArgs),
@@ -204,6 +207,7 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Swap(args) => once(Box::pin(swap::answer(context, &args))),
         Command::Status(args) => once(status::answer(context, &args)),
         Command::Ci(command) => ci::answer(context, &command),
+        Command::Worker(command) => worker::answer(context, &command),
         Command::Drill(command) => once(drill::answer(context, &command)),
         Command::Events(args) => on_runtime(events::answer(context, &args)),
         Command::Up(args) => on_runtime(up::answer(context, &args)),

@@ -13,6 +13,7 @@ pub(crate) mod releases;
 pub(crate) mod render;
 pub(crate) mod secrets;
 pub(crate) mod state;
+pub(crate) mod worker;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};

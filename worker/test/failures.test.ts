@@ -148,7 +148,7 @@ class Hole {
     await new Promise((resolve) => setTimeout(resolve, 200));
     return new Hole(`http://127.0.0.1:${port}`, async () => {
       for (const socket of waiting) socket.destroy();
-      const gone = new Promise((resolve) => child.once("exit", resolve));
+      const gone = new Promise((resolve) => child.once("close", resolve));
       child.kill("SIGKILL");
       await gone;
     });

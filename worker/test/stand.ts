@@ -5,7 +5,6 @@ import { Agent, request as httpRequest } from "node:http";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import type { Limits } from "../src/config.ts";
 import type { Upstream } from "./upstream.ts";
@@ -83,7 +82,7 @@ export class Stand {
     });
     const port = await listening(child);
     return new Stand(port, async () => {
-      const gone = new Promise((resolve) => child.once("exit", resolve));
+      const gone = new Promise((resolve) => child.once("close", resolve));
       child.kill("SIGKILL");
       await gone;
       rmSync(folder, { recursive: true });
@@ -161,20 +160,22 @@ const worker :Workerd.Worker = (
 `;
 
 /** The port that workerd tells on its control pipe. */
-async function listening(child: ChildProcess): Promise<number> {
-  const lines = createInterface({ input: child.stdio[3] as Readable });
-  const gone = new Promise<never>((_, reject) => {
-    child.once("exit", (code) => reject(new Error(`workerd ended with ${code}`)));
+function listening(child: ChildProcess): Promise<number> {
+  const control = child.stdio[3] as Readable;
+  return new Promise((resolve, reject) => {
+    let told = "";
+    control.on("data", (chunk: Buffer) => {
+      told += chunk.toString();
+      for (const line of told.split("\n").slice(0, -1)) {
+        const { event, port } = JSON.parse(line) as { event: string; port: number };
+        if (event === "listen") resolve(port);
+      }
+    });
+    child.once("exit", (code) => {
+      control.destroy();
+      reject(new Error(`workerd ended with ${code}`));
+    });
   });
-  gone.catch(() => {});
-  const port = (async () => {
-    for await (const line of lines) {
-      const told = JSON.parse(line) as { event: string; port: number };
-      if (told.event === "listen") return told.port;
-    }
-    throw new Error("workerd does not listen");
-  })();
-  return Promise.race([port, gone]);
 }
 
 /** What a load met. */

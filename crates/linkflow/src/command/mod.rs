@@ -34,6 +34,7 @@ mod swap;
 mod unlock;
 mod up;
 mod usage;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -127,6 +128,8 @@ enum Command {
     Cloud(cloud::CloudArgs),
     #[command(subcommand)]
     Ci(ci::CiCommand),
+    #[command(subcommand)]
+    Worker(worker::WorkerCommand),
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
     App(app::AppArgs),
@@ -220,6 +223,7 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Usage(args) => once(usage::answer(context, &args)),
         Command::Status(args) => once(status::answer(context, &args)),
         Command::Ci(command) => ci::answer(context, &command),
+        Command::Worker(command) => worker::answer(context, &command),
         Command::Drill(command) => once(drill::answer(context, &command)),
         Command::Events(args) => on_runtime(events::answer(context, &args)),
         Command::Up(args) => on_runtime(up::answer(context, &args)),

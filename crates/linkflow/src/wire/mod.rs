@@ -17,6 +17,7 @@ pub(crate) mod render;
 pub(crate) mod secrets;
 pub(crate) mod state;
 mod warm;
+pub(crate) mod worker;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -283,6 +283,20 @@ codes! {
      often than it goes stale: `look_every` is less than `stale_after`. A monitor's `timeout` is at most its `every`. No rhythm is 0.",
     "[failover]\nprobe_every = \"1s\"\nprobe_timeout = \"2s\"\n";
 
+    /// A name goes past the edge.
+    PAST_THE_EDGE = "LF0312",
+    "With `edge.worker`, requests over the worker's daily allowance go on to what the record of the name says. So a proxied record \
+     of a name that visitors use has to lead to the edge, which moves visitors when something dies: to the host of \
+     `edge.address`. A record that names a placement would tie visitors to it when they need the edge most.",
+    "[stack]\nname = \"shop\"\ndomain = \"example.com\"\n[providers.cf]\nkind = \"cloudflare\"\n[services.a]\nimage = \"a\"\nport = 80\nroute = \"a.example.com\"\n[edge]\non = \"cf\"\nworker = true\naddress = \"https://edge.example.com\"\n[dns]\non = \"cf\"\nproxied = true\nrecords = [{ name = \"a\", type = \"CNAME\", value = \"shop-a.fly.dev\" }]\n";
+
+    /// The worker fails closed.
+    FAILS_CLOSED = "LF0313",
+    "The free plan runs a worker 100,000 times a day. With `fail_open = false` every visitor after that gets an error page until \
+     midnight UTC, although the edge and every service are well. Take the key away: then requests go past the worker, to the \
+     edge.",
+    "[stack]\nname = \"shop\"\n[providers.cf]\nkind = \"cloudflare\"\n[edge]\non = \"cf\"\nworker = true\nfail_open = false\n";
+
     /// The last resort is not last.
     LAST_RESORT_EARLY = "LF0401",
     "A provider with `last_resort = true` stands before others in a cascade. It would be used first.",

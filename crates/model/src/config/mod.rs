@@ -38,7 +38,10 @@ pub use amount::{Bytes, Cpu, Memory, Money, Percent, duration_text};
 pub use codes::Code;
 pub use data::{Backup, Bucket, Cache, Copy, Database, Keep, Primary, Promote};
 pub use deploy::{CommandLine, Deploy, Hooks};
-pub use edge::{Bots, CacheRule, Dns, Edge, Mail, RateLimit, Record, RecordType, Tls, TlsMode};
+pub use edge::{
+    Bots, CacheRule, Dns, Edge, LeadsTo, Mail, QueryCache, RateLimit, Record, RecordType, Tls,
+    TlsMode,
+};
 pub use manual::manual;
 pub use parse::Parsed;
 pub use print::quoted;

@@ -5,6 +5,8 @@
 mod ci;
 #[path = "all/conversations.rs"]
 mod conversations;
+#[path = "all/dns.rs"]
+mod dns;
 #[path = "all/here.rs"]
 mod here;
 #[path = "all/kill.rs"]

@@ -11,6 +11,7 @@ mod cloud;
 mod completions;
 mod deploy;
 mod deploy_digests;
+pub(crate) mod dns;
 mod drift;
 mod drill;
 mod events;
@@ -27,6 +28,7 @@ mod server;
 mod shutdown;
 mod status;
 mod swap;
+mod tunnel;
 mod unlock;
 mod up;
 
@@ -104,6 +106,9 @@ enum Command {
     Swap(swap::SwapArgs),
     #[command(subcommand)]
     Server(server::ServerCommand),
+    #[command(subcommand)]
+    Dns(dns::DnsCommand),
+    Tunnel(tunnel::TunnelArgs),
     Status(status::StatusArgs),
     Logs(logs::LogsArgs),
     Drift(drift::DriftArgs),
@@ -201,6 +206,8 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Drift(args) => on_runtime(drift::answer(context, &args)),
         Command::Unlock(args) => once(unlock::answer(context, &args)),
         Command::Server(command) => once(Box::pin(server::answer(context, &command))),
+        Command::Dns(command) => once(Box::pin(dns::answer(context, &command))),
+        Command::Tunnel(args) => once(Box::pin(tunnel::answer(context, &args))),
         Command::Swap(args) => once(Box::pin(swap::answer(context, &args))),
         Command::Status(args) => once(status::answer(context, &args)),
         Command::Ci(command) => ci::answer(context, &command),

@@ -2,8 +2,10 @@
 
 pub(crate) mod ci;
 pub(crate) mod control;
+pub(crate) mod follow;
 pub(crate) mod hooks;
 pub(crate) mod looking;
+pub(crate) mod names;
 mod notify;
 mod parts;
 pub(crate) mod ports;

@@ -30,6 +30,11 @@ const NEEDS: &[Need] = &[
         is_there: || works(&["cloud-init", "--version"]),
     },
     Need {
+        what: "BIND's named-checkzone, which reads the zone files that are written",
+        packages: &["bind9-utils"],
+        is_there: || Path::new("/usr/bin/named-checkzone").exists(),
+    },
+    Need {
         what: "a container registry (docker-registry), for copies of images",
         packages: &["docker-registry"],
         is_there: || Path::new("/usr/bin/docker-registry").exists(),

@@ -12,6 +12,7 @@ mod cloud;
 mod completions;
 mod deploy;
 mod deploy_digests;
+pub(crate) mod dns;
 mod doctor;
 mod domain;
 mod drift;
@@ -31,6 +32,7 @@ mod server;
 mod shutdown;
 mod status;
 mod swap;
+mod tunnel;
 mod unlock;
 mod up;
 mod usage;
@@ -112,6 +114,9 @@ enum Command {
     Swap(swap::SwapArgs),
     #[command(subcommand)]
     Server(server::ServerCommand),
+    #[command(subcommand)]
+    Dns(dns::DnsCommand),
+    Tunnel(tunnel::TunnelArgs),
     Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),
     Usage(usage::UsageArgs),
@@ -217,6 +222,8 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Drift(args) => on_runtime(drift::answer(context, &args)),
         Command::Unlock(args) => once(unlock::answer(context, &args)),
         Command::Server(command) => once(Box::pin(server::answer(context, &command))),
+        Command::Dns(command) => once(Box::pin(dns::answer(context, &command))),
+        Command::Tunnel(args) => once(Box::pin(tunnel::answer(context, &args))),
         Command::Swap(args) => once(Box::pin(swap::answer(context, &args))),
         Command::Doctor(args) => once(Box::pin(doctor::answer(context, &args))),
         Command::Domain(command) => once(Box::pin(domain::answer(context, &command))),

@@ -31,6 +31,8 @@ pub(crate) fn answer(hub: &Hub, call: &Call) -> Answer {
         }
         ("GET", "/v1/slack/messages") => Answer::json(200, &hub.stalls.messages()),
         ("GET", "/v1/github") => Answer::json(200, &hub.stalls.held()),
+        ("GET", "/v1/cloudflare") => Answer::json(200, &hub.stalls.zones().0),
+        ("GET", "/v1/desec") => Answer::json(200, &hub.stalls.zones().1),
         ("PUT", "/v1/faults") => set(hub, call),
         ("DELETE", "/v1/faults") => lift(hub, call),
         ("GET", "/v1/images") => shown(serde_json::to_value(hub.images.all())),

@@ -22,10 +22,40 @@ pub struct Endpoints {
     pub ledger: PathBuf,
     /// Each provider.
     pub providers: BTreeMap<ProviderName, ProviderEndpoint>,
+    /// Cloudflare, which is always there.
+    pub cloudflare: CloudflareEndpoint,
+    /// deSEC, which is always there.
+    pub desec: DesecEndpoint,
     /// GitHub, which is always there.
     pub github: GithubEndpoint,
     /// Slack, which is always there.
     pub slack: SlackEndpoint,
+}
+
+/// Where the simulated Cloudflare answers. `GET {control}/v1/cloudflare` tells what it holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CloudflareEndpoint {
+    /// In place of `https://api.cloudflare.com/client/v4`.
+    pub api: String,
+    /// The only token that it takes.
+    pub token: String,
+    /// The id of the only account.
+    pub account: String,
+    /// The only zone: `example.com`.
+    pub zone: String,
+    /// Its id.
+    pub zone_id: String,
+}
+
+/// Where the simulated deSEC answers. `GET {control}/v1/desec` tells what it holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DesecEndpoint {
+    /// In place of `https://desec.io/api/v1`.
+    pub api: String,
+    /// The only token that it takes.
+    pub token: String,
+    /// The only zone: `example.com`.
+    pub zone: String,
 }
 
 /// Where the simulated GitHub answers.

@@ -6,7 +6,9 @@
 mod answer;
 mod azure;
 mod beside;
+mod cloudflare;
 mod control;
+mod desec;
 mod dice;
 mod door;
 mod endpoints;
@@ -50,7 +52,9 @@ use site::{Counts, Site, Vendor};
 use tasks::Tasks;
 use trouble::{Faults, Teller};
 
-pub use endpoints::{Endpoints, GithubEndpoint, ProviderEndpoint, SlackEndpoint};
+pub use endpoints::{
+    CloudflareEndpoint, DesecEndpoint, Endpoints, GithubEndpoint, ProviderEndpoint, SlackEndpoint,
+};
 pub use hetzner::{Boot, Booted};
 pub use registry::{Image, Login};
 pub use site::{Asked, InstanceView};
@@ -135,6 +139,7 @@ impl Cloud {
             providers.insert(name.clone(), endpoint);
         }
         let stalls = Stalls::open(&tasks, &parts.clock, &images, options.seed)?;
+        let (cloudflare, desec) = (stalls.cloudflare(), stalls.desec());
         let (github, slack) = (stalls.github(), stalls.slack());
         let hub = Arc::new(Hub {
             places,
@@ -150,8 +155,17 @@ impl Cloud {
             api(&tasks, move |call: Call| std::future::ready(control::answer(&of_control, &call)))?;
         let (control, registry) = (control.url(), registry.url());
         let registry_login = hub.images.login();
-        let endpoints =
-            Endpoints { control, registry, registry_login, ledger, providers, github, slack };
+        let endpoints = Endpoints {
+            control,
+            registry,
+            registry_login,
+            ledger,
+            providers,
+            cloudflare,
+            desec,
+            github,
+            slack,
+        };
         hub.endpoints.set(endpoints).map_err(|_| io::Error::other("a cloud starts once"))?;
         Ok(Self { hub, tasks })
     }
@@ -162,7 +176,8 @@ impl Cloud {
     }
 
     /// Sets a fault of a provider, or of one service there, in place of the one it has; `None` lifts it.
-    /// It holds at once, also for requests under way. `github` and `slack` are always there. `false`: there is no such
+    /// It holds at once, also for requests under way. `cloudflare`, `desec`, `github` and `slack` are
+    /// always there. `false`: there is no such
     /// provider.
     pub fn set_fault(
         &self,
@@ -249,6 +264,8 @@ impl Hub {
             registry_login: self.images.login(),
             ledger: PathBuf::new(),
             providers: BTreeMap::new(),
+            cloudflare: self.stalls.cloudflare(),
+            desec: self.stalls.desec(),
             github: self.stalls.github(),
             slack: self.stalls.slack(),
         };

@@ -73,6 +73,53 @@ async fn a_caller_is_started_once_what_it_calls_answers() {
     stage.close().await;
 }
 
+/// The calls of a deploy of version 2 to `specs`, of which `slow` takes 40 s.
+async fn calls(specs: Vec<ServiceSpec>, slow: &str) -> Vec<String> {
+    let stage = Stage::new(specs);
+    let engine = stage.engine();
+    assert_eq!(stage.deploy(&engine, 1).await.state, RunState::Done);
+    let slow = (name(slow), Duration::from_secs(40));
+    stage.town.inner().slow.extend([slow]);
+    stage.town.inner().calls.clear();
+    assert_eq!(stage.deploy(&engine, 2).await.state, RunState::Done);
+    let calls = stage.town.inner().calls.clone();
+    stage.close().await;
+    calls
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_canaries_a_slow_spare_holds_up_its_own_service_alone() {
+    let specs = vec![web("one", &["a", "b", "c"]), web("two", &["d", "e"])];
+    let expected = [
+        "deploy one 2 on b",
+        "deploy two 2 on e",
+        "deploy one 2 on c",
+        "deploy two 2 on d",
+        "deploy one 2 on a",
+    ];
+    assert_eq!(calls(specs, "c").await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_every_canary_has_proven_itself_nothing_else_is_begun() {
+    let specs = vec![web("one", &["a", "b", "c"]), web("two", &["d", "e"])];
+    let calls = calls(specs, "e").await;
+    assert_eq!(calls[..2], ["deploy one 2 on b", "deploy two 2 on e"]);
+    // The slow canary ends after 40 s: only then come a spare of the other service, and what serves.
+    assert_eq!(calls[2], "deploy one 2 on c");
+    let bad = Stage::new(vec![web("one", &["a", "b", "c"]), web("two", &["d", "e"])]);
+    let engine = bad.engine();
+    assert_eq!(bad.deploy(&engine, 1).await.state, RunState::Done);
+    bad.town.inner().bad.insert((name("e"), 2));
+    bad.town.inner().calls.clear();
+    assert_eq!(bad.deploy(&engine, 2).await.state, RunState::RolledBack);
+    let met = |call: &String| {
+        call.ends_with("2 on a") || call.ends_with("2 on c") || call.ends_with("2 on d")
+    };
+    assert!(!bad.town.inner().calls.iter().any(met), "{:?}", bad.town.inner().calls);
+    bad.close().await;
+}
+
 /// Two services, one of which needs the other, from which visitors are drained for `drain_ms`. Version 1 runs.
 async fn drained(drain_ms: u64) -> (Stage, impl Fn(&Stage) -> Arc<Engine>) {
     let caller = ServiceSpec { needs: vec![service("engine")], ..web("api", &["a", "b"]) };

@@ -92,6 +92,11 @@ fn folder(state: &Path, chapter: &mut Chapter) {
     let whole = std::path::absolute(state).unwrap_or_else(|_| state.to_owned());
     let there = whole.ancestors().find(|folder| folder.exists()).unwrap_or(&whole);
     let other = "`--state FOLDER` names another folder";
+    if !there.is_dir() {
+        let what =
+            format!("the state folder {shown} cannot be made: {} is a file", there.display());
+        return chapter.add(State::Broken, what, other);
+    }
     if let Err(error) = access(there, Access::WRITE_OK | Access::EXEC_OK) {
         let what = format!("{} cannot be written: {error}", there.display());
         return chapter.add(State::Broken, what, other);
@@ -245,9 +250,10 @@ mod tests {
         let mut chapter = Chapter::new("machine", "");
         folder(&dir.path().join("not/there/yet"), &mut chapter);
         assert!(chapter.findings[0].what.contains("can be made, "), "{chapter:?}");
-        folder(Path::new("/proc/linkflow"), &mut chapter);
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        folder(&dir.path().join("file/state"), &mut chapter);
         let last = &chapter.findings[1];
         assert_eq!(last.state, State::Broken, "{last:?}");
-        assert!(last.what.starts_with("/proc cannot be written"), "{last:?}");
+        assert!(last.what.ends_with("file is a file"), "{last:?}");
     }
 }

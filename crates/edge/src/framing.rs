@@ -1,9 +1,9 @@
-//! Refuses requests whose length is told in two ways: the beginning of request smuggling.
+//! Refuses requests that can be read in two ways: the beginning of request smuggling.
 //!
-//! hyper lets `Transfer-Encoding` win over `Content-Length` and drops the latter, and what the edge sends on is framed
-//! anew, so nothing can be smuggled through it. But such a request is never sent by honest software, and RFC 9112
-//! (6.3) lets a server refuse it. By the time hyper hands it over the second length is gone, so the bytes of each head
-//! are kept as they are read and looked at when a request says that it is chunked.
+//! hyper lets `Transfer-Encoding` win over `Content-Length`, takes bare line feeds, and drops what it has understood; and
+//! what the edge sends on is framed anew, so nothing can be smuggled through it. But such requests are never sent by honest
+//! software, and RFC 9112 (2.2, 6.1, 6.3) lets a server refuse them. By the time hyper hands a request over the traces are
+//! gone, so the bytes of each head are kept as they are read, and looked at when the request has come.
 
 use std::io;
 use std::pin::Pin;
@@ -34,37 +34,43 @@ const LINGER: Duration = Duration::from_secs(1);
 /// More than any head may have.
 const MOST: usize = 256 << 10;
 
+/// How a connection over HTTP/2 begins.
+const HTTP2: &[u8] = b"PRI ";
+
 impl Framing {
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read(&self, bytes: &[u8]) {
+    pub(crate) fn read(&self, bytes: &[u8]) {
         let mut kept = self.kept();
-        if !kept.begun {
-            kept.begun = true;
-            kept.other = bytes.starts_with(b"PRI ");
-        }
         if !kept.off && !kept.other && kept.bytes.len() + bytes.len() <= MOST {
             kept.bytes.extend_from_slice(bytes);
         }
+        if !kept.begun && kept.bytes.len() >= HTTP2.len() {
+            kept.begun = true;
+            kept.other = kept.bytes.starts_with(HTTP2);
+        }
+        if kept.other {
+            kept.bytes = Vec::new();
+        }
     }
 
-    /// A request begins, with or without a body. Says whether its length is told twice.
-    pub(crate) fn begins(&self, chunked: bool, has_body: bool) -> bool {
+    /// A request begins, with or without a body. Says what is wrong with its head, if anything.
+    pub(crate) fn begins(&self, chunked: bool, has_body: bool) -> Option<&'static str> {
         let mut kept = self.kept();
         if kept.off || kept.other {
-            return false;
+            return None;
         }
         let end = head_length(&kept.bytes);
-        let twice = chunked && tells_length(kept.bytes.get(..end).unwrap_or_default());
+        let why = doubt(kept.bytes.get(..end).unwrap_or_default(), chunked);
         if has_body {
             kept.off = true;
             kept.bytes = Vec::new();
         } else {
             kept.bytes.drain(..end);
         }
-        twice
+        why
     }
 
     /// Whether something came that no answer was about: a head that is no head, or the rest of a body.
@@ -99,10 +105,41 @@ fn head_length(bytes: &[u8]) -> usize {
     at
 }
 
-fn tells_length(head: &[u8]) -> bool {
-    const NAME: &[u8] = b"content-length:";
-    head.split(|b| *b == b'\n')
-        .any(|line| line.get(..NAME.len()).is_some_and(|l| l.eq_ignore_ascii_case(NAME)))
+/// What makes a head doubtful. `chunked`: the request was understood to be.
+fn doubt(head: &[u8], chunked: bool) -> Option<&'static str> {
+    if chunked && head.is_empty() {
+        // It came behind a body, in one piece with its end. No honest client sends that without waiting for an answer.
+        return Some("a chunked body right behind another request");
+    }
+    let (mut lengths, mut codings) = (0, 0);
+    for line in head.split_inclusive(|b| *b == b'\n') {
+        let Some(line) = line.strip_suffix(b"\r\n") else {
+            return Some("a line that does not end with CR and LF");
+        };
+        if line.iter().any(|b| matches!(b, b'\r' | 0)) {
+            return Some("a bare CR or NUL");
+        }
+        if line.first().is_some_and(|b| b" \t".contains(b)) {
+            return Some("a line that is folded");
+        }
+        let Some(colon) = line.iter().position(|b| *b == b':') else { continue };
+        let (name, value) = line.split_at(colon);
+        if name.eq_ignore_ascii_case(b"content-length") {
+            lengths += 1;
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            codings += 1;
+            let value = value.get(1..).unwrap_or_default().trim_ascii();
+            if !value.eq_ignore_ascii_case(b"chunked") {
+                return Some("a Transfer-Encoding other than chunked");
+            }
+        }
+    }
+    match (lengths, codings) {
+        (0, 0 | 1) | (1, 0) => None,
+        (0, _) => Some("more than one Transfer-Encoding"),
+        (_, 0) => Some("more than one Content-Length"),
+        _ => Some("both Content-Length and Transfer-Encoding"),
+    }
 }
 
 /// A connection whose heads are kept for [`Framing`].
@@ -190,10 +227,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framed<S> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
+    /// Requests: chunked, with a body, what is wrong.
     #[track_caller]
-    fn check(bytes: &str, requests: &[(bool, bool, bool)]) {
+    fn check(bytes: &str, requests: &[(bool, bool, Option<&str>)]) {
         let framing = Framing::default();
         framing.read(bytes.as_bytes());
         for (chunked, has_body, expected) in requests {
@@ -201,32 +241,102 @@ mod tests {
         }
     }
 
+    const BOTH: Option<&str> = Some("both Content-Length and Transfer-Encoding");
+
     #[test]
     fn two_lengths_are_seen_in_either_order() {
         check(
             "POST / HTTP/1.1\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n",
-            &[(true, true, true)],
+            &[(true, true, BOTH)],
         );
         check(
-            "POST / HTTP/1.1\nTransfer-Encoding: chunked\nContent-LENGTH:3\n\n",
-            &[(true, true, true)],
+            "POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\nContent-LENGTH:3\r\n\r\n",
+            &[(true, true, BOTH)],
         );
         check(
             "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\ncontent-length: 3\r\n",
-            &[(true, true, false)],
+            &[(true, true, None)],
         );
+    }
+
+    #[test]
+    fn what_others_might_read_otherwise_is_seen() {
+        let line = "a line that does not end with CR and LF";
+        let coding = "a Transfer-Encoding other than chunked";
+        let rows = [
+            ("GET / HTTP/1.1\nhost: a\r\n\r\n", line),
+            ("GET / HTTP/1.1\r\nhost: a\n\r\n", line),
+            ("GET / HTTP/1.1\r\nhost: a\r\n\n", line),
+            ("GET / HTTP/1.1\r\nhost: a\r\r\n\r\n", "a bare CR or NUL"),
+            ("GET / HTTP/1.1\r\nhost: a\0b\r\n\r\n", "a bare CR or NUL"),
+            ("GET / HTTP/1.1\r\nhost: a\r\n b\r\n\r\n", "a line that is folded"),
+            (
+                "GET / HTTP/1.1\r\ncontent-length: 0\r\ncontent-length: 0\r\n\r\n",
+                "more than one Content-Length",
+            ),
+            ("GET / HTTP/1.1\r\ntransfer-encoding: gzip, chunked\r\n\r\n", coding),
+            ("GET / HTTP/1.1\r\ntransfer-encoding: chunked, identity\r\n\r\n", coding),
+            ("GET / HTTP/1.1\r\ntransfer-encoding: \x0bchunked\r\n\r\n", coding),
+        ];
+        for (bytes, why) in rows {
+            check(bytes, &[(false, false, Some(why))]);
+        }
     }
 
     #[test]
     fn a_request_behind_another_is_looked_at_by_itself() {
         let plain = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
         let both = "POST / HTTP/1.1\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n";
-        check(&format!("{plain}{both}"), &[(false, false, false), (true, true, true)]);
-        check(&format!("\r\n{plain}{plain}"), &[(false, false, false), (false, false, false)]);
+        check(&format!("{plain}{both}"), &[(false, false, None), (true, true, BOTH)]);
+        check(&format!("\r\n{plain}{plain}"), &[(false, false, None), (false, false, None)]);
     }
 
     #[test]
-    fn http2_is_left_alone() {
-        check("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[(true, true, false)]);
+    fn http2_is_left_alone_however_it_comes() {
+        check("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[(true, true, None)]);
+        let framing = Framing::default();
+        ["P", "RI", " * HTTP/2.0\r\n"].iter().for_each(|piece| framing.read(piece.as_bytes()));
+        assert_eq!(framing.begins(true, false), None);
+        assert!(!framing.is_unread(), "nothing of it is kept");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_a_doubtful_head_is_never_passed(
+            pieces in prop::collection::vec(
+                prop::sample::select(vec![
+                    "GET / HTTP/1.1", "\r\n", "\n", "\r", "\0", " ", "\t", "host: a", "content-length: 1",
+                    "transfer-encoding: chunked", "Transfer-Encoding: x", ":", "x",
+                ]),
+                0..24,
+            ),
+            cuts in 1..9_usize,
+        ) {
+            let bytes = pieces.concat();
+            let framing = Framing::default();
+            bytes.as_bytes().chunks(cuts).for_each(|piece| framing.read(piece));
+            let end = head_length(bytes.as_bytes());
+            let head = &bytes[..end];
+            let passed = framing.begins(false, false).is_none();
+            if passed {
+                prop_assert_eq!(head.matches('\n').count(), head.matches("\r\n").count());
+                prop_assert_eq!(head.matches('\r').count(), head.matches("\r\n").count());
+                prop_assert!(!head.contains('\0'));
+            }
+            prop_assert_eq!(framing.kept().bytes.len(), bytes.len() - end);
+        }
+
+        #[test]
+        fn no_bytes_are_too_odd(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..8),
+            chunked: bool,
+        ) {
+            let framing = Framing::default();
+            for piece in &pieces {
+                framing.read(piece);
+                framing.begins(chunked, piece.len() % 2 == 0);
+                framing.body_over();
+            }
+        }
     }
 }

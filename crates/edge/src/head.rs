@@ -1,16 +1,16 @@
 //! What the edge changes in the heads of requests and answers.
 
-use std::net::IpAddr;
+use std::borrow::Cow;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, StatusCode, Version};
 
 use crate::address::Place;
+use crate::proxy::{Client, Numbers};
+use crate::trace;
+use crate::visitor::{Trust, Visitor, is_host};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Headers that speak of one connection, not of the message (RFC 9110, 7.6.1).
 const HOP_BY_HOP: [HeaderName; 7] = [
@@ -24,11 +24,14 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 ];
 
 /// The one host that a request names, lower case and without port. The error says what is wrong with the request.
-pub(crate) fn host_of<B>(request: &Request<B>) -> Result<String, &'static str> {
+pub(crate) fn host_of<B>(request: &Request<B>) -> Result<Cow<'_, str>, &'static str> {
     let mut named = request.headers().get_all(header::HOST).iter();
     let header = named.next();
     if named.next().is_some() {
         return Err("more than one Host header");
+    }
+    if request.uri().authority().is_some() && request.uri().scheme().is_none() {
+        return Err("no path");
     }
     // A host in the request line wins over the header (RFC 9112, 3.2.2).
     let text = match (request.uri().authority(), header) {
@@ -37,10 +40,15 @@ pub(crate) fn host_of<B>(request: &Request<B>) -> Result<String, &'static str> {
         (None, None) if request.version() <= Version::HTTP_10 => "",
         (None, None) => return Err("no Host header"),
     };
-    let text = text.rsplit_once('@').map_or(text, |(_, host)| host);
+    if !is_host(text.as_bytes()) {
+        return Err("a host that there cannot be");
+    }
     let port = text.rfind(':').filter(|at| text.get(at + 1..).is_some_and(is_port));
-    let host = port.and_then(|at| text.get(..at)).unwrap_or(text);
-    Ok(host.trim_end_matches('.').to_ascii_lowercase())
+    let host = port.and_then(|at| text.get(..at)).unwrap_or(text).trim_end_matches('.');
+    if host.bytes().any(|b| b.is_ascii_uppercase()) {
+        return Ok(Cow::Owned(host.to_ascii_lowercase()));
+    }
+    Ok(Cow::Borrowed(host))
 }
 
 fn is_port(text: &str) -> bool {
@@ -78,7 +86,9 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Who sent a request, and by which name.
 pub(crate) struct Sender<'a> {
-    pub(crate) ip: IpAddr,
+    pub(crate) trust: &'a Trust,
+    pub(crate) client: &'a Client,
+    pub(crate) visitor: Visitor,
     pub(crate) host: &'a HeaderValue,
 }
 
@@ -88,7 +98,7 @@ pub(crate) fn prepare_request(
     sender: &Sender<'_>,
     upgrade: Option<HeaderValue>,
     empty: bool,
-    request_id: impl FnOnce() -> String,
+    numbers: &Numbers,
 ) {
     let trailers = headers.get_all(header::TE).iter().any(|te| {
         te.to_str().is_ok_and(|t| t.split(',').any(|p| p.trim().eq_ignore_ascii_case("trailers")))
@@ -107,27 +117,15 @@ pub(crate) fn prepare_request(
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol);
     }
-    append(headers, FORWARDED_FOR, &sender.ip.to_canonical().to_string());
-    headers.insert(FORWARDED_HOST, sender.host.clone());
-    let proto = headers.get(&FORWARDED_PROTO).map(HeaderValue::as_bytes);
-    if !matches!(proto, Some(b"http" | b"https")) {
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
-    }
+    sender.trust.tell(headers, sender.client, &sender.visitor, sender.host);
+    trace::keep_or_begin(headers, || [numbers.one(), numbers.one(), numbers.one()]);
     let id = headers.get(&REQUEST_ID).map(HeaderValue::as_bytes);
-    let kept =
+    let fits =
         id.is_some_and(|id| (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic));
-    if !kept && let Ok(id) = HeaderValue::from_str(&request_id()) {
+    if !(fits && sender.client.trusted)
+        && let Ok(id) = HeaderValue::from_str(&numbers.text())
+    {
         headers.insert(REQUEST_ID, id);
-    }
-}
-
-/// Adds `text` to the list that the header holds.
-fn append(headers: &mut HeaderMap, name: HeaderName, text: &str) {
-    let before: Vec<&str> = headers.get_all(&name).iter().filter_map(|v| v.to_str().ok()).collect();
-    let joined =
-        if before.is_empty() { text.to_owned() } else { format!("{}, {text}", before.join(", ")) };
-    if let Ok(value) = HeaderValue::from_str(&joined) {
-        headers.insert(name, value);
     }
 }
 
@@ -168,10 +166,20 @@ fn rehome(to: &HeaderValue, place: &Place, host: &HeaderValue, proto: &str) -> O
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use linkflow_model::ServiceKind;
+    use linkflow_model::config::VisitorHeader;
 
     use super::*;
     use crate::address::Resolve;
+    use crate::framing::Framing;
+    use crate::proxy::Entrance;
+
+    const FORWARDED: &str = "forwarded";
+    const FORWARDED_FOR: &str = "x-forwarded-for";
+    const FORWARDED_HOST: &str = "x-forwarded-host";
+    const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
     fn headers(lines: &str) -> HeaderMap {
         let lines = lines.lines().filter_map(|line| line.trim().split_once(": "));
@@ -189,13 +197,25 @@ mod tests {
         lines.join("\n")
     }
 
+    /// What a target gets, without what `visitor` and `trace` have tests for, and with `made` for a new id.
     #[track_caller]
-    fn check_request(before: &str, upgrade: Option<&'static str>, after: &str) {
+    fn check_request(before: &str, trusted: bool, upgrade: Option<&'static str>, after: &str) {
         let mut map = headers(before);
         let host = HeaderValue::from_static("shop.example");
-        let sender = Sender { ip: IpAddr::from([10, 0, 0, 7]), host: &host };
+        let ip = IpAddr::from([10, 0, 0, 7]);
+        let client = Client::new(ip, Entrance::Public, Framing::default(), trusted, false);
+        let trust = Trust { networks: Vec::new(), header: VisitorHeader::XForwardedFor };
+        let visitor = trust.visitor(&client, &map);
+        let sender = Sender { trust: &trust, client: &client, visitor, host: &host };
         let upgrade = upgrade.map(HeaderValue::from_static);
-        prepare_request(&mut map, &sender, upgrade, true, || "made".to_owned());
+        prepare_request(&mut map, &sender, upgrade, true, &Numbers::new());
+        assert!(trace::is_valid(map.remove(trace::PARENT).unwrap().as_bytes()));
+        for name in [FORWARDED, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO] {
+            assert!(map.remove(name).is_some(), "{name}");
+        }
+        if map[REQUEST_ID].len() == 32 {
+            map.insert(REQUEST_ID, HeaderValue::from_static("made"));
+        }
         let after: Vec<&str> = after.lines().map(str::trim).collect();
         assert_eq!(text(&map), after.join("\n"));
     }
@@ -204,38 +224,29 @@ mod tests {
     fn what_the_connection_header_lists_stays_behind() {
         check_request(
             "connection: close, x-mine\nx-mine: 1\nkeep-alive: 5\nte: gzip\naccept: */*\nexpect: 100-continue",
+            false,
             None,
             "accept: */*
-            x-forwarded-for: 10.0.0.7
-            x-forwarded-host: shop.example
-            x-forwarded-proto: http
             x-request-id: made",
         );
     }
 
     #[test]
-    fn the_client_is_appended_and_what_it_may_say_is_kept() {
-        check_request(
-            "x-forwarded-for: 1.1.1.1\nx-forwarded-proto: https\nx-forwarded-host: evil\nx-request-id: abc\nte: trailers",
-            None,
-            "te: trailers
-            x-forwarded-for: 1.1.1.1, 10.0.0.7
-            x-forwarded-host: shop.example
-            x-forwarded-proto: https
-            x-request-id: abc",
-        );
+    fn the_id_of_a_request_is_kept_from_those_who_are_trusted() {
+        let said = "x-request-id: abc\nte: trailers";
+        check_request(said, true, None, "te: trailers\nx-request-id: abc");
+        check_request(said, false, None, "te: trailers\nx-request-id: made");
+        check_request("x-request-id: a b", true, None, "x-request-id: made");
     }
 
     #[test]
     fn an_upgrade_is_asked_for_anew() {
         check_request(
-            "connection: Upgrade, keep-alive\nupgrade: websocket\nx-request-id: a b",
+            "connection: Upgrade, keep-alive\nupgrade: websocket",
+            false,
             Some("websocket"),
             "connection: upgrade
             upgrade: websocket
-            x-forwarded-for: 10.0.0.7
-            x-forwarded-host: shop.example
-            x-forwarded-proto: http
             x-request-id: made",
         );
     }
@@ -245,7 +256,7 @@ mod tests {
         let mut request = Request::new(());
         *request.uri_mut() = uri.parse().unwrap();
         *request.headers_mut() = headers(lines);
-        assert_eq!(host_of(&request), expected.map(str::to_owned));
+        assert_eq!(host_of(&request).as_deref(), expected.as_ref().map(|host| *host));
     }
 
     #[test]
@@ -256,6 +267,9 @@ mod tests {
         check_host("http://a.example/x", "host: b.example", Ok("a.example"));
         check_host("/", "", Err("no Host header"));
         check_host("/", "host: a\nhost: b", Err("more than one Host header"));
+        check_host("/", "host: a b", Err("a host that there cannot be"));
+        check_host("/", "host: shop.example/x", Err("a host that there cannot be"));
+        check_host("http://me@a.example/x", "", Err("a host that there cannot be"));
     }
 
     #[track_caller]

@@ -21,11 +21,14 @@ use crate::Limits;
 use crate::body::{Answer, Passing, Source};
 use crate::errand::{Busy, Errand, Order, Outcome};
 use crate::framing::Framing;
+use crate::gate::Gate;
 use crate::head::{self, Sender};
 use crate::pool::{Head, Reply};
+use crate::route::Ask;
 use crate::steer::{Failure, Repeat};
 use crate::table::{Book, Line};
 use crate::tell::Teller;
+use crate::visitor::Visitor;
 use crate::voice::Voice;
 
 /// Everything requests share.
@@ -41,6 +44,7 @@ pub(crate) struct Proxy {
     pub(crate) cut: CancellationToken,
     pub(crate) in_flight: AtomicUsize,
     pub(crate) ids: Numbers,
+    pub(crate) gate: Gate,
 }
 
 /// The listener that a request came to.
@@ -51,11 +55,33 @@ pub(crate) enum Entrance {
 }
 
 /// The connection that a request came over.
-#[derive(Clone)]
 pub(crate) struct Client {
+    /// The other end of it, or whom that end speaks for by the PROXY protocol.
     pub(crate) ip: IpAddr,
+    /// The same, as a header's value.
+    pub(crate) name: HeaderValue,
     pub(crate) entrance: Entrance,
     pub(crate) framing: Framing,
+    /// Whether it is believed when it says whom it speaks for.
+    pub(crate) trusted: bool,
+    /// Whether it is encrypted.
+    pub(crate) secure: bool,
+}
+
+impl Client {
+    pub(crate) fn new(
+        ip: IpAddr,
+        entrance: Entrance,
+        framing: Framing,
+        trusted: bool,
+        secure: bool,
+    ) -> Self {
+        let ip = ip.to_canonical();
+        // An address has no character that a header may not have.
+        let name = HeaderValue::from_str(&ip.to_string());
+        let name = name.unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Self { ip, name, entrance, framing, trusted, secure }
+    }
 }
 
 /// A place among the requests under way.
@@ -70,7 +96,7 @@ impl Drop for Seat {
 /// What the answer needs to know of the request.
 struct Asked {
     host: HeaderValue,
-    proto: String,
+    secure: bool,
     upgrade: Option<OnUpgrade>,
     framing: Framing,
 }
@@ -80,13 +106,26 @@ impl Proxy {
     pub(crate) async fn serve(
         self: Arc<Self>,
         request: Request<Incoming>,
-        client: Client,
+        client: Arc<Client>,
+    ) -> Response<Answer> {
+        let visitor = self.gate.trust.visitor(&client, request.headers());
+        let mut response = Box::pin(Arc::clone(&self).answer(request, client, visitor)).await;
+        if visitor.secure {
+            self.gate.secured(response.headers_mut());
+        }
+        response
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        client: Arc<Client>,
+        visitor: Visitor,
     ) -> Response<Answer> {
         let voice = Voice::of(request.headers());
         if request.version() <= Version::HTTP_11 {
             let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
-            if client.framing.begins(chunked, !request.body().is_end_stream()) {
-                let why = "both Content-Length and Transfer-Encoding";
+            if let Some(why) = client.framing.begins(chunked, !request.body().is_end_stream()) {
                 return closing(voice.say(StatusCode::BAD_REQUEST, None, why));
             }
         }
@@ -97,15 +136,28 @@ impl Proxy {
         let Some(seat) = self.seat() else {
             return voice.say(StatusCode::SERVICE_UNAVAILABLE, None, "too many requests at once");
         };
-        let host = match head::host_of(&request) {
-            Ok(host) => host,
-            Err(why) => return closing(voice.say(StatusCode::BAD_REQUEST, None, why)),
+        let line = {
+            let host = match head::host_of(&request) {
+                Ok(host) => host,
+                Err(why) => return closing(voice.say(StatusCode::BAD_REQUEST, None, why)),
+            };
+            let public = matches!(client.entrance, Entrance::Public);
+            if public && let Some(answer) = self.gate.challenge(request.uri().path()) {
+                return answer;
+            }
+            let line = match self.line(&client.entrance, &Ask::of(&request, &host)) {
+                Ok(line) => line,
+                Err((status, service, why)) => return voice.say(status, service, why),
+            };
+            if public
+                && !visitor.secure
+                && let Some(answer) = self.gate.redirect(request.uri(), &host, &line.route)
+            {
+                return answer;
+            }
+            line
         };
-        let line = match self.line(&client.entrance, &host, request.uri().path()) {
-            Ok(line) => line,
-            Err((status, service, why)) => return voice.say(status, service, why),
-        };
-        let (order, asked) = self.order(line, request, &client);
+        let (order, asked) = self.order(line, request, &client, visitor);
         let line = Arc::clone(&order.line);
         match Errand::run(order, Arc::clone(&self.teller)).await {
             Outcome::Failed { status, why } => voice.say(status, Some(&line.route.service), &why),
@@ -122,15 +174,12 @@ impl Proxy {
     fn line<'a>(
         &self,
         entrance: &'a Entrance,
-        host: &str,
-        path: &str,
+        ask: &Ask<'_>,
     ) -> Result<Arc<Line>, (StatusCode, Option<&'a ServiceName>, &'static str)> {
         let table = self.book.table();
         match entrance {
             Entrance::Public => {
-                // `OPTIONS *` is about the host as a whole.
-                let path = if path.starts_with('/') { path } else { "/" };
-                let line = table.find(host, path).cloned();
+                let line = table.find(ask).cloned();
                 line.ok_or((StatusCode::NOT_FOUND, None, "no such host or path here"))
             }
             Entrance::Internal(service) => {
@@ -147,6 +196,7 @@ impl Proxy {
         line: Arc<Line>,
         mut request: Request<Incoming>,
         client: &Client,
+        visitor: Visitor,
     ) -> (Order, Asked) {
         let web = line.route.kind != ServiceKind::Grpc;
         let protocol = head::wants_upgrade(&request).filter(|_| web);
@@ -155,20 +205,20 @@ impl Proxy {
         let host = named_host(&parts);
         let repeat = repeat_of(&parts.method, !body.is_end_stream() || upgrade.is_some());
         let limit = self.limit(repeat, web, &parts.headers);
-        let sender = Sender { ip: client.ip, host: &host };
+        let sender = Sender { trust: &self.gate.trust, client, visitor, host: &host };
         let empty = body.is_end_stream();
-        head::prepare_request(&mut parts.headers, &sender, protocol, empty, || self.ids.text());
+        head::prepare_request(&mut parts.headers, &sender, protocol, empty, &self.ids);
         let most = if repeat == Repeat::Once { 0 } else { self.limits.replay_bytes };
         let source = (!empty).then(|| Source::new(body, most, client.framing.clone()));
         let root = || PathAndQuery::from_static("/");
         let path = parts.uri.path_and_query().cloned().unwrap_or_else(root);
-        let proto = parts.headers.get("x-forwarded-proto").and_then(|v| v.to_str().ok());
-        let proto = proto.unwrap_or("http").to_owned();
         let head = Head { method: parts.method, path, headers: parts.headers };
         let first_byte = self.limits.first_byte_ms;
         let still = web.then_some(self.limits.client_idle_ms);
         let order = Order { line, head, source, repeat, limit, first_byte, still };
-        (order, Asked { host, proto, upgrade, framing: client.framing.clone() })
+        let asked =
+            Asked { host, secure: visitor.secure, upgrade, framing: client.framing.clone() };
+        (order, asked)
     }
 
     /// How long to wait for an answer when no other target can be asked. A call waits as long as its caller says.
@@ -201,7 +251,7 @@ impl Proxy {
             &mut parts.headers,
             &lane.pool.place,
             &asked.host,
-            &asked.proto,
+            if asked.secure { "https" } else { "http" },
         );
         if self.limits.name_target
             && let Ok(name) = HeaderValue::from_str(lane.provider.as_str())
@@ -300,7 +350,7 @@ impl Numbers {
         mixed(self.next.fetch_add(0x9E37_79B9_7F4A_7C15, Relaxed))
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let one = self.one();
         format!("{:016x}{:016x}", mixed(one ^ self.seed), one)
     }

@@ -1,7 +1,8 @@
 //! Listens, and serves each connection until it ends or the edge stops.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -12,8 +13,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -21,6 +23,8 @@ use crate::Limits;
 use crate::dial::Exec;
 use crate::framing::{Framed, Framing};
 use crate::proxy::{Client, Entrance, Proxy};
+use crate::proxy_protocol;
+use crate::tls::Secure;
 use crate::voice::Voice;
 
 /// Streams that one HTTP/2 client may have open.
@@ -28,9 +32,20 @@ const STREAMS: u32 = 256;
 /// How often an HTTP/2 client is asked whether it is there, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(20);
 
+/// What a listener is for.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    pub(crate) entrance: Entrance,
+    /// Whether TLS is spoken.
+    pub(crate) secure: bool,
+}
+
 /// What all listeners share.
 pub(crate) struct Server {
     proxy: Arc<Proxy>,
+    tls: Option<Arc<Secure>>,
+    /// Whether connections of those in front begin with the PROXY protocol.
+    proxied: bool,
     http: auto::Builder<Exec>,
     /// Cancelled when no new connection is wanted and the ones there are to finish.
     stop: CancellationToken,
@@ -47,16 +62,21 @@ impl Drop for Seat {
 }
 
 impl Server {
-    pub(crate) fn new(proxy: Arc<Proxy>, stop: CancellationToken) -> Arc<Self> {
+    pub(crate) fn new(
+        proxy: Arc<Proxy>,
+        tls: Option<Arc<Secure>>,
+        proxied: bool,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
         let http = builder(&proxy);
-        Arc::new(Self { proxy, http, stop, connections: AtomicUsize::new(0) })
+        Arc::new(Self { proxy, tls, proxied, http, stop, connections: AtomicUsize::new(0) })
     }
 
     /// Accepts connections until the edge stops; then those that had already come in.
-    pub(crate) async fn listen(self: Arc<Self>, listener: TcpListener, entrance: Entrance) {
+    pub(crate) async fn listen(self: Arc<Self>, listener: TcpListener, way: Way) {
         while let Some(accepted) = self.stop.run_until_cancelled(listener.accept()).await {
             match accepted {
-                Ok((stream, from)) => self.welcome(stream, from, &entrance),
+                Ok((stream, from)) => self.welcome(stream, from, &way),
                 Err(error) => {
                     // Out of file descriptors, most likely: some are given back soon.
                     warn!(%error, "a connection could not be accepted");
@@ -65,11 +85,11 @@ impl Server {
             }
         }
         while let Some(Ok((stream, from))) = listener.accept().now_or_never() {
-            self.welcome(stream, from, &entrance);
+            self.welcome(stream, from, &way);
         }
     }
 
-    fn welcome(self: &Arc<Self>, stream: TcpStream, from: SocketAddr, entrance: &Entrance) {
+    fn welcome(self: &Arc<Self>, stream: TcpStream, from: SocketAddr, way: &Way) {
         let before = self.connections.fetch_add(1, Relaxed);
         let seat = Seat(Arc::clone(self));
         let most = self.proxy.limits.connections;
@@ -77,22 +97,77 @@ impl Server {
         if before >= most + most / 8 + 16 {
             return;
         }
-        let framing = Framing::default();
-        let client = Client { ip: from.ip(), entrance: entrance.clone(), framing };
-        let serving = Arc::clone(self).serve(stream, client, before >= most, seat);
-        self.proxy.clients.spawn(serving);
+        let opening = Arc::clone(self).open(stream, from.ip(), way.clone(), before >= most, seat);
+        self.proxy.clients.spawn(opening);
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream, client: Client, full: bool, _seat: Seat) {
+    /// Hears what comes before HTTP, then serves.
+    async fn open(
+        self: Arc<Self>,
+        mut stream: TcpStream,
+        from: IpAddr,
+        way: Way,
+        full: bool,
+        seat: Seat,
+    ) {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "a connection stays with Nagle's algorithm");
         }
+        let limit = Instant::now() + Duration::from_millis(self.proxy.limits.handshake_ms);
+        let trust = &self.proxy.gate.trust;
+        let public = matches!(way.entrance, Entrance::Public);
+        let in_front = public && trust.has(from.to_canonical());
+        let mut ip = from;
+        if self.proxied && in_front {
+            match self.in_time(limit, proxy_protocol::read(&mut stream)).await {
+                Some(said) => ip = said.map_or(from, |said| said.ip()),
+                None => return,
+            }
+        }
+        // Whoever calls over an internal listener is a service of the stack.
+        let trusted = !public || trust.has(ip.to_canonical());
+        let framing = Framing::default();
+        let client = Client::new(ip, way.entrance, framing, trusted, way.secure);
+        let Some(tls) = self.tls.as_ref().filter(|_| way.secure) else {
+            return self.serve(stream, client, full, seat).await;
+        };
+        match self.in_time(limit, tls.open(stream)).await {
+            Some(Some(stream)) => Box::pin(self.serve(stream, client, full, seat)).await,
+            Some(None) => {}
+            None => tls.failed(),
+        }
+    }
+
+    /// What `step` gives, unless it fails or takes too long.
+    async fn in_time<T>(
+        &self,
+        limit: Instant,
+        step: impl Future<Output = io::Result<T>>,
+    ) -> Option<T> {
+        match self.proxy.cut.run_until_cancelled(timeout_at(limit, step)).await? {
+            Ok(Ok(done)) => Some(done),
+            Ok(Err(error)) => {
+                debug!(%error, "a connection was not opened");
+                None
+            }
+            Err(_) => {
+                debug!("a connection was not opened in time");
+                None
+            }
+        }
+    }
+
+    async fn serve<S>(self: Arc<Self>, stream: S, client: Client, full: bool, _seat: Seat)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let spoke = Arc::new(AtomicBool::new(false));
         let io = TokioIo::new(Framed::new(stream, client.framing.clone()));
+        let client = Arc::new(client);
         let (proxy, spoken) = (Arc::clone(&self.proxy), Arc::clone(&spoke));
         let service = service_fn(move |request: Request<Incoming>| {
             spoken.store(true, Relaxed);
-            let (proxy, client) = (Arc::clone(&proxy), client.clone());
+            let (proxy, client) = (Arc::clone(&proxy), Arc::clone(&client));
             async move {
                 if full {
                     let voice = Voice::of(request.headers());
@@ -101,7 +176,7 @@ impl Server {
                     close(sorry.headers_mut());
                     return Ok::<_, Infallible>(sorry);
                 }
-                Ok(Box::pin(proxy.serve(request, client)).await)
+                Ok(proxy.serve(request, client).await)
             }
         });
         let connection = self.http.serve_connection_with_upgrades(io, service);

@@ -1,4 +1,4 @@
-//! The routes as requests use them: what a host and a path lead to, and what is known of each target.
+//! The routes as requests use them: what a request leads to, and what is known of each target.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -13,6 +13,7 @@ use tracing::warn;
 use crate::address::{Place, Resolve};
 use crate::dial::Dialer;
 use crate::pool::Pool;
+use crate::route::{Ask, Fit};
 use crate::steer::{Effect, Failure, Happened, Id, Named, Steer, Tuning};
 use crate::tell::Teller;
 
@@ -69,18 +70,13 @@ pub(crate) struct Counts {
 }
 
 impl Table {
-    /// The service that the host and the longest path prefix lead to. A host by name wins over `*`.
-    pub(crate) fn find(&self, host: &str, path: &str) -> Option<&Arc<Line>> {
-        let mut best: Option<((bool, usize), &Arc<Line>)> = None;
+    /// The service that the closest host, the longest path and the most conditions lead to.
+    pub(crate) fn find(&self, ask: &Ask<'_>) -> Option<&Arc<Line>> {
+        let mut best: Option<(Fit, &Arc<Line>)> = None;
         for line in &self.lines {
-            for route in &line.route.hosts {
-                let named = route.host == host;
-                if !(named || route.host == "*") || !leads(&route.path, path) {
-                    continue;
-                }
-                let weight = (named, route.path.trim_end_matches('/').len());
-                if best.is_none_or(|(most, _)| weight > most) {
-                    best = Some((weight, line));
+            for fit in line.route.hosts.iter().filter_map(|route| ask.fit(route)) {
+                if best.is_none_or(|(most, _)| fit > most) {
+                    best = Some((fit, line));
                 }
             }
         }
@@ -94,12 +90,6 @@ impl Table {
     pub(crate) fn lines(&self) -> &[Arc<Line>] {
         &self.lines
     }
-}
-
-/// Whether `prefix` is `path` or one of the folders it is in.
-fn leads(prefix: &str, path: &str) -> bool {
-    let prefix = prefix.trim_end_matches('/');
-    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl Line {
@@ -305,26 +295,5 @@ impl Book {
             gone: CancellationToken::new(),
             checked: AtomicBool::new(false),
         }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::leads;
-
-    #[test]
-    fn a_prefix_matches_whole_segments() {
-        let rows = [
-            ("/", "/", true),
-            ("/", "/a/b", true),
-            ("/api", "/api", true),
-            ("/api/", "/api", true),
-            ("/api", "/api/v1", true),
-            ("/api", "/apiary", false),
-            ("/api/v1", "/api", false),
-        ];
-        for (prefix, path, expected) in rows {
-            assert_eq!(leads(prefix, path), expected, "{prefix} {path}");
-        }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use linkflow_model::{Clock, Event, EventKind, Level, Moment, ProviderName, ServiceName};
+use linkflow_model::{
+    Clock, Event, EventKind, Level, Moment, ProviderName, ServiceName, Timestamp,
+};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
@@ -21,6 +23,18 @@ impl Teller {
 
     pub(crate) fn now(&self) -> Moment {
         self.clock.now()
+    }
+
+    pub(crate) fn wall(&self) -> Timestamp {
+        self.clock.wall()
+    }
+
+    /// Tells something about the edge's own certificates.
+    pub(crate) fn of_certificates(&self, level: Level, message: String) {
+        if level >= Level::Warning {
+            warn!("{message}");
+        }
+        self.send(Event::new(self.clock.wall(), EventKind::Certificate, level, message));
     }
 
     /// Sends an event. With the listener behind, it is dropped and noted in the log: requests go first.
@@ -50,7 +64,10 @@ impl Teller {
             Effect::CheckNow { .. } => return,
         };
         debug!("{message}");
-        let event = Event::new(self.clock.wall(), kind, level, message).about(service, provider);
+        self.send(Event::new(self.clock.wall(), kind, level, message).about(service, provider));
+    }
+
+    fn send(&self, event: Event) {
         if let Err(error) = self.events.try_send(event) {
             warn!(%error, "an event of the edge found no listener");
         }

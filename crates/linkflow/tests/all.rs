@@ -7,6 +7,8 @@ mod asks;
 mod ci;
 #[path = "all/conversations.rs"]
 mod conversations;
+#[path = "all/dns.rs"]
+mod dns;
 #[path = "all/here.rs"]
 mod here;
 #[path = "all/kill.rs"]

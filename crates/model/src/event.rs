@@ -69,6 +69,8 @@ pub enum EventKind {
     Notice,
     /// A provider's API stopped or began to answer.
     Api,
+    /// A certificate of the edge was got, read again, refused, or ends soon.
+    Certificate,
     /// A fault was injected or lifted in a rehearsal.
     Fault,
     /// LinkFlow itself started, stopped, took or lost its lease.

@@ -1,5 +1,7 @@
 //! Where requests go: the one value that the loop gives to the edge.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{ProviderName, ServiceKind, ServiceName};
@@ -7,10 +9,29 @@ use crate::{ProviderName, ServiceKind, ServiceName};
 /// A public name that leads to a service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct HostRoute {
-    /// The host, lower case, without port. `*` matches any host.
+    /// The host, lower case, without port. `*.example.com` matches every name below `example.com`, `*` any host.
     pub host: String,
     /// The path prefix, starting with `/`. The longest match wins; `/` matches everything.
     pub path: String,
+    /// The methods it takes, upper case; none listed: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+    /// The headers that a request must have: name in lower case, and value; `*` is any value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+}
+
+impl HostRoute {
+    /// A route of every method, whatever the headers.
+    pub fn new(host: impl Into<String>, path: impl Into<String>) -> Self {
+        let (methods, headers) = (Vec::new(), BTreeMap::new());
+        Self { host: host.into(), path: path.into(), methods, headers }
+    }
+
+    /// Whether it is for one host, neither `*` nor `*.example.com`.
+    pub fn is_one_host(&self) -> bool {
+        !self.host.starts_with('*')
+    }
 }
 
 /// Everything the edge needs to know. Published whole; a later generation replaces an earlier one.

@@ -188,6 +188,23 @@ fn a_workers_spares_are_updated_stopped() {
 }
 
 #[test]
+fn spares_that_stay_stopped_are_updated_beside_the_canaries() {
+    check(
+        "b1",
+        "worker queue at render: render=running@0#a1 azure=stopped@0#a1 fly=running@0#a1
+         web api at fly: fly=up@0#a1 railway=up@0#a1 azure=up@0#a1",
+        "canary: deploy r2 of api on railway (its image differs)
+         canary: deploy r2 of queue on azure, stopped (its image differs)
+         rollout: deploy r2 of api on azure (its image differs)
+         rollout: deploy r2 of queue on fly, stopped (its image differs)
+         shift: serve api from railway (visitors go to the canary while their place is updated)
+         serving: deploy r2 of api on fly (its image differs)
+         serving: deploy r2 of queue on render (its image differs)
+         return: serve api from fly (it is updated)",
+    );
+}
+
+#[test]
 fn an_exclusive_service_is_stopped_and_proven_so_before_its_update() {
     check(
         "b1",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use linkflow_edge::Resolve;
+use linkflow_edge::{Front, Resolve};
 use linkflow_model::{Routes, ServiceKind};
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -89,15 +89,21 @@ async fn a_body_that_is_announced_is_asked_for() {
 #[tokio::test]
 async fn a_target_is_told_who_asked_for_what() {
     let stage = Stage::set().await;
-    let request = stage.request("GET", "/headers").header("x-forwarded-for", "1.2.3.4");
+    let request = stage
+        .request("GET", "/headers")
+        .header("x-forwarded-for", "1.2.3.4")
+        .header("x-request-id", "mine")
+        .header("tracestate", "a=1");
     let read = stage.send(request.body(full("")).unwrap()).await.unwrap();
     let lines: BTreeMap<&str, &str> =
         read.text.lines().filter_map(|l| l.split_once(": ")).collect();
     assert_eq!(lines["host"], stage.ups[0].address.to_string());
     assert_eq!(lines["x-forwarded-host"], "api.example");
-    assert_eq!(lines["x-forwarded-for"], "1.2.3.4, 127.0.0.1");
+    assert_eq!(lines["x-forwarded-for"], "127.0.0.1", "nobody is trusted");
     assert_eq!(lines["x-forwarded-proto"], "http");
+    assert_eq!(lines["forwarded"], "for=127.0.0.1;host=\"api.example\";proto=http");
     assert_eq!(lines["x-request-id"].len(), 32);
+    assert_eq!((lines["traceparent"].len(), lines.get("tracestate")), (55, None));
     assert_eq!(read.headers["x-linkflow-target"], "a");
 }
 
@@ -124,7 +130,7 @@ async fn a_provider_in_a_rehearsal_is_reached_in_plain_http_under_its_own_name()
     let resolve = Resolve(BTreeMap::from([("fly.dev".to_owned(), up.address)]));
     let tracker = TaskTracker::new();
     let Setup { limits, policy, .. } = Setup::default();
-    let edge = edge(watched, events, &tracker, limits, policy, resolve).await;
+    let edge = edge(watched, events, &tracker, limits, policy, resolve, Front::default()).await;
     let mut stream = TcpStream::connect(edge.public()).await.unwrap();
     let ask = "GET /headers HTTP/1.1\r\nhost: api.example\r\nconnection: close\r\n\r\n";
     stream.write_all(ask.as_bytes()).await.unwrap();

@@ -2,12 +2,17 @@
 
 #![cfg(test)]
 
+mod acme;
 mod calls;
 mod failures;
+mod front;
 mod heads;
+mod http2;
 mod load;
 mod sleeping;
+mod smuggling;
 mod stage;
 mod streams;
 mod table;
+mod tls;
 mod upstream;

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use linkflow_edge::{Edge, Limits, Options, Resolve, TargetStats};
+use linkflow_edge::{Edge, Front, Limits, Options, Resolve, TargetStats};
 use linkflow_model::clock::SystemClock;
 use linkflow_model::{
     Event, EventKind, HostRoute, Policy, ProviderName, Routes, ServiceKind, ServiceName,
@@ -39,6 +39,7 @@ pub(crate) struct Stage {
 /// What a stage is set up with.
 pub(crate) struct Setup {
     pub(crate) kind: ServiceKind,
+    pub(crate) front: Front,
     pub(crate) count: usize,
     pub(crate) limits: Limits,
     pub(crate) policy: Policy,
@@ -54,7 +55,8 @@ impl Default for Setup {
             ..Policy::default()
         };
         let limits = Limits { name_target: true, ..Limits::default() };
-        Self { kind: ServiceKind::Web, count: 2, limits, policy, events: 1_000 }
+        let front = Front::default();
+        Self { kind: ServiceKind::Web, front, count: 2, limits, policy, events: 1_000 }
     }
 }
 
@@ -79,7 +81,7 @@ pub(crate) fn target(name: &str, address: String, rank: usize) -> Target {
 }
 
 pub(crate) fn route(kind: ServiceKind, targets: Vec<Target>) -> ServiceRoute {
-    let hosts = vec![HostRoute { host: "api.example".to_owned(), path: "/".to_owned() }];
+    let hosts = vec![HostRoute::new("api.example", "/")];
     let health = (kind == ServiceKind::Web).then(|| "/healthz".to_owned());
     ServiceRoute { service: service(), kind, hosts, health, targets }
 }
@@ -92,10 +94,11 @@ pub(crate) async fn edge(
     limits: Limits,
     policy: Policy,
     resolve: Resolve,
+    front: Front,
 ) -> Edge {
     let free = SocketAddr::from(([127, 0, 0, 1], 0));
     let internal = BTreeMap::from([(service(), free)]);
-    let options = Options { public: free, internal, resolve, limits, policy };
+    let options = Options { public: free, front, internal, resolve, limits, policy };
     let edge = Edge::bind(options, routes, Arc::new(SystemClock::start()), events).await.unwrap();
     edge.run(tracker);
     edge
@@ -119,7 +122,8 @@ impl Stage {
         let (sender, events) = mpsc::channel(setup.events);
         let tracker = TaskTracker::new();
         let (limits, policy) = (setup.limits, setup.policy);
-        let edge = edge(watched, sender, &tracker, limits, policy, Resolve::default()).await;
+        let edge =
+            edge(watched, sender, &tracker, limits, policy, Resolve::default(), setup.front).await;
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self { edge, ups, ledger, routes, events, client, tracker }
     }

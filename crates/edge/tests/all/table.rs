@@ -16,10 +16,7 @@ use crate::upstream::{background, full};
 
 fn named(stage: &Stage, name: &str, up: usize, hosts: &[(&str, &str)]) -> ServiceRoute {
     let targets = vec![target("fly", stage.ups[up].url(), 0)];
-    let host = |(host, path): &(&str, &str)| HostRoute {
-        host: (*host).to_owned(),
-        path: (*path).to_owned(),
-    };
+    let host = |(host, path): &(&str, &str)| HostRoute::new(*host, *path);
     ServiceRoute {
         service: ServiceName::new(name).unwrap(),
         hosts: hosts.iter().map(host).collect(),

@@ -66,6 +66,8 @@ pub(crate) struct Inner {
     pub(crate) starts: BTreeMap<String, u32>,
     /// Every call that wrote.
     pub(crate) calls: Vec<String>,
+    /// Providers that take another time than [`DEPLOY`] for a deploy.
+    pub(crate) slow: BTreeMap<ProviderName, Duration>,
     /// Placements where a version of the image dies at start.
     pub(crate) bad: BTreeSet<(ProviderName, u64)>,
     /// Providers that do not answer.
@@ -253,7 +255,7 @@ impl Compute for Provider {
             fingerprint: wanted.fingerprint.clone(),
             replicas: wanted.replicas,
             failed: inner.bad.contains(&(self.name.clone(), version)),
-            ready: Instant::now() + DEPLOY,
+            ready: Instant::now() + inner.slow.get(&self.name).copied().unwrap_or(DEPLOY),
         };
         inner.placed.insert((self.name.clone(), wanted.service.clone()), placed);
         Ok(Deployment { service: wanted.service.clone(), id: String::new() })

@@ -225,8 +225,7 @@ mod tests {
           caches
           buckets
           backups
-          edge         on, min_tls, tls, https_only, hsts, rate_limit, waf, bots, always_online, cache,
-                       worker, tunnel
+          edge         on, tls, rate_limit, waf, bots, always_online, cache, worker, tunnel
           dns
           mail
           monitors

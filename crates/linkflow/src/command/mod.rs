@@ -2,6 +2,7 @@
 
 pub(crate) mod app;
 mod apply;
+mod certificates;
 mod change;
 mod check;
 mod ci;
@@ -11,6 +12,7 @@ mod cloud;
 mod completions;
 mod deploy;
 mod deploy_digests;
+pub(crate) mod dns;
 mod doctor;
 mod domain;
 mod drift;
@@ -30,9 +32,11 @@ mod server;
 mod shutdown;
 mod status;
 mod swap;
+mod tunnel;
 mod unlock;
 mod up;
 mod usage;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -48,7 +52,7 @@ use linkflow_rehearsal::cloud::Endpoints;
 use crate::say::answer::Answer;
 use crate::say::output::{self, Voice};
 use crate::wire::control::Control;
-use crate::wire::hooks::WITHIN;
+use crate::wire::hooks::{REHEARSED, WITHIN};
 use crate::wire::{Listen, OpenError, OpenOptions, Stack, docker};
 use check::Which;
 
@@ -110,6 +114,9 @@ enum Command {
     Swap(swap::SwapArgs),
     #[command(subcommand)]
     Server(server::ServerCommand),
+    #[command(subcommand)]
+    Dns(dns::DnsCommand),
+    Tunnel(tunnel::TunnelArgs),
     Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),
     Usage(usage::UsageArgs),
@@ -126,6 +133,8 @@ enum Command {
     Cloud(cloud::CloudArgs),
     #[command(subcommand)]
     Ci(ci::CiCommand),
+    #[command(subcommand)]
+    Worker(worker::WorkerCommand),
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
     App(app::AppArgs),
@@ -195,7 +204,8 @@ fn run(command: Command, context: &Context) -> Answered {
     match command {
         Command::Init(args) => initialise(&args, context),
         Command::Check(args) => {
-            let parsed = check::parse(&context.which);
+            let mut parsed = check::parse(&context.which);
+            certificates::look(&mut parsed, &context.workdir());
             let env = context.which.env.as_deref();
             Ok(check::answer(&parsed, &args, env, context.voice.colours_err))
         }
@@ -212,12 +222,15 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Drift(args) => on_runtime(drift::answer(context, &args)),
         Command::Unlock(args) => once(unlock::answer(context, &args)),
         Command::Server(command) => once(Box::pin(server::answer(context, &command))),
+        Command::Dns(command) => once(Box::pin(dns::answer(context, &command))),
+        Command::Tunnel(args) => once(Box::pin(tunnel::answer(context, &args))),
         Command::Swap(args) => once(Box::pin(swap::answer(context, &args))),
         Command::Doctor(args) => once(Box::pin(doctor::answer(context, &args))),
         Command::Domain(command) => once(Box::pin(domain::answer(context, &command))),
         Command::Usage(args) => once(usage::answer(context, &args)),
         Command::Status(args) => once(status::answer(context, &args)),
         Command::Ci(command) => ci::answer(context, &command),
+        Command::Worker(command) => worker::answer(context, &command),
         Command::Drill(command) => once(drill::answer(context, &command)),
         Command::Events(args) => on_runtime(events::answer(context, &args)),
         Command::Up(args) => on_runtime(up::answer(context, &args)),
@@ -325,6 +338,7 @@ impl Context {
         listen: Listen,
     ) -> OpenOptions {
         let hooks = cloud.is_none() || self.common.cloud.is_some();
+        let hooks = hooks && !self.vars.contains_key(REHEARSED);
         // A command within a hook means the same config.
         let mut vars = self.vars.clone();
         if let Ok(config) = std::path::absolute(&self.which.config) {

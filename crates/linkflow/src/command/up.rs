@@ -1,20 +1,24 @@
 //! `linkflow up`: serves visitors, watches, and moves services when something dies.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use linkflow_engine::{RunKind, RunState};
-use linkflow_model::config::Config;
+use linkflow_model::config::{Config, LeadsTo};
 use linkflow_rehearsal::cloud::Cloud;
 use serde_json::{Value, json};
 
 use crate::say::answer::Answer;
 use crate::say::output;
 use crate::say::progress::Progress;
+use crate::wire::follow::follow;
+use crate::wire::names::Writing;
 use crate::wire::{Listen, Stack};
 
 use super::change::{self, Doing};
+use super::dns::expectation;
 use super::{Answered, Context, cloud, plan, shutdown};
 
 /// Serve visitors, watch every placement, and move services when something dies, until Ctrl-C.
@@ -30,6 +34,10 @@ pub(crate) struct UpArgs {
     /// Where to listen for visitors, in place of `edge.listen`.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
+
+    /// Where to listen for visitors with TLS, in place of `edge.listen_tls`.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen_tls: Option<SocketAddr>,
 }
 
 /// How long what is under way may take at the end.
@@ -49,11 +57,15 @@ pub(crate) async fn answer(context: &Context, args: &UpArgs) -> Answered {
         }
         None => None,
     };
-    let listen = Listen::At(args.listen.unwrap_or(config.edge.listen));
+    let listen = Listen::At {
+        public: args.listen.unwrap_or(config.edge.listen),
+        tls: args.listen_tls.or(config.edge.listen_tls),
+    };
     let control = endpoints.as_ref().map(|cloud| cloud.control.clone());
     let options = context.options(&config, endpoints, "up", listen);
+    let names = if follows(&config) { Some(Writing::open(&config, &options)?) } else { None };
     let answer = match Stack::open(config, options).await {
-        Ok(stack) => Box::pin(serve(context, args, stack, control.as_deref())).await,
+        Ok(stack) => Box::pin(serve(context, args, stack, names, control.as_deref())).await,
         Err(error) => Err(error.into()),
     };
     if let Some(cloud) = own_cloud {
@@ -62,7 +74,18 @@ pub(crate) async fn answer(context: &Context, args: &UpArgs) -> Answered {
     answer
 }
 
-async fn serve(context: &Context, args: &UpArgs, stack: Stack, control: Option<&str>) -> Answered {
+/// Whether records of routes follow the placement that serves.
+fn follows(config: &Config) -> bool {
+    config.dns.as_ref().is_some_and(|dns| dns.leads_to == LeadsTo::Placement)
+}
+
+async fn serve(
+    context: &Context,
+    args: &UpArgs,
+    stack: Stack,
+    names: Option<Writing>,
+    control: Option<&str>,
+) -> Answered {
     let begun = tokio::select! {
         begun = begin(context, args, &stack, control) => begun,
         () = shutdown::requested() => Ok(()),
@@ -73,6 +96,11 @@ async fn serve(context: &Context, args: &UpArgs, stack: Stack, control: Option<&
             stop.or(shown).await;
         });
         stack.run_loop();
+        if let Some(names) = names {
+            output::err(&expectation(names.asked.ttl_s()));
+            let (engine, clock) = (Arc::clone(&stack.engine), Arc::clone(&stack.clock));
+            stack.tasks.start("names", |stop| follow(stop, engine, clock, names));
+        }
         shutdown::requested().await;
         output::err("stopping\n");
     }
@@ -110,13 +138,16 @@ async fn begin(
 
 fn addresses(stack: &Stack, control: Option<&str>) -> (String, Value) {
     let public = stack.edge.public();
-    let mut out = format!("serving `{}` on http://{public}\n", stack.config.stack.name);
+    let secure = stack.edge.secure().map(|at| format!("https://{at}"));
+    let also = secure.as_ref().map(|at| format!(" and {at}")).unwrap_or_default();
+    let mut out = format!("serving `{}` on http://{public}{also}\n", stack.config.stack.name);
     for (name, service) in &stack.config.services {
         for route in service.route.iter() {
-            let host = if route.host == "*" {
-                String::new()
-            } else {
-                format!(" -H 'host: {}'", route.host)
+            let host = match route.host.strip_prefix('*') {
+                Some("") => String::new(),
+                // Any name below it will do.
+                Some(below) => format!(" -H 'host: www{below}'"),
+                None => format!(" -H 'host: {}'", route.host),
             };
             out.push_str(&format!(
                 "  {name}: curl{host} http://{public}{}\n",
@@ -133,7 +164,7 @@ fn addresses(stack: &Stack, control: Option<&str>) -> (String, Value) {
             "rehearsal cloud: {control}\n  in another terminal: export LINKFLOW_CLOUD={control}\n  then: linkflow status, linkflow drill set PROVIDER killed, linkflow drill clear\n"
         ));
     }
-    (out, json!({ "public": public, "internal": internal, "control": control }))
+    (out, json!({ "public": public, "tls": secure, "internal": internal, "control": control }))
 }
 
 /// A path that answers: the health path under the route, when the service has one.

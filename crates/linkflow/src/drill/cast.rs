@@ -40,7 +40,7 @@ impl Cast {
             "no web service runs an image called `…/api`: visitors of a rehearsal ask the sample app's api",
         )?;
         let host = match front.routes.first().map(|route| route.host.clone()) {
-            Some(host) if host != "*" => host,
+            Some(host) if !host.starts_with('*') => host,
             Some(_) => "localhost".to_owned(),
             None => return Err(format!("`services.{}` has no route for visitors", front.name)),
         };

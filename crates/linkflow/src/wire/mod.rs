@@ -4,8 +4,11 @@ pub(crate) mod asking;
 pub(crate) mod ci;
 pub(crate) mod control;
 pub(crate) mod docker;
+pub(crate) mod edge;
+pub(crate) mod follow;
 pub(crate) mod hooks;
 pub(crate) mod looking;
+pub(crate) mod names;
 mod notify;
 mod parts;
 pub(crate) mod ports;
@@ -16,14 +19,15 @@ pub(crate) mod render;
 pub(crate) mod secrets;
 pub(crate) mod state;
 mod warm;
+pub(crate) mod worker;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkflow_edge::{Edge, Limits, Options, Resolve};
+use linkflow_edge::Edge;
 use linkflow_engine::{Engine, Parts, Stop, Tasks};
 use linkflow_model::clock::SystemClock;
 use linkflow_model::config::Config;
@@ -41,6 +45,9 @@ use registry::Registries;
 use render::Renderer;
 use secrets::Secrets;
 use state::Home;
+
+/// Where the processes of a state folder count their requests to vendors together.
+const LIMITS: &str = "limits";
 
 /// How a stack is opened.
 #[derive(Clone, Debug)]
@@ -70,8 +77,13 @@ pub(crate) struct OpenOptions {
 pub(crate) enum Listen {
     /// No: its edge only checks targets. Another process may serve at the same time.
     Nowhere,
-    /// Visitors at this address, services at the ports that are theirs.
-    At(SocketAddr),
+    /// Yes: services at the ports that are theirs.
+    At {
+        /// Where visitors come in.
+        public: SocketAddr,
+        /// Where they come in with TLS.
+        tls: Option<SocketAddr>,
+    },
 }
 
 /// Why a stack could not be opened.
@@ -94,6 +106,9 @@ pub(crate) enum OpenError {
     /// An address cannot be listened on.
     #[error("the edge cannot listen: {0}; perhaps another `linkflow up` serves this stack")]
     Listen(std::io::Error),
+    /// A certificate cannot be used.
+    #[error("the edge has no certificate: {0}")]
+    Certificate(String),
     /// Something that the config names is not there.
     #[error("{what}")]
     Missing {
@@ -139,7 +154,12 @@ impl Stack {
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(home.path("linkflow.db"))?);
         let user_agent = concat!("linkflow/", env!("CARGO_PKG_VERSION")).to_owned();
         let record = options.record.clone();
-        let kit = Kit::new(KitOptions { record, clock: Arc::clone(&clock), user_agent })?;
+        let kit = Kit::new(KitOptions {
+            record,
+            clock: Arc::clone(&clock),
+            user_agent,
+            limits: Some(home.path(LIMITS)),
+        })?;
         let ports = ports::choose(&home, &config).map_err(in_folder)?;
 
         let secrets =
@@ -148,14 +168,16 @@ impl Stack {
         let channels = notify::channels(&config, &options, &secrets, &kit)?;
         let registry = Arc::new(Registries::open(&config, options.cloud.as_ref(), &secrets, &kit)?);
         let held = store.list("release/").await?;
+        let front = edge::front(&config, &options, &secrets, &home)?;
         let renderer =
             Arc::new(Renderer::new(&config, secrets, ports.clone(), &options, home.key()));
         renderer.learn(&held);
 
         let (routes, seen) = watch::channel(Arc::new(Routes::default()));
         let (events, told) = mpsc::channel(1_024);
-        let edge = Edge::bind(edge(&config, &options, ports), seen, Arc::clone(&clock), events);
-        let edge = edge.await.map_err(OpenError::Listen)?;
+        let wanted = edge::options(&config, &options, ports, front);
+        let edge = Edge::bind(wanted, seen, Arc::clone(&clock), events);
+        let edge = edge.await.map_err(edge::unbound)?;
         let (tracker, tasks) = (TaskTracker::new(), Tasks::default());
         edge.run(&tracker);
         let engine = Engine::new(Parts {
@@ -168,7 +190,7 @@ impl Stack {
             notify: channels,
             hooks: Processes::of(&config.deploy.hooks, &options).filter(|_| options.hooks),
             render: Arc::clone(&renderer) as _,
-            store,
+            store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             probes: edge.probes(),
             routes,
@@ -177,6 +199,7 @@ impl Stack {
             crash: options.crash.map(crash_at),
         });
         forward(&tasks, told, Arc::clone(&engine));
+        edge::record_certificates(&tasks, edge.certificates(), store, Arc::clone(&clock));
         let catalogue = options.workdir.join("catalogue");
         Ok(Self {
             engine,
@@ -220,27 +243,6 @@ fn forward(tasks: &Tasks, mut told: mpsc::Receiver<Event>, engine: Arc<Engine>) 
     });
 }
 
-fn edge(
-    config: &Config,
-    options: &OpenOptions,
-    ports: BTreeMap<ServiceName, SocketAddr>,
-) -> Options {
-    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let (public, internal) = match options.listen {
-        Listen::Nowhere => (anywhere, BTreeMap::new()),
-        Listen::At(public) => (public, ports),
-    };
-    let clouds = options.cloud.iter().flat_map(|cloud| cloud.providers.values());
-    let resolve = clouds.map(|p| (p.host_suffix.clone(), p.ingress)).collect();
-    // In a rehearsal answers name their provider, so that people see who answered.
-    let limits = Limits {
-        name_target: options.cloud.is_some(),
-        ramp_ms: u64::try_from(config.edge.ramp.as_millis()).unwrap_or(u64::MAX),
-        ..Limits::default()
-    };
-    Options { public, internal, resolve: Resolve(resolve), limits, policy: config.policy() }
-}
-
 impl OpenError {
     /// What would help.
     pub(crate) fn help(&self) -> &str {
@@ -249,12 +251,15 @@ impl OpenError {
             Self::State { .. } => "`--state FOLDER` names another folder",
             Self::Store(_) => "see whether the disk is full and the folder may be written",
             Self::Kit(_) => "HTTPS needs the certificates of the system (ca-certificates)",
-            Self::Listen(_) => "`edge.listen` in the config says where it listens",
+            Self::Listen(_) => {
+                "`edge.listen` and `edge.listen_tls` in the config say where it listens"
+            }
+            Self::Certificate(_) => "`linkflow check` tells what is wrong with each certificate",
         }
     }
 
     /// Whether the config is what is wrong.
     pub(crate) fn is_of_config(&self) -> bool {
-        matches!(self, Self::Missing { .. })
+        matches!(self, Self::Missing { .. } | Self::Certificate(_))
     }
 }

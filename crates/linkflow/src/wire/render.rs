@@ -155,7 +155,9 @@ impl Renderer {
 
     fn of_service(&self, name: &ServiceName, property: ServiceProperty) -> Option<EnvValue> {
         let service = self.config.services.get(name)?;
-        let route = service.route.first();
+        // A name that visitors can type, if there is one.
+        let route = service.route.iter().find(|route| route.is_one_host());
+        let route = route.or_else(|| service.route.first());
         let text = match property {
             ServiceProperty::Address => self.address_of(name)?,
             ServiceProperty::Port => service.port?.to_string(),

@@ -33,7 +33,7 @@ look_every = "500ms"
 pub(crate) struct Stage {
     dir: tempfile::TempDir,
     cloud: Child,
-    control: String,
+    pub(crate) control: String,
 }
 
 impl Stage {

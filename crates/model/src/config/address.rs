@@ -1,4 +1,4 @@
-//! Hosts, routes and addresses.
+//! Hosts and addresses.
 
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -9,38 +9,6 @@ use super::print::Printed;
 use super::read::{Field, Reader};
 use super::shape::{Book, Shape};
 use super::values::{Written, written};
-use crate::HostRoute;
-
-/// A public name that leads to a service, `host` or `host/path`.
-impl Written for HostRoute {
-    const WHAT: &'static str = "a route, `host` or `host/path`, like `api.example.com`";
-    const PATTERN: Option<&'static str> = None;
-    const CODE: Code = codes::BAD_HOST;
-
-    fn parse(text: &str) -> Result<Self, (String, String)> {
-        let (host, path) = match text.split_once('/') {
-            Some((host, path)) => (host, format!("/{path}")),
-            None => (text, "/".to_owned()),
-        };
-        if path.contains(|c: char| c.is_whitespace() || matches!(c, '?' | '#')) {
-            let what = format!("`{path}` is not a path");
-            return Err((what, "a path has no spaces, `?` or `#`".to_owned()));
-        }
-        if host == "*" {
-            return Ok(Self { host: "*".to_owned(), path });
-        }
-        let Host(host) = Host::parse(host)?;
-        Ok(Self { host, path })
-    }
-
-    fn write(&self) -> String {
-        if self.path == "/" { self.host.clone() } else { format!("{}{}", self.host, self.path) }
-    }
-
-    fn blank() -> Self {
-        Self { host: "blank.invalid".to_owned(), path: "/".to_owned() }
-    }
-}
 
 /// A host name, lower case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -234,7 +202,7 @@ impl Written for Mailbox {
     }
 }
 
-written!(HostRoute, Host, Machine, Url, SocketAddr, Mailbox);
+written!(Host, Machine, Url, SocketAddr, Mailbox);
 
 #[cfg(test)]
 mod tests {
@@ -259,17 +227,6 @@ mod tests {
         check::<Host>(
             "example.com:80",
             "`example.com:80` is not a host name; write it without the port",
-        );
-    }
-
-    #[test]
-    fn routes_keep_their_path() {
-        check::<HostRoute>("example.com/api/v1", "example.com/api/v1");
-        check::<HostRoute>("example.com/", "example.com");
-        check::<HostRoute>("*", "*");
-        check::<HostRoute>(
-            "example.com/a b",
-            "`/a b` is not a path; a path has no spaces, `?` or `#`",
         );
     }
 

@@ -283,6 +283,31 @@ codes! {
      often than it goes stale: `look_every` is less than `stale_after`. A monitor's `timeout` is at most its `every`. No rhythm is 0.",
     "[failover]\nprobe_every = \"1s\"\nprobe_timeout = \"2s\"\n";
 
+    /// TLS and certificates do not go together.
+    NO_CERTIFICATE = "LF0310",
+    "Where the edge listens with TLS, `edge.listen_tls`, it needs certificates: `[edge.acme]` gets them from a CA by itself, \
+     `[edge.certificates.NAME]` reads them from files. Certificates without `listen_tls` are used by nobody.",
+    "[edge]\nlisten_tls = \"0.0.0.0:8443\"\n";
+
+    /// A certificate cannot be used.
+    BAD_CERTIFICATE = "LF0311",
+    "The files under `[edge.certificates.NAME]` hold, as PEM, the certificate and those that lead from it to a root, in this \
+     order, and its private key, unencrypted. The certificate names its hosts (subjectAltName), and it counts now.",
+    "";
+    /// A name goes past the edge.
+    PAST_THE_EDGE = "LF0312",
+    "With `edge.worker`, requests over the worker's daily allowance go on to what the record of the name says. So a proxied record \
+     of a name that visitors use has to lead to the edge, which moves visitors when something dies: to the host of \
+     `edge.address`. A record that names a placement would tie visitors to it when they need the edge most.",
+    "[stack]\nname = \"shop\"\ndomain = \"example.com\"\n[providers.cf]\nkind = \"cloudflare\"\n[services.a]\nimage = \"a\"\nport = 80\nroute = \"a.example.com\"\n[edge]\non = \"cf\"\nworker = true\naddress = \"https://edge.example.com\"\n[dns]\non = \"cf\"\nproxied = true\nrecords = [{ name = \"a\", type = \"CNAME\", value = \"shop-a.fly.dev\" }]\n";
+
+    /// The worker fails closed.
+    FAILS_CLOSED = "LF0313",
+    "The free plan runs a worker 100,000 times a day. With `fail_open = false` every visitor after that gets an error page until \
+     midnight UTC, although the edge and every service are well. Take the key away: then requests go past the worker, to the \
+     edge.",
+    "[stack]\nname = \"shop\"\n[providers.cf]\nkind = \"cloudflare\"\n[edge]\non = \"cf\"\nworker = true\nfail_open = false\n";
+
     /// The last resort is not last.
     LAST_RESORT_EARLY = "LF0401",
     "A provider with `last_resort = true` stands before others in a cascade. It would be used first.",
@@ -304,6 +329,18 @@ codes! {
     "The text looks like an address with a password in it, `scheme://user:password@host`. The file is kept in version \
      control; keep the whole address as a secret instead: `${secret.NAME}`.",
     "[databases.main]\nprimary = { url = \"postgres://app:hunter2@db.example.com/app\" }\n";
+
+    /// A certificate ends soon.
+    CERTIFICATE_ENDS = "LF0405",
+    "The certificate is in the last sixth of its time, or has two weeks left. Put a new one into its files: `linkflow up` \
+     reads them again by itself.",
+    "";
+
+    /// A host has no certificate.
+    UNCERTIFIED_HOST = "LF0406",
+    "The edge listens with TLS, and nothing gives it a certificate for a host that a route leads from. Visitors of that host \
+     get no connection over TLS. ACME as LinkFlow speaks it gives none for `*.example.com`; a file can.",
+    "[edge]\nlisten_tls = \"0.0.0.0:8443\"\n[edge.acme]\nagree = true\n[services.a]\nimage = \"a\"\nport = 80\nroute = \"*.example.com\"\n";
 }
 
 #[cfg(test)]

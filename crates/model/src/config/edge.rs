@@ -1,8 +1,11 @@
 //! What visitors meet first: the edge, the names that lead to it, and mail.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::address::{Host, Mailbox, Url};
 use super::amount::Bytes;
@@ -13,33 +16,48 @@ use super::print::Printed;
 use super::read::{Field, Reader};
 use super::shape::{Book, Shape};
 use super::template::SecretRef;
+use super::tls::{Acme, Certificate};
 use super::values::{Many, Within, Written, written};
-use crate::ProviderName;
+use crate::{ItemName, ProviderName};
 
 section! {
     /// The proxy that leads visitors to the best placement of each service, and how it protects them.
     pub struct Edge as "edge" {
         /// Where it listens for visitors.
         listen: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+        /// Where it listens for visitors with TLS, `0.0.0.0:443`; nowhere when not said.
+        listen_tls: Option<SocketAddr>,
+        /// Certificates in files, each under a name of your choice. The first one is for clients that name no host.
+        certificates: BTreeMap<ItemName, Certificate>,
+        /// Certificates that LinkFlow gets and renews by itself.
+        acme: Option<Acme>,
         /// Where it listens for services that call each other; each has its own port.
         internal: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST),
-        /// Where visitors and other machines reach it, in place of `http://` and `listen`.
+        /// Where visitors and other machines reach it, in place of `http://` and `listen`. Of `https://` addresses the
+        /// port is the one that plain HTTP is sent to.
         address: Option<Url>,
         /// How long visitors take to come back to a better place, a few at a time; `0s`: all at once. They leave a place that fails at once in any case.
         ramp: Duration = Duration::from_secs(10),
+        /// Networks of proxies and load balancers in front, `10.0.0.0/8`. Only they are believed when they say whom they
+        /// speak for; of everybody else such headers are thrown away.
+        trusted: Vec<Network>,
+        /// The header in which those in front name the visitor.
+        visitor_header: VisitorHeader = VisitorHeader::XForwardedFor,
+        /// Whether each connection from `trusted` begins with the PROXY protocol, version 1 or 2.
+        proxy_protocol: bool = false,
         /// How long a whole answer may take.
         timeout: Duration = Duration::from_secs(60),
         /// The largest body that a request may have.
         max_body: Bytes = Bytes(10_000_000),
         /// The provider that stands in front of it: content delivery, firewall, worker, tunnel.
         on: Option<ProviderName>,
-        /// The least version of TLS.
+        /// The least version of TLS that visitors may speak.
         min_tls: Tls = Tls::V1_2,
         /// How the provider in front speaks to the edge.
         tls: TlsMode = TlsMode::Strict,
-        /// Whether plain HTTP is sent to HTTPS.
+        /// Whether plain HTTP is sent to HTTPS, where there is `listen_tls`. Challenges of ACME and health paths are not.
         https_only: bool = true,
-        /// How long browsers are told to use HTTPS only.
+        /// How long browsers are told to use HTTPS only, where there is `listen_tls`. They are told nothing when not said.
         hsts: Option<Duration>,
         /// How many requests one visitor may make.
         rate_limit: Option<RateLimit>,
@@ -49,10 +67,21 @@ section! {
         bots: Bots = Bots::Allow,
         /// Whether visitors get the last good page when nothing answers.
         always_online: bool = false,
+        /// Whether links of plain HTTP in pages are made links of HTTPS by the provider in front.
+        https_rewrites: bool = true,
+        /// How queries count when the provider in front keeps pages.
+        cache_level: Option<QueryCache>,
+        /// How long browsers may keep pages that do not say so themselves.
+        browser_cache: Option<Duration>,
         /// Paths that are kept by the provider in front, and for how long.
         cache: Vec<CacheRule>,
         /// The worker that makes the same choices as the edge, at the provider in front.
         worker: bool = false,
+        /// The file with the worker's module, one JavaScript text; a path from the folder of the config.
+        worker_module: Option<String>,
+        /// Whether requests over the worker's daily allowance go past it, to the edge. Otherwise visitors would get an error
+        /// page until midnight UTC.
+        fail_open: bool = true,
         /// Whether the edge is reached through a tunnel, with no open port.
         tunnel: bool = false,
     }
@@ -91,6 +120,19 @@ choice! {
 }
 
 choice! {
+    /// The header in which those in front name the visitor. One only: a proxy passes on what it does not write itself, so
+    /// a header that it does not write is the visitor's own word.
+    pub enum VisitorHeader {
+        /// `X-Forwarded-For`, a list to which each proxy appends: the last address that is not `trusted` counts.
+        XForwardedFor = "x-forwarded-for",
+        /// `Forwarded` (RFC 7239), such a list too.
+        Forwarded = "forwarded",
+        /// `CF-Connecting-IP`, the one address that Cloudflare writes.
+        CfConnectingIp = "cf-connecting-ip",
+    }
+}
+
+choice! {
     /// How the provider in front speaks to the edge.
     pub enum TlsMode {
         /// With TLS and a certificate that is checked.
@@ -99,6 +141,18 @@ choice! {
         Full = "full",
         /// Without TLS where the edge has none.
         Flexible = "flexible",
+    }
+}
+
+choice! {
+    /// How queries count when pages are kept.
+    pub enum QueryCache {
+        /// Each query is a page of its own.
+        Standard = "standard",
+        /// Queries are left out.
+        IgnoreQuery = "ignore-query",
+        /// Only what is asked for without a query is kept.
+        NoQuery = "no-query",
     }
 }
 
@@ -135,11 +189,42 @@ impl Written for IpAddr {
     }
 }
 
+/// A range of addresses, `10.0.0.0/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network(pub IpNet);
+
+written!(Network);
+
+impl Written for Network {
+    const WHAT: &'static str = "a network, like `10.0.0.0/8` or `2001:db8::/32`";
+    const PATTERN: Option<&'static str> = None;
+    const CODE: Code = codes::BAD_ADDRESS;
+
+    fn parse(text: &str) -> Result<Self, (String, String)> {
+        let one = || text.parse::<IpAddr>().ok().map(IpNet::from);
+        let network = text.parse::<IpNet>().ok().or_else(one);
+        let wrong = || (format!("`{text}` is not a network"), format!("write {}", Self::WHAT));
+        network.map(|network| Self(network.trunc())).ok_or_else(wrong)
+    }
+
+    fn write(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn blank() -> Self {
+        Self(IpNet::from(IpAddr::V4(Ipv4Addr::LOCALHOST)))
+    }
+}
+
 section! {
     /// The names of the stack's domain. Routes need no record here: LinkFlow makes theirs.
     pub struct Dns as "dns" {
         /// The provider that answers for the zone.
         on: ProviderName = <ProviderName as Field>::blank(),
+        /// Further providers that get the same records, without a proxy: the way out when the first one is down itself.
+        also_on: Vec<ProviderName>,
+        /// Where the records of routes lead.
+        leads_to: LeadsTo = LeadsTo::Edge,
         /// The zone; `stack.domain` when not said.
         zone: Option<Host>,
         /// How long others may keep an answer.
@@ -148,6 +233,17 @@ section! {
         proxied: bool = false,
         /// Records besides those of the routes.
         records: Vec<Record>,
+    }
+}
+
+choice! {
+    /// Where the records of routes lead.
+    pub enum LeadsTo {
+        /// To the edge, or to its tunnel, which leads visitors on.
+        Edge = "edge",
+        /// To the placement that serves now: for stacks whose edge visitors cannot reach. Visitors follow as slowly as DNS
+        /// does. See `ttl`.
+        Placement = "placement",
     }
 }
 

@@ -382,11 +382,14 @@ kinds! {
         account: Option<String>,
         /// The id of the zone; found by the domain when not said.
         zone: Option<String>,
-        /// The name of the Worker.
+        /// The name of the Worker; `linkflow-STACK` when not said.
         worker: Option<String>,
-        /// The id of the Tunnel.
+        /// The id of a Tunnel that is there already. LinkFlow makes its own when not said.
         tunnel: Option<String>,
     }
+
+    /// deSEC: DNS.
+    Desec = "desec", "deSEC", [Dns] {}
 
     /// UptimeRobot.
     Uptimerobot = "uptimerobot", "UptimeRobot", [Monitor, Heartbeat] {}

@@ -21,12 +21,14 @@ mod problem;
 mod programs;
 mod provider;
 mod read;
+mod route;
 mod schema;
 mod service;
 mod shape;
 mod source;
 mod stack;
 mod template;
+mod tls;
 mod values;
 mod watch;
 
@@ -38,13 +40,17 @@ pub use amount::{Bytes, Cpu, Memory, Money, Percent, duration_text};
 pub use codes::Code;
 pub use data::{Backup, Bucket, Cache, Copy, Database, Keep, Primary, Promote};
 pub use deploy::{CommandLine, Deploy, Hooks};
-pub use edge::{Bots, CacheRule, Dns, Edge, Mail, RateLimit, Record, RecordType, Tls, TlsMode};
+pub use edge::{
+    Bots, CacheRule, Dns, Edge, LeadsTo, Mail, Network, QueryCache, RateLimit, Record, RecordType,
+    Tls, TlsMode, VisitorHeader,
+};
 pub use manual::manual;
 pub use parse::Parsed;
 pub use print::quoted;
 pub use problem::{Place, Problem, Severity, nearest};
 pub use programs::Programs;
 pub use provider::{Account, Provider, Role};
+pub use route::{Hosts, Method, PathPrefix, RouteTable};
 pub use schema::schema;
 pub use service::{Build, Service, Size};
 pub use source::{Files, Source, Sources};
@@ -53,6 +59,7 @@ pub use template::{
     BucketProperty, Part, Reference, SecretRef, ServiceProperty, StackProperty, Template,
     TemplateError,
 };
+pub use tls::{Acme, Certificate, Challenge};
 pub use values::{Environment, Many, RESERVED, Within};
 pub use watch::{
     Alert, AlertLevel, Component, Cron, Heartbeat, HostPort, Monitor, Phone, StatusPage, Telemetry,

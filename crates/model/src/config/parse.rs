@@ -1,5 +1,7 @@
 //! From files to a config, or to every problem in them.
 
+use std::collections::BTreeMap;
+
 use super::acts::{self, NotYet};
 use super::codes;
 use super::node::Table;
@@ -7,6 +9,7 @@ use super::problem::{Place, Problem};
 use super::read::{Fields, Reader, Use};
 use super::source::{self, Files, Sources};
 use super::{Config, check};
+use crate::ItemName;
 
 /// What came of reading a config.
 #[derive(Clone, Debug)]
@@ -25,6 +28,8 @@ pub struct Parsed {
     pub secrets: Vec<String>,
     /// What is referred to by `${env.NAME}`, each once.
     pub variables: Vec<String>,
+    /// Where each of `edge.certificates` stands. What is in its files is for others to look at.
+    pub certificates: BTreeMap<ItemName, Place>,
 }
 
 impl Config {
@@ -41,6 +46,7 @@ impl Config {
             environments: loaded.environments.entries.keys().cloned().collect(),
             secrets: Vec::new(),
             variables: Vec::new(),
+            certificates: BTreeMap::new(),
         };
         if parsed.problems.iter().any(Problem::is_error) {
             parsed.settle();
@@ -67,6 +73,10 @@ impl Config {
 impl Parsed {
     fn take(&mut self, root: &Table) {
         let (config, problems, uses) = read(&self.sources, root);
+        let place = |name: &ItemName| root.find(&["edge", "certificates", name.as_str()]).0;
+        let places = config.edge.certificates.keys();
+        self.certificates =
+            places.map(|name| (name.clone(), place(name).unwrap_or_default())).collect();
         self.config = Some(config);
         self.problems.extend(problems);
         self.not_yet = acts::not_yet(root);

@@ -1,6 +1,7 @@
 //! What no single value can tell: whether the parts of a config fit together.
 
 mod cycle;
+mod names;
 mod parts;
 mod reference;
 mod service;
@@ -23,6 +24,7 @@ pub(super) fn check(config: &Config, root: &Table, uses: &[Use], problems: &mut 
     check.routes();
     check.data();
     check.edge_and_mail();
+    check.names();
     check.watchers();
     check.timings();
     check.references(uses);

@@ -147,8 +147,15 @@ impl Check<'_> {
                 "add `on = …`, for example a `cloudflare` provider",
             );
         }
+        self.certificates();
         if let Some(dns) = &config.dns {
             self.provider(&dns.on, &[Role::Dns], &["dns", "on"]);
+            self.providers(&dns.also_on, Role::Dns, &["dns", "also_on"], false);
+            if let Some(at) = dns.also_on.iter().position(|name| *name == dns.on) {
+                let path = ["dns", "also_on", &at.to_string()];
+                let what = format!("`{}` has the zone already", dns.on);
+                self.tell(codes::LISTED_TWICE, &path, what, "name another provider");
+            }
             if dns.zone.is_none() && config.stack.domain.is_none() {
                 self.missing(
                     codes::MISSING,
@@ -175,6 +182,62 @@ impl Check<'_> {
                 &["telemetry", "metrics_to"],
                 false,
             );
+        }
+    }
+
+    /// Whether there are certificates where TLS is spoken, and the other way round.
+    fn certificates(&mut self) {
+        let edge = &self.config.edge;
+        let named = !edge.certificates.is_empty() || edge.acme.is_some();
+        if edge.listen_tls.is_some() && !named {
+            let help = "add `[edge.acme]`, or `[edge.certificates.NAME]` with `chain` and `key`";
+            let what = "`edge.listen_tls` needs certificates".to_owned();
+            self.tell(codes::NO_CERTIFICATE, &["edge", "listen_tls"], what, help);
+        }
+        if edge.listen_tls.is_none() && named {
+            let key = if edge.acme.is_some() { "acme" } else { "certificates" };
+            let what = format!("`edge.{key}` is without effect: nobody listens with TLS");
+            let help = "add `listen_tls = \"0.0.0.0:443\"` to `[edge]`";
+            self.tell(codes::NO_CERTIFICATE, &["edge", key], what, help);
+        }
+        // What files hold is not known here.
+        if edge.listen_tls.is_some() && edge.acme.is_some() && edge.certificates.is_empty() {
+            self.uncertified();
+        }
+        if let Some(acme) = &edge.acme {
+            if !acme.agree && self.has(&["edge", "acme", "agree"]) {
+                let what = "the CA gives certificates only to those who agree to its terms";
+                let help = "read them, and write `agree = true`";
+                self.tell(codes::DOES_NOT_FIT, &["edge", "acme", "agree"], what.to_owned(), help);
+            }
+            if acme.external_id.is_some() != acme.external_key.is_some() {
+                let what = "`external_id` and `external_key` belong together".to_owned();
+                let help = "the CA tells both of an external account";
+                self.tell(codes::DOES_NOT_FIT, &["edge", "acme"], what, help);
+            }
+        }
+        if edge.proxy_protocol && edge.trusted.is_empty() {
+            let what = "`edge.proxy_protocol` is without effect: nobody is trusted to speak it";
+            let help = "add `trusted = [\"10.0.0.0/8\"]`, the network of the load balancer";
+            self.tell(codes::DOES_NOT_FIT, &["edge", "proxy_protocol"], what.to_owned(), help);
+        }
+    }
+
+    /// Tells of routes whose host no CA is asked for.
+    fn uncertified(&mut self) {
+        let config = self.config;
+        let certified = config.acme_hosts();
+        for (name, service) in &config.services {
+            let without = service.route.iter().map(|route| &route.host);
+            for host in without.filter(|host| *host != "*" && !certified.contains(*host)) {
+                let what = format!("nothing gives a certificate for `{host}`");
+                let help = match host.starts_with('*') {
+                    true => "put one into files: `[edge.certificates.NAME]`",
+                    false => "add it to `hosts` in `[edge.acme]`",
+                };
+                let path = ["services", name.as_str(), "route"];
+                self.tell(codes::UNCERTIFIED_HOST, &path, what, help);
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use super::Check;
 use crate::config::codes;
 use crate::config::provider::Role;
 use crate::config::service::Service;
-use crate::{ServiceKind, ServiceName};
+use crate::{HostRoute, ServiceKind, ServiceName};
 
 fn kind_is(kind: ServiceKind, word: &str) -> bool {
     matches!(
@@ -134,15 +134,18 @@ impl Check<'_> {
 
     pub(super) fn routes(&mut self) {
         let config = self.config;
-        let mut seen: BTreeMap<(String, String), &ServiceName> = BTreeMap::new();
+        let mut seen: BTreeMap<HostRoute, &ServiceName> = BTreeMap::new();
         for (name, service) in &config.services {
             for (i, route) in service.route.iter().enumerate() {
                 let path = ["services", name.as_str(), "route", &i.to_string()];
                 let path = if self.has(&path) { &path[..] } else { &path[..3] };
-                let bare = route.path.trim_end_matches('/').to_owned();
-                if let Some(other) = seen.insert((route.host.clone(), bare), name) {
+                let bare = HostRoute {
+                    path: route.path.trim_end_matches('/').to_owned(),
+                    ..route.clone()
+                };
+                if let Some(other) = seen.insert(bare, name) {
                     let what = format!("`{}{}` leads to `{other}` already", route.host, route.path);
-                    let help = "give one of them another host or a longer path";
+                    let help = "give one of them another host, a longer path, or conditions";
                     self.tell(codes::SAME_ROUTE, path, what, help);
                 }
                 let Some(domain) = &config.stack.domain else { continue };

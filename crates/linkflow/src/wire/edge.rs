@@ -1,0 +1,177 @@
+//! The edge, as the config asks for it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use linkflow_edge::{
+    AcmeOptions, Certificates, Front, Limits, Options, Origin, Pace, PairOfFiles, Resolve,
+    TlsOptions,
+};
+use linkflow_engine::{Stop, Tasks};
+use linkflow_model::config::{Acme, Config};
+use linkflow_model::{Clock, ServiceName};
+use linkflow_store::Store;
+use tracing::warn;
+
+use super::secrets::Secrets;
+use super::state::Home;
+use super::{Listen, OpenError, OpenOptions};
+
+/// How often the time that certificates have left is recorded.
+const EVERY: Duration = Duration::from_secs(3_600);
+
+/// How the edge is set up.
+pub(super) fn options(
+    config: &Config,
+    options: &OpenOptions,
+    ports: BTreeMap<ServiceName, SocketAddr>,
+    front: Front,
+) -> Options {
+    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let (public, internal) = match options.listen {
+        Listen::Nowhere => (anywhere, BTreeMap::new()),
+        Listen::At { public, .. } => (public, ports),
+    };
+    let clouds = options.cloud.iter().flat_map(|cloud| cloud.providers.values());
+    let resolve = clouds.map(|p| (p.host_suffix.clone(), p.ingress)).collect();
+    // In a rehearsal answers name their provider, so that people see who answered.
+    let limits = Limits {
+        name_target: options.cloud.is_some(),
+        ramp_ms: u64::try_from(config.edge.ramp.as_millis()).unwrap_or(u64::MAX),
+        ..Limits::default()
+    };
+    Options { public, front, internal, resolve: Resolve(resolve), limits, policy: config.policy() }
+}
+
+/// How visitors come in.
+pub(super) fn front(
+    config: &Config,
+    options: &OpenOptions,
+    secrets: &Secrets,
+    home: &Home,
+) -> Result<Front, OpenError> {
+    let edge = &config.edge;
+    let tls = match options.listen {
+        Listen::At { tls: Some(at), .. } => Some(tls(config, options, secrets, home, at)?),
+        _ => None,
+    };
+    Ok(Front {
+        tls,
+        trusted: edge.trusted.iter().map(|network| network.0).collect(),
+        visitor_header: edge.visitor_header,
+        proxy_protocol: edge.proxy_protocol,
+    })
+}
+
+fn tls(
+    config: &Config,
+    options: &OpenOptions,
+    secrets: &Secrets,
+    home: &Home,
+    at: SocketAddr,
+) -> Result<TlsOptions, OpenError> {
+    let edge = &config.edge;
+    let tls = TlsOptions { min: edge.min_tls, hsts: edge.hsts, ..TlsOptions::at(at) };
+    if options.cloud.is_some() {
+        // A rehearsal shows no real certificate and asks no CA; and what it prints to try out is plain HTTP.
+        let routes = config.services.values().flat_map(|service| service.route.iter());
+        let hosts = routes.filter(|route| route.is_one_host()).map(|route| route.host.clone());
+        let here = ["localhost", "127.0.0.1"].map(str::to_owned);
+        let made_up = hosts.chain(here).collect();
+        return Ok(TlsOptions { made_up, https_only: false, hsts: None, ..tls });
+    }
+    let outside = edge.address.as_ref().and_then(|url| url.0.parse::<http::Uri>().ok());
+    let outside = outside.filter(|uri| uri.scheme_str() == Some("https"));
+    let acme = edge.acme.as_ref().map(|acme| of_acme(config, acme, options, secrets, home));
+    Ok(TlsOptions {
+        files: files(config, options),
+        acme: acme.transpose()?,
+        https_only: edge.https_only,
+        port: outside.map(|uri| uri.port_u16().unwrap_or(443)),
+        ..tls
+    })
+}
+
+/// The certificates in files.
+fn files(config: &Config, options: &OpenOptions) -> Vec<PairOfFiles> {
+    let pair = |(name, certificate): (&linkflow_model::ItemName, &_)| {
+        pair(name.as_str(), certificate, &options.workdir)
+    };
+    config.edge.certificates.iter().map(pair).collect()
+}
+
+/// One certificate in files, whose paths begin at `folder`.
+pub(crate) fn pair(
+    name: &str,
+    certificate: &linkflow_model::config::Certificate,
+    folder: &std::path::Path,
+) -> PairOfFiles {
+    let (chain, key) = (folder.join(&certificate.chain), folder.join(&certificate.key));
+    PairOfFiles { name: name.to_owned(), chain, key }
+}
+
+fn of_acme(
+    config: &Config,
+    acme: &Acme,
+    options: &OpenOptions,
+    secrets: &Secrets,
+    home: &Home,
+) -> Result<AcmeOptions, OpenError> {
+    let key = acme.external_key.as_ref().map(|reference| {
+        secrets.follow(reference).ok_or_else(|| OpenError::Missing {
+            what: format!("`edge.acme.external_key` is not there: {}", reference.reference),
+            help: "export it before you start LinkFlow".to_owned(),
+        })
+    });
+    let external = acme.external_id.clone().zip(key.transpose()?);
+    Ok(AcmeOptions {
+        directory: acme.directory.0.clone(),
+        contact: acme.contact.iter().map(|to| format!("mailto:{}", to.address)).collect(),
+        challenge: acme.challenge,
+        hosts: config.acme_hosts().into_iter().collect(),
+        roots: acme.roots.as_ref().map(|path| options.workdir.join(path)),
+        external,
+        folder: home.path("acme"),
+        pace: Pace::default(),
+    })
+}
+
+/// Why the edge could not be bound.
+pub(super) fn unbound(error: io::Error) -> OpenError {
+    match error.kind() {
+        io::ErrorKind::InvalidData => OpenError::Certificate(error.to_string()),
+        _ => OpenError::Listen(error),
+    }
+}
+
+/// Records how many days each certificate has left, under `certificate/NAME` and `certificate/acme/HOST`.
+pub(super) fn record_certificates(
+    tasks: &Tasks,
+    certificates: Certificates,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+) {
+    tasks.start("certificates", |stop: Stop| async move {
+        loop {
+            let now = clock.wall();
+            for held in certificates.all() {
+                let name = match held.origin {
+                    Origin::Files(_, name) => format!("certificate/{name}"),
+                    Origin::Acme(host) => format!("certificate/acme/{host}"),
+                    Origin::MadeUp => continue,
+                };
+                let hours = u32::try_from(held.about.ends.0.saturating_sub(now.0) / 3_600_000);
+                let days = f64::from(hours.unwrap_or(u32::MAX)) / 24.0;
+                if let Err(error) = store.record(&name, now, days).await {
+                    warn!(%error, name, "how long a certificate lasts could not be recorded");
+                }
+            }
+            if stop.or(tokio::time::sleep(EVERY)).await.is_none() {
+                return;
+            }
+        }
+    });
+}

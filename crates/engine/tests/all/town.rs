@@ -377,6 +377,7 @@ pub(crate) fn web(text: &str, cascade: &[&str]) -> ServiceSpec {
         migrate: None,
         needs: Vec::new(),
         start_within_ms: 60_000,
+        idempotency_key: false,
         keep_warm: false,
     }
 }

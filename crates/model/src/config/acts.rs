@@ -36,7 +36,6 @@ pub(super) const NOT_YET: &[&str] = &[
     "backups",
     "mail",
     "edge.timeout",
-    "edge.max_body",
     "monitors",
     "heartbeats",
     "telemetry",
@@ -49,10 +48,8 @@ pub(super) const NOT_YET: &[&str] = &[
 /// Keys that the provider in front of the edge acts on: without `edge.on` nobody does.
 const IN_FRONT: &[&str] = &[
     "edge.tls",
-    "edge.rate_limit",
     "edge.waf",
     "edge.bots",
-    "edge.always_online",
     "edge.https_rewrites",
     "edge.cache_level",
     "edge.browser_cache",

@@ -59,13 +59,20 @@ section! {
         https_only: bool = true,
         /// How long browsers are told to use HTTPS only, where there is `listen_tls`. They are told nothing when not said.
         hsts: Option<Duration>,
-        /// How many requests one visitor may make.
+        /// How many requests one visitor may make; more are answered 429. The provider in front counts them as well.
         rate_limit: Option<RateLimit>,
+        /// Networks from which alone visitors may come, `192.0.2.0/24`; everybody when not said.
+        allow: Vec<Network>,
+        /// Networks from which nobody may come.
+        deny: Vec<Network>,
+        /// Whether answers forbid browsers to guess types, to show them in foreign frames and to tell others whole addresses,
+        /// where the service does not say so itself.
+        security_headers: bool = false,
         /// Whether the provider's firewall rules are on.
         waf: bool = false,
         /// What is done with visitors that look like machines.
         bots: Bots = Bots::Allow,
-        /// Whether visitors get the last good page when nothing answers.
+        /// Whether visitors get the last good page when nothing answers: of pages that are for everybody, and marked as old.
         always_online: bool = false,
         /// Whether links of plain HTTP in pages are made links of HTTPS by the provider in front.
         https_rewrites: bool = true,
@@ -96,6 +103,8 @@ section! {
         per: Duration,
         /// For which routes; all when not said.
         paths: Vec<String>,
+        /// The header that tells visitors apart where they have it, `x-api-key`; their address otherwise.
+        by: Option<String>,
     }
 }
 

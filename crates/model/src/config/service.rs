@@ -123,6 +123,7 @@ impl Service {
             migrate: self.migrate.clone().map(|line| line.0),
             needs: self.all_needs().into_iter().filter(|needed| needed != name).collect(),
             start_within_ms: ms(self.start_within),
+            idempotency_key: self.idempotency_key,
             keep_warm: self.keep_warm,
         }
     }

@@ -19,10 +19,11 @@ use linkflow_providers::{cdn, dns};
 
 use super::secrets::Secrets;
 use super::state::Home;
+use super::worker::BUNDLE;
 use super::{LIMITS, OpenError, OpenOptions, parts};
 
 /// The date whose behaviour the worker is written for.
-const COMPATIBILITY: &str = "2026-01-01";
+const COMPATIBILITY: &str = "2026-07-01";
 /// The name by which the worker reads its values.
 const VALUES: &str = "LINKFLOW";
 
@@ -291,7 +292,7 @@ impl Asked {
                 Lead::Tunnel(tunnel.address.clone())
             }
             (_, None) if zone.proxies && self.has_tunnel => {
-                Lead::Nowhere("there is no tunnel yet".to_owned())
+                Lead::Nowhere("there is no tunnel yet; `dns apply` makes it first".to_owned())
             }
             (Some(edge), _) => Lead::Edge(edge.clone()),
             (None, _) if self.has_tunnel => Lead::Nowhere(
@@ -345,11 +346,9 @@ fn own(section: &Section, zone: &str, record: &linkflow_model::config::Record) -
     ZoneRecord::new(&name, kind, &value, ttl_s, proxied)
 }
 
-/// The text of the worker's module.
+/// The text of the worker's module: LinkFlow's own, or the one of the file that is named.
 fn module(path: Option<&str>, workdir: &Path) -> Result<String, String> {
-    let Some(path) = path else {
-        return Err("no file has its module: say `edge.worker_module`".to_owned());
-    };
+    let Some(path) = path else { return Ok(BUNDLE.to_owned()) };
     let path = workdir.join(path);
     std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
 }

@@ -32,7 +32,6 @@ cache_level = "standard"
 browser_cache = "4h"
 always_online = true
 worker = true
-worker_module = "worker.js"
 tunnel = true
 [dns]
 on = "cloudflare"
@@ -53,10 +52,7 @@ token = "${secret.DESEC_TOKEN}"
 "#;
 
 fn at_cloudflare() -> Stage {
-    let stage = Stage::of(&format!("{SHOP}{CLOUDFLARE}"));
-    let module = "export default { fetch: () => new Response('') };";
-    std::fs::write(stage.folder().join("worker.js"), module).unwrap();
-    stage
+    Stage::of(&format!("{SHOP}{CLOUDFLARE}"))
 }
 
 #[test]
@@ -68,11 +64,11 @@ fn names_are_planned_applied_found_unchanged_and_taken_along() {
         "  + edge.example.com A 192.0.2.1 (7200 s, proxied)\n",
         "in front: cloudflare\n",
         "  ~ setting ssl  full -> strict\n",
-        "  + rule linkflow_shop_rate_1  block if starts_with(http.request.uri.path, \"/\")\n",
+        "  + rule linkflow_shop_rate_1  block if starts_with(http.request.uri.path, \"/\"), linkflow:shop: 100 requests in 10 s\n",
         "  + tunnel linkflow-shop  made\n",
         "names at desec\n",
         "  + www.example.com CNAME edge.example.com (7200 s)\n",
-        "waits: www.example.com: there is no tunnel yet\n",
+        "waits: www.example.com: there is no tunnel yet; `dns apply` makes it first\n",
     ] {
         assert!(plan.out.contains(part), "{part}: {}", plan.out);
     }

@@ -84,7 +84,7 @@ section! {
         cache: Vec<CacheRule>,
         /// The worker that makes the same choices as the edge, at the provider in front.
         worker: bool = false,
-        /// The file with the worker's module, one JavaScript text; a path from the folder of the config.
+        /// A file with another module in place of LinkFlow's own worker; a path from the folder of the config.
         worker_module: Option<String>,
         /// Whether requests over the worker's daily allowance go past it, to the edge. Otherwise visitors would get an error
         /// page until midnight UTC.

@@ -240,5 +240,5 @@ fn title(rule: &Value) -> String {
 fn shown(rule: &Value) -> String {
     let text = |name: &str| rule[name].as_str().unwrap_or_default();
     let off = if rule["enabled"] == false { ", switched off" } else { "" };
-    format!("{} if {}{off}", text("action"), text("expression"))
+    format!("{} if {}, {}{off}", text("action"), text("expression"), text("description"))
 }

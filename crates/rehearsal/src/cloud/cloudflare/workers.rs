@@ -126,8 +126,8 @@ impl Cloudflare {
                 let metadata =
                     metadata.ok_or_else(|| refusal(400, 10_021, "metadata is missing"))?;
                 let module = metadata["main_module"].as_str().and_then(|main| parts.remove(main));
-                let Some(module) = module.filter(|text| text.contains("export default")) else {
-                    let message = "No such module, or it has no default export.";
+                let Some(module) = module.filter(|text| text.contains("export")) else {
+                    let message = "No such module, or it exports nothing.";
                     return Err(refusal(400, 10_021, message));
                 };
                 for binding in metadata["bindings"].as_array().into_iter().flatten() {

@@ -6,8 +6,9 @@ use linkflow_model::{
     Action, Lifecycle, PlacementView, Plan, ProviderName, ServiceSpec, ServiceView,
 };
 
-/// Plans to start `spec` again wherever it runs, or on `only` alone: spares first, one after the other, the serving place
-/// last. Visitors are led to a spare that has just proven itself meanwhile. What must never run twice is stopped and
+/// Plans to start `spec` again wherever it runs, or on `only` alone.
+///
+/// Spares first, one after the other, the serving place last. Visitors are led to a spare that has just proven itself meanwhile. What must never run twice is stopped and
 /// proven so before it is started: a provider may start the new instance before the old one has ended.
 ///
 /// What is stopped or asleep starts anew by itself, so it is left alone; so is what its provider does not tell of.

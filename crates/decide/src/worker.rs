@@ -9,7 +9,7 @@ use linkflow_model::worker::{
     WORKER_VERSION, WorkerConfig, WorkerHealth, WorkerPicture, WorkerService, WorkerSettings,
     WorkerTarget,
 };
-use linkflow_model::{Health, Routes, ServiceKind, ServiceRoute, ServiceSpec, World};
+use linkflow_model::{Health, HostRoute, Routes, ServiceKind, ServiceRoute, ServiceSpec, World};
 
 #[cfg(test)]
 mod tests;
@@ -17,10 +17,11 @@ mod tests;
 /// The worker's config for `routes`.
 ///
 /// A service is left out when the worker cannot serve it: gRPC needs trailers, which a worker cannot pass on, and a
-/// target needs a name that anybody can resolve. Requests for it go on to the edge.
+/// target needs a name that anybody can resolve. So is a host that is led by more than a path: by methods, by headers, or
+/// by a pattern that it fits. Requests for those go on to the edge.
 pub fn worker(routes: &Routes, settings: &WorkerSettings) -> WorkerConfig {
     let services: Vec<WorkerService> =
-        routes.services.iter().filter_map(|route| service(route, settings)).collect();
+        routes.services.iter().filter_map(|route| service(route, routes, settings)).collect();
     let named = |route: &&ServiceRoute| services.iter().any(|s| s.service == route.service);
     let targets = routes.services.iter().filter(named).flat_map(|route| &route.targets);
     // The worker knows no cold starts: it waits for the longest where there is nobody else to ask.
@@ -37,21 +38,41 @@ pub fn worker(routes: &Routes, settings: &WorkerSettings) -> WorkerConfig {
     }
 }
 
-fn service(route: &ServiceRoute, settings: &WorkerSettings) -> Option<WorkerService> {
+fn service(
+    route: &ServiceRoute,
+    routes: &Routes,
+    settings: &WorkerSettings,
+) -> Option<WorkerService> {
+    let hosts: Vec<HostRoute> =
+        route.hosts.iter().filter(|one| is_led_by_path(one, routes)).cloned().collect();
     let targets = route.targets.iter().filter(|target| is_public(&target.address));
     let targets: Vec<WorkerTarget> = targets
         .map(|t| WorkerTarget { provider: t.provider.clone(), address: t.address.clone() })
         .collect();
-    if route.kind != ServiceKind::Web || route.hosts.is_empty() || targets.is_empty() {
+    if route.kind != ServiceKind::Web || hosts.is_empty() || targets.is_empty() {
         return None;
     }
     Some(WorkerService {
         service: route.service.clone(),
-        hosts: route.hosts.clone(),
+        hosts,
         health: route.health.clone(),
         idempotency_key: settings.idempotency_key.contains(&route.service),
         targets,
     })
+}
+
+/// Whether nothing but the path decides where a request for the route's host goes.
+fn is_led_by_path(route: &HostRoute, routes: &Routes) -> bool {
+    let all = routes.services.iter().flat_map(|service| &service.hosts);
+    let more = |other: &&HostRoute| {
+        !other.methods.is_empty() || !other.headers.is_empty() || other.host.starts_with("*.")
+    };
+    let fits = |pattern: &str| match pattern.strip_prefix('*') {
+        Some("") => true,
+        Some(end) => pattern == route.host || route.host.ends_with(end),
+        None => pattern == route.host,
+    };
+    !all.filter(more).any(|other| route.host == "*" || fits(&other.host))
 }
 
 /// Whether a worker may ask there: by a name of the public internet. Cloudflare refuses bare IP addresses (error 1003).

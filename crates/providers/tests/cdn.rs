@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use base64::Engine as _;
+use linkflow_model::clock::SystemClock;
 use linkflow_model::role::{
     CacheLevel, Cdn, Encryption, Front, FrontChange, KeepRule, RateRule, TunnelWanted, Worker,
 };
-use linkflow_model::{FaultKind, Secret};
+use linkflow_model::{Clock, FaultKind, Secret};
 use linkflow_providers::cdn::{self, Settings, cloudflare, embedded};
 use linkflow_providers::dns;
 use linkflow_providers::kit::Kit;
@@ -396,8 +397,7 @@ async fn the_last_write_of_a_day_is_not_met() {
                 &json!({ "success": true, "errors": [], "messages": [], "result": result }),
             )
         };
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let today = u64::try_from(now.as_millis()).unwrap() / day;
+        let today = SystemClock::start().wall().0 / day;
         match asked.path.split('?').next().unwrap() {
             "/zones/z" => ok(json!({ "id": "z", "name": "example.com", "account": { "id": "a" } })),
             "/accounts/a/storage/kv/namespaces" => {

@@ -1,7 +1,7 @@
 //! What the worker is told, in rows.
 
 use linkflow_model::worker::{WorkerConfig, WorkerLimits, WorkerSettings};
-use linkflow_model::{Moment, Sleeps, StackName};
+use linkflow_model::{HostRoute, Moment, Sleeps, StackName};
 
 use crate::stage::read;
 use crate::{routes, worker, worker_picture};
@@ -21,7 +21,7 @@ fn config(world: &str, places: &[&str]) -> WorkerConfig {
     let (mut specs, world) = read(world, Moment(0));
     for spec in &mut specs {
         let host = format!("{}.shop.example", spec.name);
-        spec.routes = vec![linkflow_model::HostRoute { host, path: "/".to_owned() }];
+        spec.routes = vec![HostRoute::new(host, "/")];
     }
     let mut table = routes(&specs, &world, 7);
     for service in &mut table.services {
@@ -88,9 +88,8 @@ fn what_a_worker_cannot_reach_is_no_target() {
 #[test]
 fn where_nobody_else_can_be_asked_the_longest_cold_start_is_waited_for() {
     let (mut specs, mut world) = read("web api: fly=up@0", Moment(0));
-    specs[0].routes =
-        vec![linkflow_model::HostRoute { host: "*".to_owned(), path: "/".to_owned() }];
-    let sleeps = Sleeps { after_ms: 900_000, cold_start_ms: 60_000, may_rest: true };
+    specs[0].routes = vec![HostRoute::new("*", "/")];
+    let sleeps = Sleeps { after_ms: 900_000, cold_start_ms: 60_000, may_rest: true, asleep: false };
     for view in world.services.values_mut() {
         view.placements[0].sleeps = Some(sleeps);
         view.placements[0].address = Some(PLACES[0].to_owned());
@@ -123,4 +122,24 @@ fn the_example_is_what_is_made() {
     let kept: serde_json::Value =
         serde_json::from_str(include_str!("../../../../worker/example.json")).unwrap();
     assert_eq!(made, kept, "{made:#}");
+}
+
+#[test]
+fn hosts_that_are_led_by_more_than_a_path_are_the_edges() {
+    let (mut specs, world) =
+        read("web api: fly=up@0\nweb docs: fly=up@0\nweb web: fly=up@0", Moment(0));
+    let posts = HostRoute { methods: vec!["POST".to_owned()], ..HostRoute::new("a.example", "/") };
+    specs[0].routes = vec![posts];
+    specs[1].routes = vec![HostRoute::new("a.example", "/docs"), HostRoute::new("b.example", "/")];
+    specs[2].routes = vec![HostRoute::new("*.c.example", "/"), HostRoute::new("d.c.example", "/")];
+    let mut table = routes(&specs, &world, 1);
+    for service in &mut table.services {
+        PLACES[0].clone_into(&mut service.targets[0].address);
+    }
+    let config = worker(&table, &settings());
+    let hosts = config.services.iter().map(|s| {
+        let hosts: Vec<&str> = s.hosts.iter().map(|route| route.host.as_str()).collect();
+        format!("{} {}", s.service, hosts.join(" "))
+    });
+    assert_eq!(hosts.collect::<Vec<_>>(), ["docs b.example"]);
 }

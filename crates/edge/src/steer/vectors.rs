@@ -7,11 +7,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use linkflow_model::Policy;
 use serde::{Deserialize, Serialize};
 
 use super::*;
-use crate::Limits;
 
 /// The stories that are kept.
 const KEPT: &str = include_str!("../../../../worker/vectors.json");
@@ -127,7 +125,8 @@ impl Scene {
             hedge,
             retry_burst,
             forgiven,
-            ..crate::tuning(&Limits::default(), &Policy::default())
+            // A worker has no way back by degrees: each of its isolates finds out by itself, at another time.
+            ramp: 0,
         };
         Self { steer: Steer::new(tuning), trips: BTreeMap::new() }
     }
@@ -215,7 +214,8 @@ fn happened(what: &What) -> Happened {
     match what.clone() {
         // None of them sleeps: the worker knows no sleep.
         What::Table { targets } => {
-            Happened::Table { targets: ids(&targets).into_iter().map(|id| (id, None)).collect() }
+            let named = |(place, id)| Named { id, place, sleeps: None };
+            Happened::Table { targets: ids(&targets).into_iter().enumerate().map(named).collect() }
         }
         What::Waits { target, wait } => Happened::Waits { target: Id(target), wait },
         What::Answered { target, wait, began, status, sample } => {
@@ -469,7 +469,7 @@ impl Writer {
         let running = self.asking[at].going.len();
         let whole = !self.dice.holds(10);
         let ended = |end| What::Ended { trip, target, end, running, whole };
-        let sick = target % 2 == 1 && (self.now / 8_000) % 2 == 0;
+        let sick = target % 2 == 1 && (self.now / 8_000).is_multiple_of(2);
         if sick || self.dice.holds(6) {
             let (failure, end) = self.dice.of(&[
                 (Fails::Refused, Ends::NeverSent),

@@ -1,7 +1,7 @@
 //! HTTP/2 as RFC 9113 has it, frame by frame: what must be refused is, by an error of the right kind, and reaches no target.
 //!
 //! The rows follow the sections that `h2spec` looks at; that program is in no registry that tests may use. Where the RFC
-//! asks for a more precise error of the connection, hyper's h2 says PROTOCOL_ERROR, which is the general one; that is taken
+//! asks for a more precise error of the connection, hyper's h2 says `PROTOCOL_ERROR`, which is the general one; that is taken
 //! too. A pseudo-header among trailers is dropped by it, not refused: see `what_is_allowed_is_served`.
 
 use std::time::Duration;
@@ -171,6 +171,7 @@ fn open() -> Vec<u8> {
 type Row = (&'static str, bool, &'static [u32], Vec<Vec<u8>>);
 
 /// Frames that are wrong in themselves or where they stand.
+#[expect(clippy::too_many_lines, reason = "rows, one for each rule")]
 fn frames() -> Vec<Row> {
     let long = vec![0; 16_385];
     vec![

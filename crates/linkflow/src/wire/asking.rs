@@ -60,7 +60,8 @@ impl Asking {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let user_agent = concat!("linkflow/", env!("CARGO_PKG_VERSION")).to_owned();
         let record = options.record.clone();
-        let kit = Kit::new(KitOptions { record, clock: Arc::clone(&clock), user_agent })?;
+        let kit =
+            Kit::new(KitOptions { record, clock: Arc::clone(&clock), user_agent, limits: None })?;
         let key = Key::peek(&options.state);
         let secrets = Secrets::new(options.vars.clone(), key, options.cloud.is_some());
         let places = parts::places(config, options, &secrets, &kit);

@@ -19,7 +19,7 @@ use linkflow_providers::{cdn, dns};
 
 use super::secrets::Secrets;
 use super::state::Home;
-use super::{OpenError, OpenOptions, parts};
+use super::{LIMITS, OpenError, OpenOptions, parts};
 
 /// The date whose behaviour the worker is written for.
 const COMPATIBILITY: &str = "2026-01-01";
@@ -66,7 +66,12 @@ impl Writing {
         let secrets = Secrets::new(options.vars.clone(), home.key(), options.cloud.is_some());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let user_agent = concat!("linkflow/", env!("CARGO_PKG_VERSION")).to_owned();
-        let kit = Kit::new(KitOptions { record: options.record.clone(), clock, user_agent })?;
+        let kit = Kit::new(KitOptions {
+            record: options.record.clone(),
+            clock,
+            user_agent,
+            limits: Some(home.path(LIMITS)),
+        })?;
         let opening = Opening { config, options, secrets, kit };
         let asked = Asked::of(config, &options.workdir);
         let named = config.dns.iter().flat_map(|dns| std::iter::once(&dns.on).chain(&dns.also_on));

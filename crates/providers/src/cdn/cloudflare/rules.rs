@@ -146,7 +146,7 @@ impl CloudflareFront {
             };
             all.iter().find(fits)
         };
-        let Some(managed) = MANAGED.iter().find_map(|name| managed(name)) else {
+        let Some(managed) = MANAGED.iter().find_map(managed) else {
             let change = FrontChange::new("firewall", None, Some("managed rules".into()));
             return Ok(vec![Due::told(change.blocked("the zone's plan has no managed rules"))]);
         };

@@ -5,12 +5,12 @@ use linkflow_model::{Lifecycle, ProviderName, ReleaseId, ServiceName, World};
 use linkflow_rehearsal::report::{Check, RolloutLine};
 
 use super::killed;
-use super::pace::Slowest;
+use super::pace::Least;
 use super::scenario::LEFT;
 use super::scene::Scene;
 use super::stage::Stage;
 
-/// A rollout may take so much longer than its slowest provider, in percent.
+/// A rollout may take so much longer than what must follow one another, in percent.
 const LONGER: u64 = 10;
 
 /// Every service goes to a new release, and then to another one that is killed on its way.
@@ -39,7 +39,7 @@ async fn straight(scene: &mut Scene<'_>) -> Result<(), String> {
     is_out(scene, end.release, line).await
 }
 
-/// Notes how long a rollout took beside its slowest provider.
+/// Notes how long a rollout took beside its slowest provider, and beside the steps that must follow one another.
 async fn against_slowest(
     scene: &mut Scene<'_>,
     end: &RunEnd,
@@ -52,18 +52,18 @@ async fn against_slowest(
     };
     let drain_ms = stage.stack.config.rollout().drain_ms;
     let run = runs.iter().find(|run| run.id == end.run);
-    let slowest = run.and_then(|run| Slowest::of(run, drain_ms, is_probed));
-    let slowest = slowest.ok_or("the run of the release is not in the journal")?;
-    let most = slowest.whole_ms() * (100 + LONGER) / 100;
+    let least = run.and_then(|run| Least::of(run, drain_ms, is_probed));
+    let least = least.ok_or("the run of the release is not in the journal")?;
+    let most = least.chain_ms * (100 + LONGER) / 100;
     let expected = format!(
-        "{} {} ms, the migration {} ms, drains {} ms: {most} ms at most",
-        slowest.provider, slowest.own_ms, slowest.migrations_ms, slowest.drains_ms
+        "{} ms had to follow one another, {} alone took {} ms: {most} ms at most",
+        least.chain_ms, least.slowest, least.slowest_ms
     );
     let measured = format!("{} ms", end.took_ms);
     let what = "rollout against its slowest provider";
     scene.note(what, &expected, &measured, end.took_ms <= most);
-    (line.slowest_ms, line.slowest) =
-        (Some(slowest.whole_ms()), Some(slowest.provider.to_string()));
+    line.chain_ms = Some(least.chain_ms);
+    (line.slowest_ms, line.slowest) = (Some(least.slowest_ms), Some(least.slowest.to_string()));
     Ok(())
 }
 

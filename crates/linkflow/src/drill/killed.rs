@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use linkflow_engine::{Run, RunState, StageRecord, StepState};
+use linkflow_engine::{Run, RunState, StageRecord, StepRecord, StepState};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -16,11 +16,11 @@ use crate::wire::hooks::{REHEARSED, WITHIN};
 /// How long one process may take.
 const ONE: Duration = Duration::from_secs(90);
 /// For how long processes are killed, in milliseconds: the last one may end.
-const KILLED_FOR_MS: u64 = 60_000;
-/// The stages in which every point of the journal is one to die at: what they do may never be done twice.
-const EVERY_POINT: [&str; 3] = ["migrate", "fence", "prove"];
-/// In the other stages, where steps are alike, every so many rows.
-const EVERY: u64 = 4;
+const KILLED_FOR_MS: u64 = 40_000;
+/// The stages whose rows are all to die at, before and after: what they do may never be done twice.
+const DELICATE: [&str; 3] = ["migrate", "fence", "prove"];
+/// Of the rows of other stages, where steps are alike, every so many.
+const EVERY: usize = 4;
 /// How many of a process's last lines are told.
 const LINES: usize = 6;
 
@@ -95,7 +95,7 @@ pub(super) async fn deploy(stage: &Stage<'_>, tag: &str) -> Result<Killed, Strin
 }
 
 /// Starts one process, which dies at `point` when it comes to it.
-async fn one(stage: &Stage<'_>, words: &[String], point: Option<u64>) -> Result<End, String> {
+async fn one(stage: &Stage<'_>, words: &[String], point: Option<usize>) -> Result<End, String> {
     let other = &stage.other;
     let mut command = Command::new(&other.program);
     command.arg("deploy").args(words).args(["--wait", "60", "--json"]);
@@ -128,49 +128,65 @@ fn current(run: &Run) -> Option<&StageRecord> {
     run.stages.iter().find(|stage| stage.steps.iter().any(|step| step.state != StepState::Done))
 }
 
-/// Whether the next rows of `run` may be of a step that must never be done twice: one in the stage that it is in, or,
-/// where services go through it apart, in any of those.
-fn is_delicate(run: &Run) -> bool {
-    let apart = current(run).is_some_and(|stage| stage.apart);
-    let is_over = |stage: &StageRecord| stage.steps.iter().all(|s| s.state == StepState::Done);
-    let mut left = run.stages.iter().filter(|stage| !is_over(stage));
-    let is_named = |stage: &StageRecord| EVERY_POINT.contains(&stage.name.as_str());
-    if apart { left.any(is_named) } else { left.next().is_some_and(is_named) }
-}
-
 /// Says where the next process dies.
 #[derive(Debug, Default)]
 struct Reaper {
     /// The rows of the journal when it last said so.
     rows: Option<usize>,
     /// How many processes have died without writing a new one.
-    tries: u64,
+    tries: usize,
 }
 
 impl Reaper {
     /// The point at which whoever takes up `run`, or begins one, dies. A row has two: before it and after it.
-    fn next(&mut self, run: Option<&Run>) -> u64 {
-        let written = |stage: &StageRecord| -> usize {
-            let rows = stage.steps.iter().map(|step| match step.state {
-                StepState::Waiting => 0,
-                StepState::Intent => 1,
-                StepState::Done | StepState::Failed => 2,
-            });
-            rows.sum()
+    fn next(&mut self, run: Option<&Run>) -> usize {
+        let written = |step: &StepRecord| match step.state {
+            StepState::Waiting => 0,
+            StepState::Intent => 1,
+            StepState::Done | StepState::Failed => 2,
         };
-        let rows = run.map(|run| 1 + run.stages.iter().map(written).sum::<usize>());
+        let rows = run.map(|run| 1 + run.steps().map(written).sum::<usize>());
         self.tries = if rows == self.rows { self.tries + 1 } else { 0 };
         self.rows = rows;
-        let Some(run) = run else { return 1 + self.tries };
-        let count = |state| run.steps().filter(|step| step.state == state).count() as u64;
-        // Whoever takes the run up writes these intents again, before anything new.
-        let again = count(StepState::Intent);
-        let skipped = if is_delicate(run) { 0 } else { EVERY - 1 };
-        // Past the last row it would not die at all.
-        let left = again + 2 * count(StepState::Waiting);
-        let skipped = skipped.min(left.saturating_sub(1));
-        1 + self.tries + 2 * (again + skipped)
+        1 + self.tries + 2 * run.map_or(0, row)
     }
+}
+
+/// How many rows whoever takes up `run` writes before the one to die at.
+///
+/// First it writes the intents of all steps that may begin, in order, also of those that were begun; then, as they end,
+/// their outcomes.
+fn row(run: &Run) -> usize {
+    let ready = ready(run);
+    let is_new = |at: usize| ready.get(at).is_none_or(|(_, step)| step.state == StepState::Waiting);
+    let is_delicate = |(name, _): &(&str, &StepRecord)| DELICATE.contains(name);
+    if let Some(at) = ready.iter().position(is_delicate) {
+        return if is_new(at) { at } else { ready.len() };
+    }
+    let new: Vec<usize> = (0..2 * ready.len()).filter(|at| is_new(*at)).collect();
+    new.get(EVERY - 1).or(new.last()).copied().unwrap_or(0)
+}
+
+/// The steps of `run` that may begin or were begun, with the name of their stage.
+fn ready(run: &Run) -> Vec<(&str, &StepRecord)> {
+    let is_over = |step: &&StepRecord| step.state == StepState::Done;
+    let mut ready = Vec::new();
+    for (number, stage) in run.stages.iter().enumerate() {
+        for record in stage.steps.iter().filter(|step| !is_over(step)) {
+            let step = &record.step;
+            let before = run.stages[..number].iter().flat_map(|earlier| {
+                let apart = earlier.apart && stage.apart;
+                let own = move |s: &&StepRecord| s.step.action.service() == step.action.service();
+                earlier.steps.iter().filter(move |s| !apart || own(s))
+            });
+            let beside =
+                stage.steps.iter().filter(|s| step.after.contains(&s.step.action.placement()));
+            if before.chain(beside).all(|step| is_over(&step)) {
+                ready.push((stage.name.as_str(), record));
+            }
+        }
+    }
+    ready
 }
 
 #[cfg(test)]
@@ -180,7 +196,7 @@ mod tests {
 
     /// Each row: how the run stands that a process takes up (nothing: there is none), and where it dies.
     #[track_caller]
-    fn check(rows: &[(&str, u64)]) {
+    fn check(rows: &[(&str, usize)]) {
         let mut reaper = Reaper::default();
         for (stands, point) in rows {
             let run = (!stands.is_empty()).then(|| run(&[stands]));
@@ -205,15 +221,16 @@ mod tests {
     }
 
     #[test]
-    fn services_that_go_apart_die_at_every_point_until_nothing_delicate_is_left() {
+    fn a_delicate_step_is_died_at_wherever_the_others_are() {
         let stages = |fence: &str| {
             let fence = format!("fence timer@fly:{fence}");
             run(&["canary api@fly:done", "rollout api@azure:intent web@fly:waiting", &fence])
         };
         let mut reaper = Reaper::default();
-        assert_eq!(reaper.next(Some(&stages("waiting"))), 3);
-        assert_eq!(reaper.next(Some(&stages("intent"))), 5);
-        assert_eq!(reaper.next(Some(&stages("done"))), 1 + 2 * (1 + 2));
+        // Two intents come before that of the fence; then the first outcome; then the last of three new rows.
+        assert_eq!(reaper.next(Some(&stages("waiting"))), 1 + 2 * 2);
+        assert_eq!(reaper.next(Some(&stages("intent"))), 1 + 2 * 3);
+        assert_eq!(reaper.next(Some(&stages("done"))), 1 + 2 * 3);
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Scenario {
             ),
             DeployUnderLoad => (
                 "A deploy under load",
-                "Every service goes to a new release on all its providers while visitors keep asking. The next one is deployed by a process of its own, which is killed at every point of the journal while it migrates, stops or proves a stop, at every fourth row otherwise, and started again until it is done.".to_owned(),
+                "Every service goes to a new release on all its providers while visitors keep asking. The next one is deployed by a process of its own, which is killed before and after each row of its journal that migrates, stops or proves a stop, and at every fourth row otherwise, for 40 s, and started again until it is done.".to_owned(),
             ),
             BadRelease => (
                 "A bad release",

@@ -211,7 +211,9 @@ impl<'a> Scene<'a> {
 
     /// Ends the visits and measures.
     pub(crate) async fn close(mut self, told: &Told) -> Result<ScenarioResult, String> {
-        sleep(TAIL).await;
+        // Visitors come back a few at a time: a good second is seen when all of them may be back.
+        let ramp = self.back.as_ref().map(|_| self.stage.stack.config.edge.ramp);
+        sleep(TAIL + ramp.unwrap_or_default()).await;
         let asked = self.asked();
         let samples = self.load.stop().await;
         let span = Span { from: self.from_wall, to: self.stage.clock().wall() };

@@ -115,10 +115,13 @@ pub struct RolloutLine {
     /// How long it took, in milliseconds; none when it was not in one piece.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub took_ms: Option<u64>,
-    /// The provider whose own steps took longest, one after another.
+    /// How long the longest chain of its steps took that must follow one another, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain_ms: Option<u64>,
+    /// The provider whose own steps took longest, stage after stage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slowest: Option<String>,
-    /// How long these took with the migration and the drains, in milliseconds.
+    /// How long these took, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slowest_ms: Option<u64>,
 }

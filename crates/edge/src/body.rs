@@ -263,7 +263,7 @@ pub(crate) struct Passing {
     idle: Duration,
     heard: Option<Instant>,
     sleep: Option<Pin<Box<Sleep>>>,
-    copy: Option<Copying>,
+    copy: Option<Box<Copying>>,
 }
 
 impl Passing {
@@ -274,7 +274,7 @@ impl Passing {
 
     /// Makes a copy on the way.
     pub(crate) fn copied(mut self, copy: Option<Copying>) -> Self {
-        self.copy = copy;
+        self.copy = copy.map(Box::new);
         self
     }
 

@@ -208,7 +208,7 @@ mod tests {
         }
         let size = rates.sets.len() * size_of::<Mutex<[Slot; WAYS]>>();
         assert!(size < 1_200_000, "{size} bytes");
-        let _ = ask(&rates, "255.0.0.1", 2_000_000);
+        assert_eq!(ask(&rates, "255.0.0.1", 2_000_000), Ok(()));
         assert_eq!(ask(&rates, "255.0.0.1", 2_000_000), Ok(()));
         assert!(ask(&rates, "255.0.0.1", 2_000_000).is_err(), "the newest are remembered");
     }

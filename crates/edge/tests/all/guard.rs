@@ -10,7 +10,7 @@ use linkflow_edge::{Front, Guard, Limits, RateRule};
 use linkflow_model::Routes;
 
 use crate::stage::{Read, Setup, Stage};
-use crate::upstream::{full, repeated};
+use crate::upstream::{Upstream, full, repeated};
 
 async fn guarded(guard: Guard, limits: Limits) -> Stage {
     let front = Front { guard, ..Front::default() };
@@ -31,12 +31,12 @@ async fn a_visitor_that_asks_too_often_is_told_to_wait_and_no_target_is_asked() 
     for _ in 0..5 {
         assert_eq!(stage.get("/headers").await.status, 200);
     }
-    let asked: u64 = stage.ups.iter().map(|up| up.requests()).sum();
+    let asked: u64 = stage.ups.iter().map(Upstream::requests).sum();
     let refused = stage.get("/headers").await;
     assert_eq!(refused.status, 429);
     let wait: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=1_200).contains(&wait), "{wait}");
-    assert_eq!(stage.ups.iter().map(|up| up.requests()).sum::<u64>(), asked);
+    assert_eq!(stage.ups.iter().map(Upstream::requests).sum::<u64>(), asked);
     assert_eq!(stage.get("/nothing").await.status, 204, "other paths are free");
     // Services that call each other are no visitors.
     let internal = stage.edge.internal(&crate::stage::service()).unwrap();

@@ -90,7 +90,7 @@ fn slowest(steps: &[Placed<'_>]) -> Option<(ProviderName, u64)> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use linkflow_engine::{Owner, RunKind, RunState, StepState};
+    use linkflow_engine::{Owner, RunKind, RunState, StageRecord, StepState};
     use linkflow_model::{Placement, ReleaseId, Step, Timestamp};
 
     use super::*;

@@ -11,7 +11,7 @@ use linkflow_edge::{
     Resolve, TlsOptions,
 };
 use linkflow_engine::{Stop, Tasks};
-use linkflow_model::config::{Acme, Config};
+use linkflow_model::config::{Acme, Config, RateLimit};
 use linkflow_model::{Clock, ServiceName};
 use linkflow_store::Store;
 use tracing::warn;
@@ -71,25 +71,30 @@ pub(super) fn front(
     })
 }
 
+/// How often a visitor may ask.
+fn rate(limit: &RateLimit) -> Result<RateRule, OpenError> {
+    let header = limit.by.as_deref().map(|name| {
+        name.parse().map_err(|_| OpenError::Missing {
+            what: format!("`{name}` is no name of a header"),
+            help: "write one like `x-api-key` into `edge.rate_limit.by`".to_owned(),
+        })
+    });
+    let per_ms = u64::try_from(limit.per.as_millis()).unwrap_or(u64::MAX);
+    let header = header.transpose()?;
+    Ok(RateRule { requests: limit.requests, per_ms, paths: limit.paths.clone(), header })
+}
+
 /// What visitors may do, and what they get when nothing answers.
 fn guard(config: &Config) -> Result<Guard, OpenError> {
     let edge = &config.edge;
-    let rate = edge.rate_limit.as_ref().map(|limit| {
-        let header = limit.by.as_deref().map(str::parse).transpose();
-        let header = header.map_err(|_| OpenError::Missing {
-            what: format!("`{}` is no name of a header", limit.by.as_deref().unwrap_or_default()),
-            help: "write one like `x-api-key` into `edge.rate_limit.by`".to_owned(),
-        })?;
-        let per_ms = u64::try_from(limit.per.as_millis()).unwrap_or(u64::MAX);
-        Ok(RateRule { requests: limit.requests, per_ms, paths: limit.paths.clone(), header })
-    });
+    let rate = edge.rate_limit.as_ref().map(rate).transpose()?;
     let page = config.status_page.as_ref().and_then(|page| page.host.as_ref());
     Ok(Guard {
-        rate: rate.transpose()?,
+        rate,
         allow: edge.allow.iter().map(|network| network.0).collect(),
         deny: edge.deny.iter().map(|network| network.0).collect(),
         stale_bytes: if edge.always_online { STALE_BYTES } else { 0 },
-        status_page: page.map(|host| format!("https://{host}")),
+        status_page: page.map(|host| format!("https://{}", host.0)),
         security_headers: edge.security_headers,
     })
 }

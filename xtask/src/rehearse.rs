@@ -81,6 +81,8 @@ fn broken_promises(answer: &Value) -> Vec<String> {
                 wrong.push(format!("{name}: {field} is {}", scenario[field]));
             }
         }
+        wrong.extend(refused_for_rate(scenario).map(|why| format!("{name}: {why}")));
+        wrong.extend(migrated_again(scenario).map(|why| format!("{name}: {why}")));
         if scenario["requests"].as_u64().unwrap_or_default() == 0 {
             wrong.push(format!("{name}: nobody asked for anything"));
         }
@@ -90,6 +92,31 @@ fn broken_promises(answer: &Value) -> Vec<String> {
         wrong.push(format!("LinkFlow idles with {idle} MB, and {MOST_IDLE_MB} MB is the most"));
     }
     wrong
+}
+
+/// Providers that were asked faster than they allow.
+fn refused_for_rate(scenario: &Value) -> impl Iterator<Item = String> {
+    let asked = scenario["asked"].as_array().map_or(&[][..], Vec::as_slice);
+    let unknown = asked.is_empty().then(|| "nobody counted what providers were asked".to_owned());
+    let refused = asked.iter().filter(|line| line["refused_for_rate"] != 0);
+    let said = |line: &Value| {
+        format!("{} refused {} requests", line["provider"], line["refused_for_rate"])
+    };
+    unknown.into_iter().chain(refused.map(said))
+}
+
+/// Releases whose migration was not run exactly once. The scenario that deploys has two, one of them killed on its way.
+fn migrated_again(scenario: &Value) -> impl Iterator<Item = String> {
+    let rollouts = scenario["rollouts"].as_array().map_or(&[][..], Vec::as_slice);
+    let is_deploy = scenario["name"] == "deploy-under-load";
+    let killed = rollouts.iter().any(|line| line["kills"].as_u64().is_some_and(|kills| kills > 0));
+    let missing = (is_deploy && (rollouts.len() < 2 || !killed))
+        .then(|| "no deploy was killed and started again".to_owned());
+    let again = rollouts.iter().filter(|line| line["migrations"] != 1);
+    let said = |line: &Value| {
+        format!("the migration of {} was run {} times", line["release"], line["migrations"])
+    };
+    missing.into_iter().chain(again.map(said))
 }
 
 /// Headers that carry secrets, and whose values a recording may only hold masked.
@@ -126,7 +153,14 @@ mod tests {
     #[track_caller]
     fn check(change: impl FnOnce(&mut Value), expected: &[&str]) {
         let mut answer = json!({"ok": true, "errors": [], "result": {"idle_memory_mb": 20.5, "scenarios": [
-            {"name": "kill", "verdict": "pass", "requests": 900, "lost_writes": 0, "doubled_writes": 0, "broken": []}
+            {
+                "name": "kill", "verdict": "pass", "requests": 900, "lost_writes": 0, "doubled_writes": 0, "broken": [],
+                "asked": [{"provider": "fly", "requests": 90, "refused_for_rate": 0}],
+                "rollouts": [
+                    {"release": "r2", "migrations": 1, "kills": 0},
+                    {"release": "r3", "migrations": 1, "kills": 40},
+                ],
+            }
         ]}});
         change(&mut answer);
         assert_eq!(broken_promises(&answer), expected);
@@ -156,6 +190,41 @@ mod tests {
             |answer| answer["result"]["idle_memory_mb"] = 64.into(),
             &["LinkFlow idles with 64 MB, and 64 MB is the most"],
         );
+    }
+
+    #[test]
+    fn a_provider_that_was_asked_too_fast_breaks_a_promise() {
+        let of = "/result/scenarios/0/asked";
+        check(
+            |answer| answer.pointer_mut(of).unwrap()[0]["refused_for_rate"] = 3.into(),
+            &["kill: \"fly\" refused 3 requests"],
+        );
+        check(
+            |answer| *answer.pointer_mut(of).unwrap() = Value::Null,
+            &["kill: nobody counted what providers were asked"],
+        );
+    }
+
+    #[test]
+    fn a_migration_that_was_run_again_or_never_breaks_a_promise_and_so_does_a_deploy_that_nobody_killed()
+     {
+        let of = "/result/scenarios/0/rollouts";
+        for runs in [0, 2] {
+            check(
+                |answer| answer.pointer_mut(of).unwrap()[1]["migrations"] = runs.into(),
+                &[&format!("kill: the migration of \"r3\" was run {runs} times")],
+            );
+        }
+        let deploys = |answer: &mut Value| {
+            answer["result"]["scenarios"][0]["name"] = "deploy-under-load".into();
+        };
+        check(deploys, &[]);
+        let unkilled = &["deploy-under-load: no deploy was killed and started again"];
+        let none = |answer: &mut Value| {
+            deploys(answer);
+            answer.pointer_mut(of).unwrap()[1]["kills"] = 0.into();
+        };
+        check(none, unkilled);
     }
 
     #[test]

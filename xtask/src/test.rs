@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::needs::{CONFORMANCE, DESCRIPTIONS, describes, install, python};
+use crate::needs::{CONFORMANCE, DESCRIPTIONS, describes, install, python, worker_tool};
 use crate::rehearse::{RECORDING, rehearse};
 use crate::run::{Done, command, run, works};
 
@@ -18,6 +18,7 @@ const PARTS: &[(&str, Part)] = &[
     ("format", || run(&["cargo", "fmt", "--all", "--check"])),
     ("lints", lints),
     ("tests", tests),
+    ("worker", worker),
     ("build", || run(&["cargo", "build", "--quiet", "--release", "-p", "linkflow"])),
     ("rehearsal", rehearse),
     ("descriptions", descriptions),
@@ -154,7 +155,10 @@ fn emptied(path: &str) -> Result<PathBuf, String> {
 const RECORDINGS: &str = "target/test-recordings";
 
 /// The vendors that must have been spoken to.
-const REQUIRED: &str = "azure,fly,railway,koyeb,zeabur,render,hetzner,github,slack";
+const REQUIRED: &str = "azure,fly,railway,koyeb,zeabur,render,hetzner,cloudflare,github,slack";
+
+/// Where descriptions are provably wrong, each with the reason and its source.
+const EXCEPTIONS: &str = "xtask/exceptions.json";
 
 /// Holds what the rehearsal and the tests recorded against the vendors' own descriptions.
 fn descriptions() -> Done {
@@ -171,8 +175,39 @@ fn descriptions() -> Done {
     }
     let mut words = vec![python.as_str(), CONFORMANCE];
     words.extend(files.iter().map(String::as_str));
-    words.extend(["--specs", DESCRIPTIONS, "--require", REQUIRED]);
+    words.extend(["--specs", DESCRIPTIONS, "--require", REQUIRED, "--exceptions", EXCEPTIONS]);
     run(&words)
+}
+
+/// Where the edge puts stories for the worker.
+const STORIES: &str = "target/worker-vectors";
+
+/// Checks the worker's types, has the edge make up stories for it, and runs its tests: decisions, and the bundle at work.
+fn worker() -> Done {
+    let (checker, node) = (worker_tool("tsc"), worker_tool("node"));
+    if !works(&[&checker, "--version"]) || !works(&[&node, "--version"]) {
+        return Err("its tools are not there: `cargo xtask test needs` installs them".to_owned());
+    }
+    run(&[&checker, "--project", "worker"])?;
+    let stories = emptied(STORIES)?;
+    let mut cargo =
+        command(&["cargo", "test", "--quiet", "-p", "linkflow-edge", "--lib", "vectors"]);
+    let status = cargo.env("LINKFLOW_TEST_VECTORS", stories).stdout(Stdio::null()).status();
+    if !status.map_err(|error| error.to_string())?.success() {
+        return Err(
+            "the edge could not make up stories: `cargo test -p linkflow-edge vectors`".to_owned()
+        );
+    }
+    let flags = [
+        "--test",
+        // One file after the other: each of those under load has the machine for itself.
+        "--test-concurrency=1",
+        // Node 22 now and then spins for ever when it takes down what a file has closed already.
+        "--test-force-exit",
+        "--test-reporter=spec",
+        "worker/test/*.test.ts",
+    ];
+    run(&[[node.as_str()].as_slice(), &flags].concat())
 }
 
 fn dependencies() -> Done {

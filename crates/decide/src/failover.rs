@@ -153,7 +153,7 @@ impl Scene<'_> {
     }
 
     /// A place before `best` whose cold start is not over: what it is worth is known in a moment. Visitors do not wait
-    /// for that, as the edge leads them to what is awake.
+    /// for that, as the edge leads them to what is awake. Where its provider does not answer either, nothing is awaited.
     fn preferred_and_waking(
         &self,
         from: &ProviderName,
@@ -162,7 +162,7 @@ impl Scene<'_> {
         let before = self.spec.runs_on.iter().take_while(|p| Some(*p) != best);
         before.filter(|p| *p != from).find(|provider| {
             let is_down = matches!(self.judge(provider), Verdict::Down { .. });
-            !is_down && self.view.on(provider).is_some_and(may_sleep)
+            !is_down && self.can_prove(provider) && self.view.on(provider).is_some_and(may_sleep)
         })
     }
 

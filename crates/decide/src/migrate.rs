@@ -50,7 +50,7 @@ pub fn migrations(
             steps.last().map(|step| step.action.placement()).into_iter().collect();
         steps.push(Step { after, ..Step::new(action, why) });
     }
-    (!steps.is_empty()).then(|| Stage { name: "migrate".to_owned(), steps })
+    (!steps.is_empty()).then(|| Stage::of("migrate", steps))
 }
 
 /// Who runs the migration of `spec`: the provider that the config names, or else the first of its cascade that runs

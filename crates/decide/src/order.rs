@@ -50,6 +50,8 @@ pub(crate) fn arrange(
         .filter(|(_, view)| runs_somewhere(view))
         .map(|(n, _)| n.clone())
         .collect();
+    // What is started in stages that services go through apart: it may not have ended when a later one begins.
+    let mut earlier: Vec<Placement> = Vec::new();
     for stage in &mut plan.stages {
         let before: Vec<Placement> = stage.steps.iter().map(|s| s.action.placement()).collect();
         let starts: Vec<bool> = stage.steps.iter().map(is_start).collect();
@@ -64,17 +66,23 @@ pub(crate) fn arrange(
             };
             let mut due = Vec::new();
             for needed in spec.needs.iter().filter(|n| rank(n) < rank(service)) {
-                let first = before.iter().zip(&starts).find(|(placement, starts)| {
-                    placement.service == *needed && (**starts || is_shift)
-                });
+                let here = before.iter().zip(&starts).filter(|(_, starts)| **starts || is_shift);
+                let here = here.map(|(placement, _)| placement);
+                let earlier = earlier.iter().filter(|_| !is_shift);
+                let first = earlier.chain(here).find(|placement| placement.service == *needed);
                 if is_shift || !runs.contains(needed) {
-                    due.extend(first.map(|(placement, _)| placement.clone()));
+                    due.extend(first.cloned());
                 }
             }
             step.after.extend(due);
         }
-        let started = before.iter().zip(starts).filter(|(_, starts)| *starts);
-        runs.extend(started.map(|(placement, _)| placement.service.clone()));
+        let started = before.into_iter().zip(starts).filter(|(_, starts)| *starts);
+        let started = started.map(|(placement, _)| placement);
+        if stage.apart {
+            earlier.extend(started);
+        } else {
+            runs.extend(started.map(|placement| placement.service));
+        }
     }
 }
 

@@ -38,9 +38,14 @@ pub struct Wanted<'a> {
 ///
 /// For a service whose spares run: a spare first (the canary), then the other spares, then visitors are led to the
 /// canary, the serving one is updated, and they are led back. A bad release stops at the canary, where nobody sees it.
-/// A worker's spares are updated stopped; where it must never run twice, it is stopped and proven so before its update.
+/// A worker's spares are updated stopped, beside the canaries; where it must never run twice, it is stopped and proven so
+/// before its update.
 ///
-/// Services go out side by side. Within a stage a step waits only for what it must: see [`Step::after`].
+/// A provider that cannot be told anything has no rows in `wanted`: it is left as it is, and a service that serves nowhere
+/// yet begins on the next one of its cascade.
+///
+/// Services go out side by side. Each waits for every canary; after that, see [`Stage::apart`], it waits for its own steps
+/// alone and for what [`Step::after`] names.
 pub fn rollout(wanted: &[Wanted<'_>], world: &World, allowed: Allowed) -> Plan {
     let mut stages = Stages::default();
     let names: BTreeSet<&ServiceName> = wanted.iter().map(|w| &w.spec.name).collect();
@@ -91,8 +96,14 @@ pub fn on_one(wanted: &[Wanted<'_>], world: &World, provider: &ProviderName) -> 
 
 fn one_service(rows: &[&Wanted<'_>], view: &ServiceView, stages: &mut Stages) {
     let Some(spec) = rows.first().map(|row| row.spec) else { return };
-    // Where it serves now, or will: the most preferred one.
-    let home = view.active.as_ref().or(spec.runs_on.first());
+    // Where it serves now, or will: the most preferred one that can be told anything. What must never run twice may run
+    // where nobody can ask.
+    let preferred = if spec.exclusive {
+        spec.runs_on.first()
+    } else {
+        spec.runs_on.iter().find(|provider| rows.iter().any(|row| row.provider == *provider))
+    };
+    let home = view.active.as_ref().or(preferred);
     let due: Vec<(&Wanted<'_>, Step)> =
         rows.iter().filter_map(|row| Some((*row, difference(row, home, view)?))).collect();
     let (mut at_home, spares): (Vec<_>, Vec<_>) =
@@ -100,7 +111,10 @@ fn one_service(rows: &[&Wanted<'_>], view: &ServiceView, stages: &mut Stages) {
     let home_step = at_home.pop();
     let serves = view.active.is_some();
     if !spec.keeps_standby_warm() {
-        stages.rollout.extend(spares.into_iter().map(|(_, step)| step));
+        let (idle, others): (Vec<_>, Vec<_>) =
+            spares.into_iter().map(|(_, step)| step).partition(|step| stays_stopped(step, view));
+        stages.idle.extend(idle);
+        stages.rollout.extend(others);
         if let Some((row, step)) = home_step {
             if spec.exclusive {
                 fence(rows, row.provider, view, stages);
@@ -132,6 +146,13 @@ fn one_service(rows: &[&Wanted<'_>], view: &ServiceView, stages: &mut Stages) {
         stages.home.push(step);
     }
     settle(spec, home, view, stages);
+}
+
+/// Whether a step changes what does not run, and will not run after it.
+fn stays_stopped(step: &Step, view: &ServiceView) -> bool {
+    let held = view.on(step.action.provider()).map_or(Lifecycle::Absent, |held| held.lifecycle);
+    matches!(step.action, Action::Deploy { replicas: 0, .. })
+        && matches!(held, Lifecycle::Stopped | Lifecycle::Absent)
 }
 
 /// Stops a service that must never run twice where it is about to be updated, and has its stop proven there and
@@ -270,6 +291,8 @@ fn plain(action: Action, why: &str) -> Step {
 #[derive(Default)]
 struct Stages {
     canary: Vec<Step>,
+    /// Spares that are kept stopped: they have nothing to prove and disturb nobody.
+    idle: Vec<Step>,
     rollout: Vec<Step>,
     fence: Vec<Step>,
     prove: Vec<Step>,
@@ -279,9 +302,12 @@ struct Stages {
 }
 
 impl Stages {
-    fn into_plan(self) -> Plan {
+    fn into_plan(mut self) -> Plan {
+        // Beside the canaries, so that nothing waits for them.
+        let first = if self.canary.is_empty() { &mut self.rollout } else { &mut self.canary };
+        first.append(&mut self.idle);
+        let canaries = Stage::of("canary", self.canary);
         let named = [
-            ("canary", self.canary),
             ("rollout", self.rollout),
             ("fence", self.fence),
             ("prove", self.prove),
@@ -289,8 +315,9 @@ impl Stages {
             ("serving", self.home),
             ("return", self.back),
         ];
-        let stages = named.into_iter().filter(|(_, steps)| !steps.is_empty());
-        let stages = stages.map(|(name, steps)| Stage { name: name.to_owned(), steps });
+        // Every canary has to prove itself first. From there on no service waits for another one's slow provider.
+        let later = named.map(|(name, steps)| Stage { apart: true, ..Stage::of(name, steps) });
+        let stages = [canaries].into_iter().chain(later).filter(|stage| !stage.steps.is_empty());
         Plan { stages: stages.collect(), held: Vec::new() }
     }
 }

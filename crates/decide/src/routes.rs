@@ -40,6 +40,7 @@ pub fn routes(services: &[ServiceSpec], world: &World, generation: u64) -> Route
             kind: spec.kind,
             hosts: spec.routes.clone(),
             health: spec.health.clone(),
+            idempotency_key: spec.idempotency_key,
             targets: targets.into_iter().map(|(_, _, target)| target).collect(),
         }
     });

@@ -58,6 +58,7 @@ fn spec(kind: &str, name: ServiceName) -> ServiceSpec {
         migrate: None,
         needs: Vec::new(),
         start_within_ms: 60_000,
+        idempotency_key: false,
         keep_warm: false,
     }
 }

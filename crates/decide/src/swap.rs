@@ -238,8 +238,7 @@ fn plain(action: Action, why: &str) -> Step {
 fn joined(steps: Vec<(&'static str, Step)>) -> Vec<Stage> {
     const ORDER: [&str; 9] =
         ["provision", "fence", "prove", "start", "shift", "soak", "clear", "stop", "delete"];
-    let mut stages: Vec<Stage> =
-        ORDER.iter().map(|name| Stage { name: (*name).to_owned(), steps: Vec::new() }).collect();
+    let mut stages: Vec<Stage> = ORDER.iter().map(|name| Stage::of(name, Vec::new())).collect();
     for (name, step) in steps {
         if let Some(stage) = stages.iter_mut().find(|stage| stage.name == name) {
             stage.steps.push(step);

@@ -1,8 +1,9 @@
 //! What it costs to keep services awake on providers that would put them to sleep.
 
+use alloc::borrow::ToOwned as _;
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::{String, ToString as _};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use linkflow_model::catalogue::{AtEnd, Limit, Per, PlanFacts};
@@ -11,8 +12,9 @@ use linkflow_model::{Finding, ProviderName, ServiceKind, ServiceSpec};
 /// Hours of the longest month.
 const MONTH: u32 = 31 * 24;
 
-/// One finding for each provider of `sleepers`, those that put idle services to sleep, on which services are kept warm:
-/// how many hours of instances that takes in a month, and how many its plan has, where that is known.
+/// One finding for each provider of `sleepers`, those that put idle services to sleep, on which services are kept warm.
+///
+/// It says how many hours of instances that takes in a month, and how many its plan has, where that is known.
 pub fn warmth(
     services: &[ServiceSpec],
     sleepers: &BTreeMap<ProviderName, Option<PlanFacts>>,
@@ -32,7 +34,7 @@ pub fn warmth(
         }
         let (has, is_over) = match plan {
             Some(plan) => allowed(plan, hours),
-            None => ("and it is not known how many its plan has".to_string(), false),
+            None => ("and it is not known how many its plan has".to_owned(), false),
         };
         let help =
             if is_over { "keep fewer services warm there: a cold start is no outage" } else { "" };
@@ -44,7 +46,7 @@ pub fn warmth(
                 "`keep_warm` lets {} never sleep on {provider}: {hours} instance hours in a month of 31 days, {has}",
                 names.join(", ")
             ),
-            help: help.to_string(),
+            help: help.to_owned(),
         })
     };
     sleepers.iter().filter_map(cost).collect()
@@ -58,7 +60,7 @@ fn allowed(plan: &PlanFacts, hours: u32) -> (String, bool) {
             AtEnd::Bill => "and each of them costs",
             AtEnd::Reject | AtEnd::Throttle | AtEnd::Suspend => "which its plan does not count",
         };
-        return (said.to_string(), false);
+        return (said.to_owned(), false);
     };
     let end = match plan.at_end {
         AtEnd::Reject => "then more is refused",

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use crate::framing::Framing;
+use crate::stale::Copying;
 
 /// Why a body ended early.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -32,13 +33,17 @@ struct Tape {
     framing: Framing,
     kept: Vec<Bytes>,
     size: usize,
+    /// How many bytes have been read.
+    passed: u64,
     most: usize,
     total: Option<u64>,
     trailers: Option<HeaderMap>,
     /// Something was read and not kept.
     torn: bool,
-    /// The client stopped sending within the body.
+    /// The client stopped sending within the body, or sent too much.
     failed: bool,
+    /// How much of it is taken at all, in bytes.
+    limit: u64,
     ended: bool,
     /// The reader that may read; earlier ones were abandoned.
     reader: u32,
@@ -46,7 +51,7 @@ struct Tape {
 
 impl Source {
     /// `framing` is told when all has been read.
-    pub(crate) fn new(incoming: Incoming, most: usize, framing: Framing) -> Self {
+    pub(crate) fn new(incoming: Incoming, most: usize, limit: u64, framing: Framing) -> Self {
         let total = incoming.size_hint().exact();
         Self(Arc::new(Mutex::new(Tape {
             incoming,
@@ -58,6 +63,8 @@ impl Source {
             trailers: None,
             torn: false,
             failed: false,
+            limit,
+            passed: 0,
             ended: false,
             reader: 0,
         })))
@@ -76,6 +83,12 @@ impl Source {
     /// Whether the client broke it off.
     pub(crate) fn has_failed(&self) -> bool {
         self.tape().failed
+    }
+
+    /// Whether it is larger than what is taken.
+    pub(crate) fn is_too_large(&self) -> bool {
+        let tape = self.tape();
+        tape.passed > tape.limit
     }
 
     /// Whether all of it has been read.
@@ -170,6 +183,11 @@ impl Tape {
                 if let Some(data) = frame.data_ref() {
                     // A copy: what was read may be a small part of a large buffer.
                     self.size += data.len() + CHUNK;
+                    self.passed += data.len() as u64;
+                    if self.passed > self.limit {
+                        self.failed = true;
+                        return Some(Err("the request is too large".into()));
+                    }
                     reader.given += data.len() as u64;
                     if self.torn || self.size > self.most {
                         self.torn = true;
@@ -245,12 +263,35 @@ pub(crate) struct Passing {
     idle: Duration,
     heard: Option<Instant>,
     sleep: Option<Pin<Box<Sleep>>>,
+    copy: Option<Box<Copying>>,
 }
 
 impl Passing {
     /// Passes `inner` on. When it breaks off, or nothing comes for `idle`, `on_break` is called.
     pub(crate) fn new(inner: Incoming, idle: Duration, on_break: OnBreak) -> Self {
-        Self { inner, on_break: Some(on_break), idle, heard: None, sleep: None }
+        Self { inner, on_break: Some(on_break), idle, heard: None, sleep: None, copy: None }
+    }
+
+    /// Makes a copy on the way.
+    pub(crate) fn copied(mut self, copy: Option<Copying>) -> Self {
+        self.copy = copy.map(Box::new);
+        self
+    }
+
+    /// Takes what passes into the copy, which is done when nothing more comes.
+    fn note(&mut self, frame: Option<&Frame<Bytes>>) {
+        let Some(copy) = &mut self.copy else { return };
+        let goes_on = match frame {
+            Some(frame) => frame.data_ref().is_some_and(|data| copy.take(data)),
+            None => true,
+        };
+        if !goes_on {
+            self.copy = None;
+        } else if (frame.is_none() || self.inner.is_end_stream())
+            && let Some(copy) = self.copy.take()
+        {
+            copy.done();
+        }
     }
 
     fn broken(&mut self) {
@@ -290,7 +331,9 @@ impl Body for Passing {
             }
             Poll::Ready(frame) => {
                 self.heard = None;
-                Poll::Ready(frame.map(|f| f.map_err(BoxError::from)))
+                let frame = frame.map(|f| f.map_err(BoxError::from));
+                self.note(frame.as_ref().and_then(|frame| frame.as_ref().ok()));
+                Poll::Ready(frame)
             }
             Poll::Pending => {
                 ready!(self.poll_idle(cx));

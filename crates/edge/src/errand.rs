@@ -28,6 +28,17 @@ pub(crate) enum Outcome {
     Failed { status: StatusCode, why: String },
 }
 
+impl Outcome {
+    /// Whether nobody was there to answer.
+    pub(crate) fn is_away(&self) -> bool {
+        let status = match self {
+            Self::Failed { status, .. } => *status,
+            Self::Answered { reply, .. } => reply.response.status(),
+        };
+        matches!(status.as_u16(), 502..=504)
+    }
+}
+
 /// What an errand is about.
 pub(crate) struct Order {
     pub(crate) line: Arc<Line>,
@@ -249,6 +260,10 @@ impl Errand {
 
     fn troubled(&mut self, at: usize, trouble: Trouble) -> Option<Outcome> {
         let run = self.running.remove(at);
+        if self.order.source.as_ref().is_some_and(Source::is_too_large) {
+            let why = "the request is larger than what is taken here".to_owned();
+            return Some(Outcome::Failed { status: StatusCode::PAYLOAD_TOO_LARGE, why });
+        }
         if self.order.source.as_ref().is_some_and(Source::has_failed) {
             let why = "the request broke off".to_owned();
             return Some(Outcome::Failed { status: StatusCode::BAD_REQUEST, why });

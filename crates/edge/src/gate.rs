@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode, Uri};
-use linkflow_model::ServiceRoute;
+use ipnet::IpNet;
+use linkflow_model::{Moment, ServiceRoute};
 
 use crate::body::Answer;
+use crate::rate::Rates;
+use crate::stale::Pages;
 use crate::tls::Keyring;
-use crate::visitor::Trust;
+use crate::visitor::{Trust, Visitor};
 
 /// Where a CA looks for what proves that a host leads here (RFC 8555, 8.3).
 const CHALLENGES: &str = "/.well-known/acme-challenge/";
@@ -22,9 +25,58 @@ pub(crate) struct Gate {
     pub(crate) hsts: Option<HeaderValue>,
     /// The certificates, and the challenges of those on their way.
     pub(crate) keyring: Option<Arc<Keyring>>,
+    /// How often visitors may ask.
+    pub(crate) rates: Option<Rates>,
+    /// From where alone they may come; empty: from everywhere.
+    pub(crate) allow: Vec<IpNet>,
+    /// From where nobody may come.
+    pub(crate) deny: Vec<IpNet>,
+    /// Old pages, for when nothing answers.
+    pub(crate) pages: Option<Arc<Pages>>,
+    /// Where people are told how things stand.
+    pub(crate) status_page: Option<Arc<str>>,
+    /// Whether answers get the headers that browsers are kept safe with.
+    pub(crate) security_headers: bool,
 }
 
+/// What browsers are told where a service says nothing. None of it changes what a page may load.
+const SAFETY: [(HeaderName, &str); 3] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "SAMEORIGIN"),
+    (header::REFERRER_POLICY, "strict-origin-when-cross-origin"),
+];
+
 impl Gate {
+    /// Whether a request may come in at all. Otherwise the status that says why not, the reason, and after how many
+    /// seconds it may come again.
+    pub(crate) fn admit(
+        &self,
+        visitor: Visitor,
+        path: &str,
+        headers: &HeaderMap,
+        now: Moment,
+    ) -> Result<(), (StatusCode, &'static str, Option<u64>)> {
+        let is_in =
+            |networks: &[IpNet]| networks.iter().any(|network| network.contains(&visitor.ip));
+        if is_in(&self.deny) || !self.allow.is_empty() && !is_in(&self.allow) {
+            return Err((StatusCode::FORBIDDEN, "not from this address", None));
+        }
+        let Some(rates) = &self.rates else { return Ok(()) };
+        rates.take(visitor.ip, path, headers, now).map_err(|wait| {
+            let seconds = wait.div_ceil(1_000).max(1);
+            (StatusCode::TOO_MANY_REQUESTS, "too many requests from one visitor", Some(seconds))
+        })
+    }
+
+    /// Adds the headers that browsers are kept safe with, where the service has no word of its own.
+    pub(crate) fn safe(&self, headers: &mut HeaderMap) {
+        if self.security_headers {
+            for (name, value) in SAFETY {
+                headers.entry(name).or_insert(HeaderValue::from_static(value));
+            }
+        }
+    }
+
     /// The answer to a CA's question, when `path` is one of ours.
     pub(crate) fn challenge(&self, path: &str) -> Option<Response<Answer>> {
         let proof = self.keyring.as_ref()?.page(path.strip_prefix(CHALLENGES)?)?;

@@ -25,11 +25,15 @@ use crate::gate::Gate;
 use crate::head::{self, Sender};
 use crate::pool::{Head, Reply};
 use crate::route::Ask;
+use crate::stale::Pages;
 use crate::steer::{Failure, Repeat};
 use crate::table::{Book, Line};
 use crate::tell::Teller;
 use crate::visitor::Visitor;
 use crate::voice::Voice;
+
+/// What says that a write may be sent again: the service carries each value out once.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Everything requests share.
 pub(crate) struct Proxy {
@@ -99,6 +103,8 @@ struct Asked {
     secure: bool,
     upgrade: Option<OnUpgrade>,
     framing: Framing,
+    /// Under what a copy of the answer is kept, when it may be.
+    page: Option<String>,
 }
 
 impl Proxy {
@@ -113,6 +119,7 @@ impl Proxy {
         if visitor.secure {
             self.gate.secured(response.headers_mut());
         }
+        self.gate.safe(response.headers_mut());
         response
     }
 
@@ -122,7 +129,7 @@ impl Proxy {
         client: Arc<Client>,
         visitor: Visitor,
     ) -> Response<Answer> {
-        let voice = Voice::of(request.headers());
+        let voice = Voice::of(request.headers(), self.gate.status_page.as_ref());
         if request.version() <= Version::HTTP_11 {
             let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
             if let Some(why) = client.framing.begins(chunked, !request.body().is_end_stream()) {
@@ -145,6 +152,11 @@ impl Proxy {
             if public && let Some(answer) = self.gate.challenge(request.uri().path()) {
                 return answer;
             }
+            let (path, headers) = (request.uri().path(), request.headers());
+            let admitted = || self.gate.admit(visitor, path, headers, self.teller.now());
+            if public && let Err((status, why, wait)) = admitted() {
+                return voice.say_when(status, None, why, wait);
+            }
             let line = match self.line(&client.entrance, &Ask::of(&request, &host)) {
                 Ok(line) => line,
                 Err((status, service, why)) => return voice.say(status, service, why),
@@ -157,12 +169,36 @@ impl Proxy {
             }
             line
         };
+        if self.is_too_large(&line, request.body()) {
+            let why = "the request is larger than what is taken here";
+            return closing(voice.say(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                Some(&line.route.service),
+                why,
+            ));
+        }
         let (order, asked) = self.order(line, request, &client, visitor);
         let line = Arc::clone(&order.line);
-        match Errand::run(order, Arc::clone(&self.teller)).await {
+        let outcome = Errand::run(order, Arc::clone(&self.teller)).await;
+        if outcome.is_away()
+            && let Some(old) = self.old_page(asked.page.as_deref())
+        {
+            return old;
+        }
+        match outcome {
             Outcome::Failed { status, why } => voice.say(status, Some(&line.route.service), &why),
             Outcome::Answered { busy, reply } => self.pass_on(busy, reply, asked, seat),
         }
+    }
+
+    /// Whether a request says that it is larger than what is taken. One that does not say so is found out on its way.
+    fn is_too_large(&self, line: &Line, body: &Incoming) -> bool {
+        line.route.kind != ServiceKind::Grpc && body.size_hint().lower() > self.limits.body_bytes
+    }
+
+    /// The last good copy of what was asked for.
+    fn old_page(&self, key: Option<&str>) -> Option<Response<Answer>> {
+        self.gate.pages.as_ref()?.answer(key?, self.teller.now())
     }
 
     fn seat(self: &Arc<Self>) -> Option<Seat> {
@@ -203,21 +239,32 @@ impl Proxy {
         let upgrade = protocol.as_ref().map(|_| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
         let host = named_host(&parts);
-        let repeat = repeat_of(&parts.method, !body.is_end_stream() || upgrade.is_some());
+        let has_key = line.route.idempotency_key && parts.headers.contains_key(IDEMPOTENCY_KEY);
+        let repeat = match repeat_of(&parts.method, !body.is_end_stream() || upgrade.is_some()) {
+            Repeat::Once if has_key && web => Repeat::Idempotent,
+            repeat => repeat,
+        };
+        let pages = self.gate.pages.as_ref().filter(|_| web && upgrade.is_none());
+        let page = pages.and_then(|_| {
+            let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+            Pages::key(&parts.method, host.to_str().ok()?, path, &parts.headers)
+        });
         let limit = self.limit(repeat, web, &parts.headers);
         let sender = Sender { trust: &self.gate.trust, client, visitor, host: &host };
         let empty = body.is_end_stream();
         head::prepare_request(&mut parts.headers, &sender, protocol, empty, &self.ids);
         let most = if repeat == Repeat::Once { 0 } else { self.limits.replay_bytes };
-        let source = (!empty).then(|| Source::new(body, most, client.framing.clone()));
+        let limit_of_body = if web { self.limits.body_bytes } else { u64::MAX };
+        let source =
+            (!empty).then(|| Source::new(body, most, limit_of_body, client.framing.clone()));
         let root = || PathAndQuery::from_static("/");
         let path = parts.uri.path_and_query().cloned().unwrap_or_else(root);
         let head = Head { method: parts.method, path, headers: parts.headers };
         let first_byte = self.limits.first_byte_ms;
         let still = web.then_some(self.limits.client_idle_ms);
         let order = Order { line, head, source, repeat, limit, first_byte, still };
-        let asked =
-            Asked { host, secure: visitor.secure, upgrade, framing: client.framing.clone() };
+        let framing = client.framing.clone();
+        let asked = Asked { host, secure: visitor.secure, upgrade, framing, page };
         (order, asked)
     }
 
@@ -271,7 +318,11 @@ impl Proxy {
             _ => {
                 let idle = Duration::from_millis(self.limits.body_idle_ms);
                 let on_break = Box::new(move || lane.failed(None, Failure::Broken));
-                let passing = Passing::new(body, idle, on_break);
+                let copy = asked.page.as_deref().and_then(|key| {
+                    let pages = self.gate.pages.as_ref()?;
+                    pages.copy(key, status, &parts.headers, self.teller.now())
+                });
+                let passing = Passing::new(body, idle, on_break).copied(copy);
                 Response::new(Answer::passing(passing, Box::new((lent, busy, seat))))
             }
         };

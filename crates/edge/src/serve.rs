@@ -170,7 +170,7 @@ impl Server {
             let (proxy, client) = (Arc::clone(&proxy), Arc::clone(&client));
             async move {
                 if full {
-                    let voice = Voice::of(request.headers());
+                    let voice = Voice::of(request.headers(), None);
                     let why = "too many connections at once";
                     let mut sorry = voice.say(StatusCode::SERVICE_UNAVAILABLE, None, why);
                     close(sorry.headers_mut());

@@ -1,28 +1,38 @@
 //! The edge's own answers, in the form the client asked for.
 
+use std::sync::Arc;
+
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use linkflow_model::ServiceName;
 use serde_json::json;
 
 use crate::body::Answer;
+use crate::page::page;
+
+/// After so many seconds somebody may ask again for what is away.
+const SOON: u64 = 2;
 
 /// The form in which a client reads an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Voice {
     Text,
     Json,
     Grpc,
+    /// A page for people, with the address where they are told more.
+    Page(Option<Arc<str>>),
 }
 
 impl Voice {
     /// As `Accept` and `Content-Type` of a request say.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap, status_page: Option<&Arc<str>>) -> Self {
         let says = |name, what: &str| {
             headers.get(name).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains(what))
         };
         if says(header::CONTENT_TYPE, "application/grpc") {
             Self::Grpc
+        } else if says(header::ACCEPT, "text/html") {
+            Self::Page(status_page.cloned())
         } else if says(header::ACCEPT, "json") {
             Self::Json
         } else {
@@ -32,15 +42,31 @@ impl Voice {
 
     /// An answer of the edge itself.
     pub(crate) fn say(
-        self,
+        &self,
         status: StatusCode,
         service: Option<&ServiceName>,
         why: &str,
+    ) -> Response<Answer> {
+        let soon = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(SOON);
+        self.say_when(status, service, why, soon)
+    }
+
+    /// The same, with the number of seconds after which to ask again.
+    pub(crate) fn say_when(
+        &self,
+        status: StatusCode,
+        service: Option<&ServiceName>,
+        why: &str,
+        retry_after: Option<u64>,
     ) -> Response<Answer> {
         let about = service.map_or_else(String::new, |s| format!("{s}: "));
         let (kind, text) = match self {
             Self::Grpc => return grpc(status, &format!("{about}{why}")),
             Self::Text => ("text/plain; charset=utf-8", format!("{status}\n{about}{why}\n")),
+            Self::Page(more) => {
+                let why = format!("{about}{why}");
+                ("text/html; charset=utf-8", page(status, &why, more.as_deref(), retry_after))
+            }
             Self::Json => {
                 let body = json!({ "status": status.as_u16(), "service": service, "error": why });
                 ("application/json", format!("{body}\n"))
@@ -51,8 +77,8 @@ impl Voice {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

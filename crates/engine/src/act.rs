@@ -14,7 +14,7 @@ use crate::guard::{Patience, guarded};
 use crate::observe::Active;
 use crate::{Engine, EngineError};
 
-/// How often a deploy's progress is read at first; slower later.
+/// How often a deploy's progress is read at first; slower later, see [`pause`].
 const FIRST_POLL: Duration = Duration::from_millis(250);
 const SLOWEST_POLL: Duration = Duration::from_secs(2);
 /// How often the probes are read while a gate waits.
@@ -41,13 +41,7 @@ impl Engine {
                 self.prove_stopped(service, provider, fence).await
             }
             Action::Activate { service, provider } => self.activate(service, provider, fence).await,
-            Action::Restart { service, provider } => {
-                let compute = self.compute(provider)?;
-                self.may_write(fence).await?;
-                let call = || compute.restart(service);
-                guarded(provider, "restart", Patience::ACT, call).await.map_err(said)?;
-                Ok("restarted".to_owned())
-            }
+            Action::Restart { service, provider } => self.restart(service, provider, fence).await,
             Action::Soak { service, provider, ms } => {
                 self.soak(service, provider, *ms, fence).await
             }
@@ -59,7 +53,15 @@ impl Engine {
                 Ok("deleted".to_owned())
             }
         };
-        self.look_at(action.provider()).await;
+        // Some steps change nothing at their provider, or end with a look, and requests are counted.
+        let is_known = match action {
+            Action::Activate { .. } | Action::ProveStopped { .. } => true,
+            Action::Deploy { .. } => outcome.is_ok() && self.parts.rollout.soak_ms == 0,
+            _ => false,
+        };
+        if !is_known {
+            self.look_at(action.provider()).await;
+        }
         outcome
     }
 
@@ -84,7 +86,6 @@ impl Engine {
         let deadline = started.plus(spec.start_within_ms);
         let call = || compute.deploy(&wanted);
         let deployment = guarded(provider, "deploy", Patience::ACT, call).await.map_err(said)?;
-        let mut pause = FIRST_POLL;
         loop {
             let call = || compute.progress(&deployment);
             let word = match guarded(provider, "tell how a deploy goes", Patience::LOOK, call).await
@@ -105,8 +106,7 @@ impl Engine {
                 return Err(self.with_last_words(compute, service, why).await);
             }
             self.keep(fence).await?;
-            sleep(pause).await;
-            pause = (pause * 3 / 2).min(SLOWEST_POLL);
+            sleep(pause(self.parts.clock.now().since(started))).await;
         }
         self.look_at(provider).await;
         self.check_image(service, provider, &wanted.image.digest)?;
@@ -203,6 +203,19 @@ impl Engine {
         if replicas == 0 {
             return Ok("told to stop".to_owned());
         }
+        self.comes_up(service, provider, started, fence).await?;
+        Ok("runs".to_owned())
+    }
+
+    /// Waits until what was started at `started` runs, by its provider's word and by the probes' from then on.
+    pub(crate) async fn comes_up(
+        &self,
+        service: &ServiceName,
+        provider: &ProviderName,
+        started: Moment,
+        fence: &Fence,
+    ) -> Result<(), String> {
+        let compute = self.compute(provider)?;
         let within = self.spec(service).map_or(60_000, |spec| spec.start_within_ms);
         let deadline = started.plus(within);
         loop {
@@ -223,9 +236,11 @@ impl Engine {
         }
         if self.spec(service).is_some_and(|spec| spec.is_probed()) {
             let gate = Gate { service, provider, release: None, started, deadline };
-            self.gate(&gate, fence).await?;
+            if let Err(why) = self.gate(&gate, fence).await {
+                return Err(self.with_last_words(compute, service, why).await);
+            }
         }
-        Ok("runs".to_owned())
+        Ok(())
     }
 
     /// Waits for the provider's own word, given after now, that nothing runs there any more.
@@ -306,9 +321,6 @@ impl Engine {
             self.put(&key, &active, fence).await.map_err(said)?;
         }
         self.world().await.map_err(said)?;
-        if held.is_some() && self.spec(service).is_some_and(|spec| spec.is_probed()) {
-            sleep(Duration::from_millis(self.parts.rollout.drain_ms)).await;
-        }
         Ok(format!("{service} serves from {provider}"))
     }
 
@@ -359,6 +371,12 @@ impl Engine {
         event.run = Some(run.to_owned());
         self.tell(event).await;
     }
+}
+
+/// How long to wait before progress is read again, when it was waited for `ms` so far: an eighth of that, so that what
+/// ended in between is seen soon in proportion to what it took.
+pub(crate) fn pause(ms: u64) -> Duration {
+    Duration::from_millis(ms / 8).clamp(FIRST_POLL, SLOWEST_POLL)
 }
 
 /// What a placement must show before it counts.

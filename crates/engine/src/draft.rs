@@ -116,10 +116,12 @@ impl Engine {
     ) -> Result<Draft, EngineError> {
         self.look().await;
         let world = self.world().await?;
+        let silent = self.faults();
         let mut wanted = Vec::new();
         for (name, service) in &release.services {
             let before = live.and_then(|live| live.services.get(name));
-            for provider in &service.spec.runs_on {
+            let asked = service.spec.runs_on.iter().filter(|p| !silent.contains_key(*p));
+            for provider in asked {
                 let Some(fingerprint) = service.fingerprints.get(provider) else { continue };
                 let held = before.and_then(|before| before.fingerprints.get(provider));
                 let mut changes = differences(before, service);
@@ -142,10 +144,9 @@ impl Engine {
             Some(only) => on_one(&wanted, &world, only),
             None => rollout(&wanted, &world, self.parts.rollout.max_unavailable),
         };
-        for (provider, fault) in self.faults() {
+        for (provider, fault) in &silent {
             plan.hold(None, format!("{provider} is left as it is: {fault}"));
         }
-        let silent = self.faults();
         for stage in &mut plan.stages {
             stage.steps.retain(|step| !silent.contains_key(step.action.provider()));
         }

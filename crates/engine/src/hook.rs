@@ -75,6 +75,7 @@ impl Engine {
             RunKind::Move => "move",
             RunKind::Swap => "swap",
             RunKind::Tidy => "tidy",
+            RunKind::Restart => "restart",
         };
         let mut env = BTreeMap::from([
             ("LINKFLOW_HOOK".to_owned(), call.hook.to_string()),

@@ -52,6 +52,8 @@ pub enum RunKind {
     Swap,
     /// What runs where it should not is stopped.
     Tidy,
+    /// A service is started again where it stands.
+    Restart,
 }
 
 /// How a run stands.
@@ -75,6 +77,9 @@ pub struct StageRecord {
     pub name: String,
     /// Its steps.
     pub steps: Vec<StepRecord>,
+    /// Whether each service goes through it apart from the others, as its plan says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub apart: bool,
 }
 
 /// A step of a run.
@@ -90,6 +95,9 @@ pub struct StepRecord {
     /// How the migration ended, of a step that runs one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<Migration>,
+    /// How long it took in the process that saw its end, without what it waited for others before, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_ms: Option<u64>,
 }
 
 /// How a step stands.
@@ -129,10 +137,12 @@ impl Run {
             state: StepState::Waiting,
             said: None,
             migration: None,
+            took_ms: None,
         };
         let stage = |stage: &linkflow_model::Stage| StageRecord {
             name: stage.name.clone(),
             steps: stage.steps.iter().map(record).collect(),
+            apart: stage.apart,
         };
         plan.stages.iter().map(stage).collect()
     }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use linkflow_model::{Author, EventKind, Level};
-use linkflow_store::{Fence, Lease, StoreError};
+use linkflow_store::{Fence, Lease, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
@@ -97,7 +97,7 @@ impl Engine {
                 Err(error) => return Err(error.into()),
             };
             let stands = (held.token, held.beat);
-            if self.is_gone(&held)
+            if read_owner(&held).is_some_and(|owner| self.is_gone(&owner))
                 && let Ok(fence) = self.parts.store.take_lease(NAME, &me, Some(stands)).await
             {
                 return Ok(fence);
@@ -120,13 +120,7 @@ impl Engine {
 
     /// Who holds the lock of the stack; `None` when nobody does.
     pub async fn holder(&self) -> Result<Option<Holder>, EngineError> {
-        let Some(lease) = self.parts.store.lease(NAME).await? else { return Ok(None) };
-        Ok(lease.held.then(|| Holder {
-            id: lease.token,
-            owner: owner_of(&lease),
-            beats: lease.beat,
-            gone: self.is_gone(&lease),
-        }))
+        Ok(holder(&*self.parts.store, |owner| self.is_gone(owner)).await?)
     }
 
     /// Takes the lock from whoever holds it under `id`, and frees it. Whoever had it is stopped by the next thing that
@@ -174,9 +168,8 @@ impl Engine {
 
     /// Whether the holder is provably gone: its process is, or it is an act of this very process that was dropped in
     /// the middle (acts of one process never overlap).
-    fn is_gone(&self, lease: &Lease) -> bool {
-        serde_json::from_str::<Owner>(&lease.owner)
-            .is_ok_and(|owner| owner.id == self.parts.owner.id || !(self.parts.alive)(&owner))
+    fn is_gone(&self, owner: &Owner) -> bool {
+        owner.id == self.parts.owner.id || !(self.parts.alive)(owner)
     }
 
     /// Proves, right before a provider is written to, that this process still may act.
@@ -185,8 +178,29 @@ impl Engine {
     }
 }
 
+/// Who holds the lock of the stack in `store`, for whoever only looks; `is_gone` says whether a process is provably gone.
+///
+/// # Errors
+/// What the store says.
+pub async fn holder(
+    store: &dyn Store,
+    is_gone: impl Fn(&Owner) -> bool,
+) -> Result<Option<Holder>, StoreError> {
+    let Some(lease) = store.lease(NAME).await? else { return Ok(None) };
+    Ok(lease.held.then(|| Holder {
+        id: lease.token,
+        owner: owner_of(&lease),
+        beats: lease.beat,
+        gone: read_owner(&lease).is_some_and(|owner| is_gone(&owner)),
+    }))
+}
+
+fn read_owner(lease: &Lease) -> Option<Owner> {
+    serde_json::from_str(&lease.owner).ok()
+}
+
 fn owner_of(lease: &Lease) -> Owner {
-    serde_json::from_str(&lease.owner).unwrap_or_else(|_| Owner {
+    read_owner(lease).unwrap_or_else(|| Owner {
         id: String::new(),
         host: "an unknown machine".to_owned(),
         pid: 0,

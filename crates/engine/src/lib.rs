@@ -1,6 +1,7 @@
 //! Runs the loop: observe, decide, act, tell; keeps the journal; owns every task.
 
 mod act;
+mod domain;
 mod draft;
 mod drift;
 mod error;
@@ -14,6 +15,7 @@ mod notice;
 mod observe;
 mod outcome;
 mod preflight;
+mod restart;
 mod run;
 mod soak;
 mod swap;
@@ -38,8 +40,8 @@ pub use error::EngineError;
 pub use guard::{Patience, guarded};
 pub use hook::{Hook, Hooks};
 pub use journal::{Crash, Run, RunKind, RunState, StageRecord, StepRecord, StepState};
-pub use lease::{Holder, Owner};
-pub use preflight::{Facts, ImageFacts};
+pub use lease::{Holder, Owner, holder};
+pub use preflight::{Facts, ImageFacts, misfits};
 pub use run::RunEnd;
 pub use swap::Swapping;
 pub use tasks::{Stop, Tasks};

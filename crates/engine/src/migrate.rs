@@ -4,21 +4,16 @@
 //! since. The provider promises that a job of one id runs once ([`linkflow_model::role::Compute::run_once`]); the
 //! document is what keeps that promise whole after the job itself was taken away.
 
-use std::time::Duration;
-
 use linkflow_model::role::{Compute, Job, JobState, LogLine};
 use linkflow_model::{Migration, ProviderName, Release, ReleaseId, ServiceName, ServiceRelease};
 use linkflow_store::Fence;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
-use crate::act::said;
+use crate::act::{pause, said};
 use crate::guard::{Patience, guarded};
 use crate::{Engine, EngineError};
 
-/// How often a job is asked for at first; slower later.
-const FIRST_POLL: Duration = Duration::from_millis(250);
-const SLOWEST_POLL: Duration = Duration::from_secs(2);
 /// How long a provider may know nothing of a job that it was told to run.
 const APPEARS_WITHIN_MS: u64 = 60_000;
 /// How many of its last lines are kept.
@@ -155,7 +150,6 @@ impl Engine {
         let provider = task.provider;
         let started = self.parts.clock.now();
         let within = self.parts.rollout.migrate_within_ms;
-        let mut pause = FIRST_POLL;
         let mut absent_since = None;
         loop {
             let call = || compute.job(id);
@@ -184,8 +178,7 @@ impl Engine {
                 ));
             }
             self.still_holds(task.fence).await.map_err(said)?;
-            sleep(pause).await;
-            pause = (pause * 3 / 2).min(SLOWEST_POLL);
+            sleep(pause(now.since(started))).await;
         }
     }
 

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
-use linkflow_model::role::PrivateImages;
+use linkflow_model::role::{Capabilities, PrivateImages};
 use linkflow_model::{
-    Action, Fault, Finding, Plan, ProviderName, Release, ServiceKind, ServiceName,
+    Action, Fault, Finding, Plan, ProviderName, Release, ServiceKind, ServiceName, ServiceSpec,
 };
 
 use crate::Engine;
@@ -99,34 +99,9 @@ impl Engine {
             what,
             help: help.to_owned(),
         };
-        let elsewhere = "take the provider out of `runs_on`, or choose another one";
-        let (able, spec) = (compute.capabilities(), &held.spec);
-        let mut problems = Vec::new();
-        if spec.kind == ServiceKind::Grpc && !able.grpc {
-            let what = format!("{provider} does not pass gRPC on, and {service} speaks it");
-            problems.push(found(true, what, elsewhere));
-        }
-        if spec.kind == ServiceKind::Worker && !able.workers {
-            let what = format!("{provider} runs no workers, and {service} is one");
-            problems.push(found(true, what, elsewhere));
-        }
-        if replicas == 0 && !able.scale_to_zero {
-            let what = format!("{provider} cannot keep {service} deployed and stopped");
-            problems.push(found(false, what, elsewhere));
-        }
         let known = facts.images.get(service);
-        let is_private = known.and_then(|known| known.private).unwrap_or_default();
-        if is_private && able.private_images == PrivateImages::Never {
-            let what =
-                format!("{provider} cannot pull private images, and that of {service} is one");
-            problems.push(found(true, what, "make the image public, or choose another provider"));
-        }
-        let platforms = known.map(|known| known.platforms.as_slice()).unwrap_or_default();
-        if !platforms.is_empty() && !platforms.iter().any(|one| one == able.platform) {
-            let (has, needs) = (platforms.join(", "), able.platform);
-            let what = format!("the image of {service} is for {has}, and {provider} runs {needs}");
-            problems.push(found(true, what, "build it for that platform too"));
-        }
+        let able = compute.capabilities();
+        let mut problems = misfits(&held.spec, provider, &able, replicas, known);
         match self.parts.render.definition(release, service, provider, replicas) {
             Err(why) => {
                 let help = "`linkflow check` tells which secrets and addresses are due";
@@ -167,6 +142,50 @@ impl Engine {
         };
         self.requests(plan).into_iter().filter_map(over).collect()
     }
+}
+
+/// Why `spec` does not fit on `provider`, going by what that is able to do. `image` is what the registry tells of its image.
+pub fn misfits(
+    spec: &ServiceSpec,
+    provider: &ProviderName,
+    able: &Capabilities,
+    replicas: u32,
+    image: Option<&ImageFacts>,
+) -> Vec<Finding> {
+    let service = &spec.name;
+    let found = |forbids: bool, what: String, help: &str| Finding {
+        forbids,
+        service: Some(service.clone()),
+        provider: Some(provider.clone()),
+        what,
+        help: help.to_owned(),
+    };
+    let elsewhere = "take the provider out of `runs_on`, or choose another one";
+    let mut problems = Vec::new();
+    if spec.kind == ServiceKind::Grpc && !able.grpc {
+        let what = format!("{provider} does not pass gRPC on, and {service} speaks it");
+        problems.push(found(true, what, elsewhere));
+    }
+    if spec.kind == ServiceKind::Worker && !able.workers {
+        let what = format!("{provider} runs no workers, and {service} is one");
+        problems.push(found(true, what, elsewhere));
+    }
+    if replicas == 0 && !able.scale_to_zero {
+        let what = format!("{provider} cannot keep {service} deployed and stopped");
+        problems.push(found(false, what, elsewhere));
+    }
+    let is_private = image.and_then(|image| image.private).unwrap_or_default();
+    if is_private && able.private_images == PrivateImages::Never {
+        let what = format!("{provider} cannot pull private images, and that of {service} is one");
+        problems.push(found(true, what, "make the image public, or choose another provider"));
+    }
+    let platforms = image.map(|image| image.platforms.as_slice()).unwrap_or_default();
+    if !platforms.is_empty() && !platforms.iter().any(|one| one == able.platform) {
+        let (has, needs) = (platforms.join(", "), able.platform);
+        let what = format!("the image of {service} is for {has}, and {provider} runs {needs}");
+        problems.push(found(true, what, "build it for that platform too"));
+    }
+    problems
 }
 
 /// That a migration has to wait for a provider that does not answer.

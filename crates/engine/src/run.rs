@@ -1,15 +1,20 @@
 //! Carries out a plan: stage after stage, journalled, under the lease; takes up what was cut off.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use linkflow_model::{Action, EventKind, Level, Placement, Plan, Release, ReleaseId};
 use linkflow_store::{Fence, StoreError};
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use crate::journal::{Journal, from_value};
 use crate::lease::BEAT;
-use crate::{Draft, Engine, EngineError, Run, RunKind, RunState, StepRecord, StepState};
+use crate::observe::Active;
+use crate::{
+    Draft, Engine, EngineError, Run, RunKind, RunState, StageRecord, StepRecord, StepState,
+};
 
 /// How many runs the journal remembers.
 const KEPT_RUNS: u64 = 200;
@@ -37,6 +42,55 @@ pub(crate) struct Errand<'a> {
     pub(crate) why: String,
     pub(crate) plan: &'a Plan,
     pub(crate) release: Option<Release>,
+}
+
+/// How far a step has come that others wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    /// It has not ended.
+    None,
+    /// It did what it is for; visitors whom it led away are still waited for.
+    Worked,
+    /// It has ended well.
+    Over,
+    /// It did not work, or was not begun.
+    Failed,
+}
+
+/// A step of a run, and where it stands.
+struct Flow<'a> {
+    stage: usize,
+    at: usize,
+    apart: bool,
+    record: &'a StepRecord,
+}
+
+impl<'a> Flow<'a> {
+    /// Every step of `run`, in order.
+    fn of(run: &'a Run) -> Vec<Self> {
+        let of_stage = |(stage, held): (usize, &'a StageRecord)| {
+            let steps = held.steps.iter().enumerate();
+            steps.map(move |(at, record)| Self { stage, at, apart: held.apart, record })
+        };
+        run.stages.iter().enumerate().flat_map(of_stage).collect()
+    }
+
+    /// The steps that must have come so far before this one begins, by their place in `all`.
+    fn waits_for(&self, all: &[Self]) -> Vec<(usize, End)> {
+        let action = &self.record.step.action;
+        let wanted = |other: &Self| {
+            let placement = other.record.step.action.placement();
+            let named = self.record.step.after.contains(&placement);
+            let own = placement.service == *action.service();
+            let apart = self.apart && other.apart;
+            match other.stage.cmp(&self.stage) {
+                std::cmp::Ordering::Less => (!apart || own || named).then_some(End::Over),
+                std::cmp::Ordering::Equal => (named && other.at != self.at).then_some(End::Worked),
+                std::cmp::Ordering::Greater => None,
+            }
+        };
+        all.iter().enumerate().filter_map(|(at, other)| Some((at, wanted(other)?))).collect()
+    }
 }
 
 impl Engine {
@@ -67,7 +121,11 @@ impl Engine {
         self.resume_held(fence).await?;
         let anew = match kind {
             RunKind::Apply | RunKind::Deploy => Box::pin(self.made_anew(draft)).await?,
-            RunKind::Rollback | RunKind::Move | RunKind::Swap | RunKind::Tidy => None,
+            RunKind::Rollback
+            | RunKind::Move
+            | RunKind::Swap
+            | RunKind::Tidy
+            | RunKind::Restart => None,
         };
         let draft = anew.as_ref().unwrap_or(draft);
         self.run_before(kind, &draft.release).await?;
@@ -170,11 +228,7 @@ impl Engine {
             self.keep_release(release, &journal.fence).await?;
             self.go_by(release);
         }
-        for index in 0..run.stages.len() {
-            if !self.stage(&journal, index).await? {
-                break;
-            }
-        }
+        self.carry_on(&journal).await?;
         let run = journal.run().await;
         let failed: Vec<StepRecord> =
             run.steps().filter(|step| step.state == StepState::Failed).cloned().collect();
@@ -192,32 +246,60 @@ impl Engine {
         Ok(RunEnd { run: run.id, release, state, failed, put_back, took_ms })
     }
 
-    /// Carries the steps of one stage out, side by side but for those that wait for others. Says whether all worked.
-    async fn stage(&self, journal: &Journal<'_>, stage: usize) -> Result<bool, EngineError> {
+    /// Carries every step out that has not ended, each as soon as those that it waits for have worked. After one that did
+    /// not work no other one is begun.
+    async fn carry_on(&self, journal: &Journal<'_>) -> Result<(), EngineError> {
         let run = journal.run().await;
-        let steps = &run.stages[stage].steps;
-        let places: Vec<Placement> =
-            steps.iter().map(|record| record.step.action.placement()).collect();
-        let ends: Vec<watch::Sender<Option<bool>>> =
-            steps.iter().map(|_| watch::channel(None).0).collect();
-        let (ends, places) = (&ends, &places);
-        let each = steps.iter().enumerate().map(|(at, record)| async move {
-            let due = |other: &usize| *other != at && record.step.after.contains(&places[*other]);
-            for other in (0..places.len()).filter(due) {
-                let mut end = ends[other].subscribe();
-                let worked =
-                    end.wait_for(Option::is_some).await.is_ok_and(|end| *end == Some(true));
-                if !worked {
-                    ends[at].send_replace(Some(false));
+        let steps = Flow::of(&run);
+        let ends: Vec<watch::Sender<End>> =
+            steps.iter().map(|_| watch::channel(End::None).0).collect();
+        let failed = AtomicBool::new(false);
+        let (run, steps, ends, failed) = (&run, &steps, &ends, &failed);
+        let each = steps.iter().enumerate().map(|(index, flow)| async move {
+            let outcome: Result<bool, EngineError> = async {
+                for (other, wanted) in flow.waits_for(steps) {
+                    let mut end = ends[other].subscribe();
+                    let end = end.wait_for(|end| *end >= wanted).await.map(|end| *end);
+                    if !end.is_ok_and(|end| end != End::Failed) {
+                        return Ok(false);
+                    }
+                }
+                let is_new = flow.record.state == StepState::Waiting;
+                if is_new && failed.load(Ordering::SeqCst) {
                     return Ok(false);
                 }
+                let leads_away = self.leads_away(run, flow).await?;
+                let worked = self.step(journal, flow.stage, flow.at).await?;
+                if worked && leads_away {
+                    ends[index].send_replace(End::Worked);
+                    sleep(Duration::from_millis(self.parts.rollout.drain_ms)).await;
+                }
+                Ok(worked)
             }
-            let worked = self.step(journal, stage, at).await;
-            ends[at].send_replace(Some(matches!(worked, Ok(true))));
-            worked
+            .await;
+            if matches!(outcome, Ok(true)) {
+                ends[index].send_replace(End::Over);
+            } else {
+                failed.store(true, Ordering::SeqCst);
+                ends[index].send_replace(End::Failed);
+            }
+            outcome.map(drop)
         });
-        let all: Vec<Result<bool, EngineError>> = join_all(each).await;
-        Ok(!all.into_iter().collect::<Result<Vec<_>, _>>()?.contains(&false))
+        join_all(each).await.into_iter().collect()
+    }
+
+    /// Whether a step leads visitors away from where they were, so that what they asked for there may end before anything
+    /// is changed there. Where that has begun, it was waited for.
+    async fn leads_away(&self, run: &Run, flow: &Flow<'_>) -> Result<bool, EngineError> {
+        let Action::Activate { service, .. } = &flow.record.step.action else { return Ok(false) };
+        let later = run.stages[flow.stage + 1..].iter().flat_map(|stage| &stage.steps);
+        let mut own = later.filter(|step| step.step.action.service() == service);
+        if own.any(|step| step.state != StepState::Waiting)
+            || !self.spec(service).is_some_and(|spec| spec.is_probed())
+        {
+            return Ok(false);
+        }
+        Ok(self.document::<Active>(&format!("active/{service}")).await?.is_some())
     }
 
     /// One step: intent, effect, outcome. Says whether it worked.
@@ -234,10 +316,12 @@ impl Engine {
             StepState::Failed => return Ok(false),
             StepState::Waiting | StepState::Intent => {}
         }
+        let began = self.parts.clock.now();
         journal.write(|run| run.stages[stage].steps[at].state = StepState::Intent).await?;
         let outcome = self.perform(&record.step.action, &journal.fence).await;
         self.tell_step(&run.id, &record.step.action, &record.step.why, &outcome).await;
         let worked = outcome.is_ok();
+        let took_ms = self.parts.clock.now().since(began);
         let migration = match &record.step.action {
             Action::Migrate { service, release, .. } => {
                 self.release(*release).await?.migrations.remove(service)
@@ -250,6 +334,7 @@ impl Engine {
                 record.state = if worked { StepState::Done } else { StepState::Failed };
                 record.said = Some(outcome.unwrap_or_else(|why| why));
                 record.migration = migration;
+                record.took_ms = Some(took_ms);
             })
             .await?;
         Ok(worked)
@@ -263,7 +348,7 @@ impl Engine {
     ) -> Result<T, EngineError> {
         let beats = async {
             loop {
-                tokio::time::sleep(BEAT).await;
+                sleep(BEAT).await;
                 if let Err(lost) = self.still_holds(fence).await {
                     return lost;
                 }

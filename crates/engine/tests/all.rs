@@ -9,6 +9,8 @@ mod before;
 mod lock;
 #[path = "all/migrations.rs"]
 mod migrations;
+#[path = "all/restarts.rs"]
+mod restarts;
 #[path = "all/rollouts.rs"]
 mod rollouts;
 #[path = "all/town.rs"]

@@ -2,6 +2,7 @@
 
 mod ci;
 mod command;
+mod doctor;
 mod drill;
 mod say;
 mod swap;

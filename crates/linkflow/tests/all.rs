@@ -1,10 +1,14 @@
 //! The binary, as its users meet it, and the shape of the workspace.
 #![cfg(test)]
 
+#[path = "all/asks.rs"]
+mod asks;
 #[path = "all/ci.rs"]
 mod ci;
 #[path = "all/conversations.rs"]
 mod conversations;
+#[path = "all/dns.rs"]
+mod dns;
 #[path = "all/here.rs"]
 mod here;
 #[path = "all/kill.rs"]

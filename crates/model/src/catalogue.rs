@@ -31,6 +31,9 @@ pub struct Entry {
     pub schema: u32,
     /// The kind of provider.
     pub provider: String,
+    /// What whoever relies on its API has to know, in one sentence, where that is not as usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<String>,
     /// Its plans, cheapest first.
     #[serde(default, rename = "plan")]
     pub plans: Vec<PlanFacts>,

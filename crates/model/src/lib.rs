@@ -16,6 +16,7 @@ pub mod rollout;
 pub mod route;
 pub mod secret;
 pub mod service;
+pub mod worker;
 pub mod world;
 
 pub use clock::{Clock, Moment, Timestamp};

@@ -9,7 +9,8 @@ use crate::{ProviderName, ReleaseId, ServiceName};
 /// Steps to carry out, stage after stage; the steps of one stage may run side by side.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// The stages, in order. A stage starts when the one before has ended well.
+    /// The stages, in order. A stage starts when those before have ended well, or what of them concerns it: see
+    /// [`Stage::apart`].
     pub stages: Vec<Stage>,
     /// What cannot be done now, and why; for people.
     pub held: Vec<Held>,
@@ -48,6 +49,10 @@ pub struct Stage {
     pub name: String,
     /// The steps.
     pub steps: Vec<Step>,
+    /// Whether each service goes through it apart from the others: of the stages before that are so too, a step waits only
+    /// for those of its own service.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub apart: bool,
 }
 
 /// One action, and why it was chosen.
@@ -60,7 +65,8 @@ pub struct Step {
     /// What differs, field by field, for `plan`. Secrets appear as `(changed)`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
-    /// Placements whose step of the same stage must have worked before this one begins.
+    /// Placements whose step of the same stage must have worked before this one begins; where the stage is
+    /// [apart](Stage::apart), also their steps of the stages before that are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<Placement>,
 }
@@ -230,6 +236,13 @@ impl Step {
     }
 }
 
+impl Stage {
+    /// A stage that begins when everything before it has ended.
+    pub fn of(name: &str, steps: Vec<Step>) -> Self {
+        Self { name: name.to_owned(), steps, apart: false }
+    }
+}
+
 impl Plan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
@@ -244,7 +257,7 @@ impl Plan {
     /// Adds a stage of one step.
     pub fn then(&mut self, name: &str, action: Action, why: impl Into<String>) {
         let steps = vec![Step::new(action, why)];
-        self.stages.push(Stage { name: name.to_owned(), steps });
+        self.stages.push(Stage::of(name, steps));
     }
 
     /// Says that something waits.

@@ -54,6 +54,9 @@ pub struct ServiceRoute {
     pub hosts: Vec<HostRoute>,
     /// The health path probed on each target (web), or none (gRPC health protocol).
     pub health: Option<String>,
+    /// Whether a write that carries an `Idempotency-Key` may be sent again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub idempotency_key: bool,
     /// Where it runs, the one to use first in front. All of these may be used when the ones before fail.
     pub targets: Vec<Target>,
 }

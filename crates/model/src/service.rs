@@ -51,6 +51,9 @@ pub struct ServiceSpec {
     pub needs: Vec<ServiceName>,
     /// How long a new release may take until it answers, in milliseconds.
     pub start_within_ms: u64,
+    /// Whether a write that carries an `Idempotency-Key` may be sent again: the service carries each key out once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub idempotency_key: bool,
     /// Whether it is checked all the time also where its provider would put it to sleep, so that it never sleeps.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_warm: bool,

@@ -4,8 +4,10 @@
 
 mod azure;
 mod canned;
+mod cdn;
 mod contract;
 mod copy;
+mod dns;
 mod embedded;
 mod faults;
 mod fly;

@@ -335,6 +335,22 @@ async fn a_secondary_limit_says_its_own_time_and_not_that_of_the_hour() {
 }
 
 #[tokio::test]
+async fn a_repository_that_is_seen_is_told_from_one_that_is_not_there() {
+    let stage = Stage::start(&[]).await;
+    let seen = github(&stage).repository().await.unwrap();
+    assert_eq!(
+        (seen.name.as_str(), seen.private, seen.may_push),
+        ("acme/linkflow", false, Some(true))
+    );
+    let there = &stage.endpoints.github;
+    let other = at(&kit(None), &there.api, &there.token, "acme/other");
+    assert_eq!(other.repository().await.unwrap_err().kind, FaultKind::Missing);
+    let stranger = at(&kit(None), &there.api, "ghp_wrong-token", &there.repository);
+    assert_eq!(stranger.repository().await.unwrap_err().kind, FaultKind::Denied);
+    stage.stop().await;
+}
+
+#[tokio::test]
 async fn a_wrong_token_is_denied_and_every_request_names_its_version() {
     let stage = Stage::start(&[]).await;
     let there = &stage.endpoints.github;

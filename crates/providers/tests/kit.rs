@@ -76,6 +76,25 @@ async fn a_server_that_is_not_there_was_never_reached() {
 }
 
 #[tokio::test]
+async fn the_time_of_each_answer_tells_how_far_this_clock_is_ahead() {
+    let kit = kit(None);
+    let server = Canned::start(|_| {
+        Reply::json(200, &json!({})).with("date", "Sun, 06 Nov 1994 08:49:37 GMT")
+    });
+    let server = server.await;
+    assert!(kit.clock_ahead().is_empty());
+    vendor(&kit, &server.url, Limiter::free).send(read()).await.unwrap();
+    let wall = i64::try_from(kit.clock().wall().0).unwrap();
+    let ahead = kit.clock_ahead().into_values().next().unwrap();
+    // RFC 9110 writes that moment so; it was 784,111,777 seconds after 1970.
+    let then = wall - ahead;
+    assert!((784_111_777_000..784_111_837_000).contains(&then), "{then}");
+    let silent = Canned::start(|_| Reply::json(200, &json!({})).with("date", "soon")).await;
+    vendor(&kit, &silent.url, Limiter::free).send(read()).await.unwrap();
+    assert_eq!(kit.clock_ahead().len(), 1);
+}
+
+#[tokio::test]
 async fn an_answer_that_never_comes_leaves_a_write_unclear() {
     check(|| Reply::Cut, [("Unreachable", 3), ("Unclear", 1)]).await;
     check(|| Reply::Hang, [("Unreachable", 3), ("Unclear", 1)]).await;

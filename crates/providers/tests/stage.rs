@@ -71,7 +71,8 @@ fn program() -> PathBuf {
 
 pub(crate) fn kit(record: Option<PathBuf>) -> Kit {
     let clock = Arc::new(SystemClock::start());
-    Kit::new(KitOptions { record, clock, user_agent: "linkflow-test".to_owned() }).unwrap()
+    Kit::new(KitOptions { record, clock, user_agent: "linkflow-test".to_owned(), limits: None })
+        .unwrap()
 }
 
 /// Where a stage records: a file of its own in the folder that `LINKFLOW_TEST_RECORD` names, or else in `folder`.

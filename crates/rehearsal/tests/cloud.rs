@@ -15,6 +15,8 @@ mod github;
 mod koyeb;
 #[path = "cloud/leftovers.rs"]
 mod leftovers;
+#[path = "cloud/names.rs"]
+mod names;
 #[path = "cloud/railway.rs"]
 mod railway;
 #[path = "cloud/render.rs"]

@@ -55,6 +55,7 @@ pub(crate) fn services() -> Vec<ServiceSpec> {
             migrate: (kind == ServiceKind::Web).then(|| vec!["migrate".to_owned()]),
             needs: Vec::new(),
             start_within_ms: 10_000,
+            idempotency_key: false,
             keep_warm: false,
         })
     };

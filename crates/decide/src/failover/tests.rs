@@ -361,6 +361,16 @@ fn a_sleeping_spare_is_woken_before_it_takes_over() {
 }
 
 #[test]
+fn a_sleeping_spare_whose_provider_is_silent_is_not_waited_for() {
+    check(
+        "web api at fly: fly=down@0 zrender=waking@899000~0 hetzner=up@0",
+        900_000,
+        "failover api to hetzner
+         switch: serve api from hetzner (fly has been down for 900.0 s: refused)",
+    );
+}
+
+#[test]
 fn what_its_provider_gave_up_is_not_waited_for() {
     check(
         "web api at fly: fly=down@0 zrender=resting-failed@0 hetzner=up@0",

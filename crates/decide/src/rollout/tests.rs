@@ -8,11 +8,18 @@ use crate::{Wanted, differences, on_one, rollout};
 /// Release r2 of every service wants `wanted` (an image's letter, then its settings' digit) on every provider.
 #[track_caller]
 fn check(wanted: &str, world: &str, expected: &str) {
+    check_without("", wanted, world, expected);
+}
+
+/// The same, where the provider `silent` cannot be told anything.
+#[track_caller]
+fn check_without(silent: &str, wanted: &str, world: &str, expected: &str) {
     let (specs, world) = read(world, Moment(60_000));
     let (digest, fingerprint) = (image(&wanted[..1]), Fingerprint(wanted.to_owned()));
     let mut rows = Vec::new();
     for spec in &specs {
-        rows.extend(spec.runs_on.iter().map(|provider| Wanted {
+        let told = spec.runs_on.iter().filter(|provider| provider.as_str() != silent);
+        rows.extend(told.map(|provider| Wanted {
             spec,
             provider,
             release: ReleaseId(2),
@@ -61,6 +68,30 @@ fn one_provider_alone_is_put_back_with_its_visitors_elsewhere_meanwhile() {
          return: serve api from fly (it is updated)",
     );
     check_on("railway", "a1", world, "rollout: deploy r2 of api on railway (its image differs)");
+}
+
+#[test]
+fn a_service_begins_on_the_next_provider_where_the_preferred_one_is_silent() {
+    check_without(
+        "docker",
+        "a1",
+        "web api: docker=unknown@0 embedded=absent@0
+         worker queue: docker=unknown@0 embedded=absent@0
+         exclusive timer: docker=unknown@0 embedded=absent@0",
+        "rollout: deploy r2 of timer on embedded, stopped (embedded does not have it)
+         serving: deploy r2 of api on embedded (embedded does not have it)
+         serving: deploy r2 of queue on embedded (embedded does not have it)
+         return: serve api from embedded (it is the most preferred)
+         return: serve queue from embedded (it is the most preferred)
+         return: serve timer from docker (it is the most preferred)",
+    );
+    // Where it serves already nothing is moved: its spares are updated, and it keeps what it has.
+    check_without(
+        "fly",
+        "a1",
+        "web api at fly: fly=up@0#b1 railway=up@0#b1",
+        "canary: deploy r2 of api on railway (its image differs)",
+    );
 }
 
 #[test]
@@ -153,6 +184,23 @@ fn a_workers_spares_are_updated_stopped() {
         "worker queue at render: render=running@0#a1 azure=stopped@0#a1",
         "rollout: deploy r2 of queue on azure, stopped (its image differs)
          serving: deploy r2 of queue on render (its image differs)",
+    );
+}
+
+#[test]
+fn spares_that_stay_stopped_are_updated_beside_the_canaries() {
+    check(
+        "b1",
+        "worker queue at render: render=running@0#a1 azure=stopped@0#a1 fly=running@0#a1
+         web api at fly: fly=up@0#a1 railway=up@0#a1 azure=up@0#a1",
+        "canary: deploy r2 of api on railway (its image differs)
+         canary: deploy r2 of queue on azure, stopped (its image differs)
+         rollout: deploy r2 of api on azure (its image differs)
+         rollout: deploy r2 of queue on fly, stopped (its image differs)
+         shift: serve api from railway (visitors go to the canary while their place is updated)
+         serving: deploy r2 of api on fly (its image differs)
+         serving: deploy r2 of queue on render (its image differs)
+         return: serve api from fly (it is updated)",
     );
 }
 

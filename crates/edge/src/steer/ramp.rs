@@ -34,15 +34,16 @@ impl Steer {
             self.ramp.leaving = None;
             return;
         }
-        if self.is_in_doubt(best) {
-            // From the beginning, once it is well again.
+        // From the beginning, as long as its last word was a failure.
+        let failed = self.failed_last(best);
+        if failed {
             self.ramp.leaving = Some((leaving, now));
-        } else {
-            self.ramp.owed += FIRST + (1_000 - FIRST) * passed / self.tuning.ramp;
-            if self.ramp.owed >= 1_000 {
-                self.ramp.owed -= 1_000;
-                return;
-            }
+        }
+        let passed = if failed { 0 } else { passed };
+        self.ramp.owed += FIRST + (1_000 - FIRST) * passed / self.tuning.ramp;
+        if self.ramp.owed >= 1_000 {
+            self.ramp.owed -= 1_000;
+            return;
         }
         if let Some(at) = order.iter().position(|id| *id == leaving) {
             order[..=at].rotate_right(1);
@@ -58,7 +59,7 @@ impl Steer {
         self.targets.contains_key(&id) && self.rank(id, now).0 == 0
     }
 
-    fn is_in_doubt(&self, id: Id) -> bool {
-        self.targets.get(&id).is_some_and(|t| t.doubt)
+    fn failed_last(&self, id: Id) -> bool {
+        self.targets.get(&id).is_some_and(|t| t.streak > 0)
     }
 }

@@ -6,6 +6,7 @@ mod acme;
 mod calls;
 mod failures;
 mod front;
+mod guard;
 mod heads;
 mod http2;
 mod load;

@@ -83,7 +83,7 @@ pub(crate) fn target(name: &str, address: String, rank: usize) -> Target {
 pub(crate) fn route(kind: ServiceKind, targets: Vec<Target>) -> ServiceRoute {
     let hosts = vec![HostRoute::new("api.example", "/")];
     let health = (kind == ServiceKind::Web).then(|| "/healthz".to_owned());
-    ServiceRoute { service: service(), kind, hosts, health, targets }
+    ServiceRoute { service: service(), kind, hosts, health, idempotency_key: false, targets }
 }
 
 /// An edge for `routes`, running.

@@ -66,8 +66,14 @@ pub(crate) struct Inner {
     pub(crate) starts: BTreeMap<String, u32>,
     /// Every call that wrote.
     pub(crate) calls: Vec<String>,
+    /// Providers that take another time than [`DEPLOY`] for a deploy.
+    pub(crate) slow: BTreeMap<ProviderName, Duration>,
     /// Placements where a version of the image dies at start.
     pub(crate) bad: BTreeSet<(ProviderName, u64)>,
+    /// Providers that do not answer.
+    pub(crate) away: BTreeSet<ProviderName>,
+    /// Providers that need so long until a restart begins; what runs goes on until then.
+    pub(crate) hesitates: BTreeMap<ProviderName, Duration>,
     /// The exit code of the jobs that are started from now on.
     pub(crate) exit: i32,
     /// How long a job takes, in milliseconds.
@@ -173,6 +179,9 @@ impl ComputeLook for Provider {
 
     async fn look(&self) -> Result<Vec<Seen>, Fault> {
         let inner = self.town.inner();
+        if inner.away.contains(&self.name) {
+            return Err(self.fault(FaultKind::Unreachable, "tell its placements"));
+        }
         let own = inner.placed.iter().filter(|((provider, _), _)| *provider == self.name);
         Ok(own
             .map(|((provider, service), held)| Seen {
@@ -246,7 +255,7 @@ impl Compute for Provider {
             fingerprint: wanted.fingerprint.clone(),
             replicas: wanted.replicas,
             failed: inner.bad.contains(&(self.name.clone(), version)),
-            ready: Instant::now() + DEPLOY,
+            ready: Instant::now() + inner.slow.get(&self.name).copied().unwrap_or(DEPLOY),
         };
         inner.placed.insert((self.name.clone(), wanted.service.clone()), placed);
         Ok(Deployment { service: wanted.service.clone(), id: String::new() })
@@ -261,8 +270,27 @@ impl Compute for Provider {
         Ok(())
     }
 
-    async fn restart(&self, _: &ServiceName) -> Result<(), Fault> {
-        Err(self.fault(FaultKind::Unsupported, "restart"))
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a provider has no owner here; it ends by itself"
+    )]
+    async fn restart(&self, service: &ServiceName) -> Result<(), Fault> {
+        let mut inner = self.town.inner();
+        inner.calls.push(format!("restart {service} on {}", self.name));
+        let key = (self.name.clone(), service.clone());
+        let hesitates = inner.hesitates.get(&self.name).copied().unwrap_or_default();
+        let town = self.town.clone();
+        // What runs answers until the provider has got round to it.
+        tokio::spawn(async move {
+            sleep(hesitates).await;
+            let mut inner = town.inner();
+            let Inner { placed, bad, .. } = &mut *inner;
+            if let Some(held) = placed.get_mut(&key) {
+                held.ready = Instant::now() + DEPLOY;
+                held.failed = bad.contains(&(key.0.clone(), held.version));
+            }
+        });
+        Ok(())
     }
 
     async fn delete(&self, _: &ServiceName) -> Result<(), Fault> {
@@ -349,6 +377,7 @@ pub(crate) fn web(text: &str, cascade: &[&str]) -> ServiceSpec {
         migrate: None,
         needs: Vec::new(),
         start_within_ms: 60_000,
+        idempotency_key: false,
         keep_warm: false,
     }
 }

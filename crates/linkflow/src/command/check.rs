@@ -87,7 +87,7 @@ pub(crate) fn load(which: &Which, colours: bool) -> Result<Config, Box<Answer>> 
 }
 
 /// The answer of a config that cannot be used.
-fn refused(parsed: &Parsed, colours: bool) -> Answer {
+pub(crate) fn refused(parsed: &Parsed, colours: bool) -> Answer {
     Answer {
         err: problem::render(&parsed.problems, &parsed.sources, colours),
         errors: problem::values(&parsed.problems, &parsed.sources, true),
@@ -219,14 +219,12 @@ mod tests {
         parsed, not acted on yet (in a rehearsal every compute provider acts, simulated):
           secrets      from, file, sync_to, rotate_after
           providers    cockroachdb, neon, supabase, hetzner-postgres, upstash, cloudflare-kv, hetzner-redis,
-                       r2, b2, azure-blob, resend, brevo, cloudflare, uptimerobot, cronitor, sentry,
-                       betterstack, grafana, instatus, doppler
+                       r2, b2, azure-blob, resend, brevo, uptimerobot, cronitor, sentry, betterstack,
+                       grafana, instatus, doppler
           databases
           caches
           buckets
           backups
-          edge         on, tls, rate_limit, waf, bots, always_online, cache, worker, tunnel
-          dns
           mail
           monitors
           heartbeats

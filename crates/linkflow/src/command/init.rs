@@ -37,7 +37,7 @@ pub(crate) struct InitArgs {
     #[arg(long)]
     pub(crate) port: Option<u16>,
 
-    /// Where it runs, most preferred first: embedded, fly, railway, azure, koyeb, zeabur, render, hetzner.
+    /// Where it runs, most preferred first: embedded, docker, fly, railway, azure, koyeb, zeabur, render, hetzner.
     #[arg(long, value_delimiter = ',')]
     pub(crate) providers: Option<Vec<String>>,
 
@@ -90,8 +90,9 @@ impl<R: BufRead, W: Write> Ask for Terminal<R, W> {
 const USUAL_IMAGE: &str = "ghcr.io/acme/linkflow/api:1.0";
 
 /// A provider that can be chosen: its name, and its section but for the header.
-const CHOICES: [(&str, &str); 8] = [
+const CHOICES: [(&str, &str); 9] = [
     ("embedded", ""),
+    ("docker", ""),
     ("fly", "kind = \"fly\"\nregion = \"fra\"\ntoken = \"${secret.FLY_API_TOKEN}\"\n"),
     ("railway", "kind = \"railway\"\ntoken = \"${secret.RAILWAY_TOKEN}\"\n"),
     (
@@ -119,7 +120,8 @@ struct Wanted {
 }
 
 /// What `init` answers. `ask` is `None` when nobody can be asked; what is not given is then as usual.
-pub(crate) fn answer(args: &InitArgs, ask: Option<&mut dyn Ask>) -> Answer {
+/// `has_docker` says whether a Docker engine answers on this machine.
+pub(crate) fn answer(args: &InitArgs, ask: Option<&mut dyn Ask>, has_docker: bool) -> Answer {
     let path = args.dir.join("linkflow.toml");
     if path.exists() && !args.force {
         let what = format!("`{}` is there already", path.display());
@@ -129,7 +131,7 @@ pub(crate) fn answer(args: &InitArgs, ask: Option<&mut dyn Ask>) -> Answer {
             "`--force` writes over it; `--dir FOLDER` writes elsewhere",
         );
     }
-    let wanted = match wanted(args, ask) {
+    let wanted = match wanted(args, ask, has_docker) {
         Ok(wanted) => wanted,
         Err((what, help)) => return Answer::failure(2, &what, &help),
     };
@@ -173,7 +175,11 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
 type Refusal = (String, String);
 
 /// Every answer: from the options, from `ask`, or the usual one.
-fn wanted(args: &InitArgs, mut ask: Option<&mut dyn Ask>) -> Result<Wanted, Refusal> {
+fn wanted(
+    args: &InitArgs,
+    mut ask: Option<&mut dyn Ask>,
+    has_docker: bool,
+) -> Result<Wanted, Refusal> {
     if args.yes {
         ask = None;
     }
@@ -182,7 +188,12 @@ fn wanted(args: &InitArgs, mut ask: Option<&mut dyn Ask>) -> Result<Wanted, Refu
     let name = folder.filter(|n| StackName::new(n).is_some()).unwrap_or_else(|| "app".to_owned());
     let port = args.port.map(|p| p.to_string());
     let providers = args.providers.as_ref().map(|p| p.join(","));
-    let which = format!("Where does it run, most preferred first? ({})", choices());
+    let mut which = format!("Where does it run, most preferred first? ({})", choices());
+    let offered = has_docker && ask.is_some();
+    if offered {
+        which.push_str(" A Docker engine answers here.");
+    }
+    let usual = if offered { "docker" } else { "embedded" };
     Ok(Wanted {
         name: one(args.name.as_deref(), &mut ask, "What is the stack called?", &name, check_name)?,
         domain: one(
@@ -200,7 +211,7 @@ fn wanted(args: &InitArgs, mut ask: Option<&mut dyn Ask>) -> Result<Wanted, Refu
             check_image,
         )?,
         port: one(port.as_deref(), &mut ask, "Which port does it listen on?", "8000", check_port)?,
-        providers: one(providers.as_deref(), &mut ask, &which, "embedded", check_providers)?,
+        providers: one(providers.as_deref(), &mut ask, &which, usual, check_providers)?,
     })
 }
 
@@ -267,7 +278,10 @@ fn check_providers(text: &str) -> Result<Vec<String>, Refusal> {
         }
     }
     if names.is_empty() {
-        return Err(("no provider is named".to_owned(), "`embedded` needs no account".to_owned()));
+        return Err((
+            "no provider is named".to_owned(),
+            "`embedded` and `docker` need no account".to_owned(),
+        ));
     }
     // The last resort comes last, whatever the order of the answer.
     names.sort_by_key(|n| n == "hetzner");
@@ -338,7 +352,7 @@ mod tests {
     fn nothing_asked_and_nothing_given_makes_a_config_that_needs_no_account() {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("shop");
-        let answer = answer(&InitArgs { yes: true, ..at(&home) }, None);
+        let answer = answer(&InitArgs { yes: true, ..at(&home) }, None, false);
         assert_eq!((answer.exit, answer.err.as_str()), (0, ""));
         let config = written(&home);
         assert_eq!(config.stack.name.as_str(), "shop");
@@ -367,8 +381,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for (name, _) in CHOICES {
             let providers = Some(vec![name.to_owned()]);
-            let answer =
-                answer(&InitArgs { yes: true, force: true, providers, ..at(dir.path()) }, None);
+            let answer = answer(
+                &InitArgs { yes: true, force: true, providers, ..at(dir.path()) },
+                None,
+                false,
+            );
             assert_eq!((answer.exit, answer.err.as_str()), (0, ""), "{name}");
             written(dir.path());
         }
@@ -376,6 +393,7 @@ mod tests {
         let answer = answer(
             &InitArgs { yes: true, force: true, providers: Some(all), ..at(dir.path()) },
             None,
+            false,
         );
         assert_eq!(answer.exit, 0);
         assert_eq!(written(dir.path()).services().remove(0).runs_on.len(), CHOICES.len());
@@ -386,7 +404,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut ask =
             Answers(vec!["My Shop", "shop", "example.com", "", "80", "fly, railway"], Vec::new());
-        let answer = answer(&at(dir.path()), Some(&mut ask));
+        let answer = answer(&at(dir.path()), Some(&mut ask), false);
         assert_eq!((answer.exit, answer.err.as_str()), (0, ""));
         assert_eq!(ask.1.len(), 6, "{:?}", ask.1);
         assert!(ask.1[1].starts_with("`My Shop` is not a name"), "{:?}", ask.1);
@@ -410,17 +428,28 @@ mod tests {
             providers: Some(vec!["flyy".into()]),
             ..at(dir.path())
         };
-        let answer = answer(&given, Some(&mut ask));
+        let answer = answer(&given, Some(&mut ask), false);
         assert_eq!((answer.exit, ask.1.len()), (2, 0));
         assert!(answer.err.starts_with("error: `flyy` cannot be chosen"), "{}", answer.err);
         assert!(!dir.path().join("linkflow.toml").exists());
     }
 
     #[test]
+    fn docker_is_offered_where_an_engine_answers() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ask = Answers(vec!["shop", "", "", "", ""], Vec::new());
+        let answer = answer(&at(dir.path()), Some(&mut ask), true);
+        assert_eq!((answer.exit, answer.err.as_str()), (0, ""));
+        assert!(ask.1[4].ends_with("A Docker engine answers here."), "{:?}", ask.1);
+        let text = std::fs::read_to_string(dir.path().join("linkflow.toml")).unwrap();
+        assert!(text.contains("runs_on = [\"docker\"]"), "{text}");
+    }
+
+    #[test]
     fn a_config_that_is_there_is_not_written_over() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("linkflow.toml"), "mine").unwrap();
-        let answer = answer(&InitArgs { yes: true, ..at(dir.path()) }, None);
+        let answer = answer(&InitArgs { yes: true, ..at(dir.path()) }, None, false);
         assert_eq!(answer.exit, 2);
         assert_eq!(std::fs::read_to_string(dir.path().join("linkflow.toml")).unwrap(), "mine");
     }

@@ -12,6 +12,9 @@ mod cloud;
 mod completions;
 mod deploy;
 mod deploy_digests;
+pub(crate) mod dns;
+mod doctor;
+mod domain;
 mod drift;
 mod drill;
 mod events;
@@ -22,14 +25,18 @@ mod logs;
 mod plan;
 mod plan_markdown;
 mod rehearse;
+mod restart;
 mod rollback;
 mod schema;
 mod server;
 mod shutdown;
 mod status;
 mod swap;
+mod tunnel;
 mod unlock;
 mod up;
+mod usage;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -38,14 +45,15 @@ use std::path::{Path, PathBuf};
 use clap::{CommandFactory, Parser, Subcommand};
 use linkflow_engine::EngineError;
 use linkflow_model::FaultKind;
+use linkflow_model::catalogue::Catalogue;
 use linkflow_model::config::Config;
 use linkflow_rehearsal::cloud::Endpoints;
 
 use crate::say::answer::Answer;
 use crate::say::output::{self, Voice};
 use crate::wire::control::Control;
-use crate::wire::hooks::WITHIN;
-use crate::wire::{Listen, OpenError, OpenOptions, Stack};
+use crate::wire::hooks::{REHEARSED, WITHIN};
+use crate::wire::{Listen, OpenError, OpenOptions, Stack, docker};
 use check::Which;
 
 /// What a command comes to: its answer, or the answer that says why there is none.
@@ -101,11 +109,19 @@ enum Command {
     Apply(apply::ApplyArgs),
     Deploy(deploy::DeployArgs),
     Rollback(rollback::RollbackArgs),
+    Restart(restart::RestartArgs),
     History(history::HistoryArgs),
     Swap(swap::SwapArgs),
     #[command(subcommand)]
     Server(server::ServerCommand),
+    #[command(subcommand)]
+    Dns(dns::DnsCommand),
+    Tunnel(tunnel::TunnelArgs),
     Status(status::StatusArgs),
+    Doctor(doctor::DoctorArgs),
+    Usage(usage::UsageArgs),
+    #[command(subcommand)]
+    Domain(domain::DomainCommand),
     Logs(logs::LogsArgs),
     Drift(drift::DriftArgs),
     Unlock(unlock::UnlockArgs),
@@ -117,6 +133,8 @@ enum Command {
     Cloud(cloud::CloudArgs),
     #[command(subcommand)]
     Ci(ci::CiCommand),
+    #[command(subcommand)]
+    Worker(worker::WorkerCommand),
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
     App(app::AppArgs),
@@ -184,7 +202,7 @@ fn log_to_stderr(vars: &BTreeMap<String, String>, voice: Voice) {
 
 fn run(command: Command, context: &Context) -> Answered {
     match command {
-        Command::Init(args) => Ok(initialise(&args)),
+        Command::Init(args) => initialise(&args, context),
         Command::Check(args) => {
             let mut parsed = check::parse(&context.which);
             certificates::look(&mut parsed, &context.workdir());
@@ -198,14 +216,21 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Apply(args) => once(apply::answer(context, &args)),
         Command::Deploy(args) => once(deploy::answer(context, &args)),
         Command::Rollback(args) => once(rollback::answer(context, &args)),
+        Command::Restart(args) => once(Box::pin(restart::answer(context, &args))),
         Command::History(args) => on_runtime(history::answer(context, &args)),
         Command::Logs(args) => on_runtime(logs::answer(context, &args)),
         Command::Drift(args) => on_runtime(drift::answer(context, &args)),
         Command::Unlock(args) => once(unlock::answer(context, &args)),
         Command::Server(command) => once(Box::pin(server::answer(context, &command))),
+        Command::Dns(command) => once(Box::pin(dns::answer(context, &command))),
+        Command::Tunnel(args) => once(Box::pin(tunnel::answer(context, &args))),
         Command::Swap(args) => once(Box::pin(swap::answer(context, &args))),
+        Command::Doctor(args) => once(Box::pin(doctor::answer(context, &args))),
+        Command::Domain(command) => once(Box::pin(domain::answer(context, &command))),
+        Command::Usage(args) => once(usage::answer(context, &args)),
         Command::Status(args) => once(status::answer(context, &args)),
         Command::Ci(command) => ci::answer(context, &command),
+        Command::Worker(command) => worker::answer(context, &command),
         Command::Drill(command) => once(drill::answer(context, &command)),
         Command::Events(args) => on_runtime(events::answer(context, &args)),
         Command::Up(args) => on_runtime(up::answer(context, &args)),
@@ -222,12 +247,15 @@ fn run(command: Command, context: &Context) -> Answered {
     }
 }
 
-fn initialise(args: &init::InitArgs) -> Answer {
-    if !std::io::stdin().is_terminal() {
-        return init::answer(args, None);
+fn initialise(args: &init::InitArgs, context: &Context) -> Answered {
+    if args.yes || !std::io::stdin().is_terminal() {
+        return Ok(init::answer(args, None, false));
     }
-    let mut terminal = init::Terminal { from: std::io::stdin().lock(), to: std::io::stderr() };
-    init::answer(args, Some(&mut terminal))
+    on_runtime(async {
+        let has_docker = docker::version(&context.vars).await.is_ok();
+        let mut terminal = init::Terminal { from: std::io::stdin().lock(), to: std::io::stderr() };
+        Ok(init::answer(args, Some(&mut terminal), has_docker))
+    })
 }
 
 /// Does `work` on a runtime; Ctrl-C and SIGTERM are the work's own matter.
@@ -259,6 +287,13 @@ impl Context {
             which.env = has.then(|| REHEARSAL.to_owned());
         }
         check::load(&which, self.voice.colours_err)
+    }
+
+    /// What is known of vendors' plans, with the files beside the config in place of ours.
+    pub(crate) fn catalogue(&self) -> Result<Catalogue, Box<Answer>> {
+        Catalogue::with(&self.workdir().join("catalogue")).or_else(|why| {
+            Answer::failed(2, &why, "`catalogue/*.toml` beside the config is yours to mend")
+        })
     }
 
     /// The folder of the config.
@@ -303,6 +338,7 @@ impl Context {
         listen: Listen,
     ) -> OpenOptions {
         let hooks = cloud.is_none() || self.common.cloud.is_some();
+        let hooks = hooks && !self.vars.contains_key(REHEARSED);
         // A command within a hook means the same config.
         let mut vars = self.vars.clone();
         if let Ok(config) = std::path::absolute(&self.which.config) {

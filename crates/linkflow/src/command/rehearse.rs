@@ -68,6 +68,13 @@ pub(crate) async fn answer(
         Ok(folder) => folder,
         Err(why) => return Answer::failure(1, &why, "`--keep FOLDER` names another folder"),
     };
+    let file = match file_of(args.file.as_deref(), &folder.path) {
+        Ok(file) => file,
+        Err(error) => {
+            let what = format!("{} cannot be written: {error}", folder.path.display());
+            return Answer::failure(1, &what, "see whether the disk is full");
+        }
+    };
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => {
@@ -78,6 +85,8 @@ pub(crate) async fn answer(
     let usual = || Scenario::USUAL.to_vec();
     let wanted = Wanted {
         config,
+        file,
+        env: env.map(str::to_owned),
         usual: args.scenario.is_empty(),
         scenarios: if args.scenario.is_empty() { usual() } else { args.scenario.clone() },
         rate: args.rate,
@@ -110,6 +119,18 @@ fn parse(file: Option<&Path>, env: Option<&str>) -> Parsed {
     let plain = parse(None);
     let has_own = plain.environments.iter().any(|name| name == ENVIRONMENT);
     if has_own { parse(Some(ENVIRONMENT)) } else { plain }
+}
+
+/// Where the config is that is rehearsed: the example is written down for the processes that a rehearsal starts.
+fn file_of(file: Option<&Path>, folder: &Path) -> std::io::Result<PathBuf> {
+    match file {
+        Some(file) => std::path::absolute(file),
+        None => {
+            let path = folder.join("linkflow.toml");
+            std::fs::write(&path, EXAMPLE)?;
+            Ok(path)
+        }
+    }
 }
 
 fn refused(parsed: &Parsed, colours: bool) -> Answer {

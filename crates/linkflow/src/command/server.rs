@@ -398,7 +398,7 @@ fn machines(
     };
     let user_agent = concat!("linkflow/", env!("CARGO_PKG_VERSION")).to_owned();
     let (record, clock) = (context.record(), Arc::new(SystemClock::start()));
-    let kit = Kit::new(KitOptions { record, clock, user_agent })
+    let kit = Kit::new(KitOptions { record, clock, user_agent, limits: None })
         .map_err(|error| Box::new(Answer::failure(1, &error.to_string(), "")))?;
     let api = provider.as_ref().and_then(|provider| provider.api()).map(str::to_owned);
     let settings = hetzner::Settings { token, api };

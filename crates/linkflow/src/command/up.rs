@@ -1,20 +1,24 @@
 //! `linkflow up`: serves visitors, watches, and moves services when something dies.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use linkflow_engine::{RunKind, RunState};
-use linkflow_model::config::Config;
+use linkflow_model::config::{Config, LeadsTo};
 use linkflow_rehearsal::cloud::Cloud;
 use serde_json::{Value, json};
 
 use crate::say::answer::Answer;
 use crate::say::output;
 use crate::say::progress::Progress;
+use crate::wire::follow::follow;
+use crate::wire::names::Writing;
 use crate::wire::{Listen, Stack};
 
 use super::change::{self, Doing};
+use super::dns::expectation;
 use super::{Answered, Context, cloud, plan, shutdown};
 
 /// Serve visitors, watch every placement, and move services when something dies, until Ctrl-C.
@@ -59,8 +63,9 @@ pub(crate) async fn answer(context: &Context, args: &UpArgs) -> Answered {
     };
     let control = endpoints.as_ref().map(|cloud| cloud.control.clone());
     let options = context.options(&config, endpoints, "up", listen);
+    let names = if follows(&config) { Some(Writing::open(&config, &options)?) } else { None };
     let answer = match Stack::open(config, options).await {
-        Ok(stack) => Box::pin(serve(context, args, stack, control.as_deref())).await,
+        Ok(stack) => Box::pin(serve(context, args, stack, names, control.as_deref())).await,
         Err(error) => Err(error.into()),
     };
     if let Some(cloud) = own_cloud {
@@ -69,7 +74,18 @@ pub(crate) async fn answer(context: &Context, args: &UpArgs) -> Answered {
     answer
 }
 
-async fn serve(context: &Context, args: &UpArgs, stack: Stack, control: Option<&str>) -> Answered {
+/// Whether records of routes follow the placement that serves.
+fn follows(config: &Config) -> bool {
+    config.dns.as_ref().is_some_and(|dns| dns.leads_to == LeadsTo::Placement)
+}
+
+async fn serve(
+    context: &Context,
+    args: &UpArgs,
+    stack: Stack,
+    names: Option<Writing>,
+    control: Option<&str>,
+) -> Answered {
     let begun = tokio::select! {
         begun = begin(context, args, &stack, control) => begun,
         () = shutdown::requested() => Ok(()),
@@ -80,6 +96,11 @@ async fn serve(context: &Context, args: &UpArgs, stack: Stack, control: Option<&
             stop.or(shown).await;
         });
         stack.run_loop();
+        if let Some(names) = names {
+            output::err(&expectation(names.asked.ttl_s()));
+            let (engine, clock) = (Arc::clone(&stack.engine), Arc::clone(&stack.clock));
+            stack.tasks.start("names", |stop| follow(stop, engine, clock, names));
+        }
         shutdown::requested().await;
         output::err("stopping\n");
     }

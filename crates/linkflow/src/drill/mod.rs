@@ -1,7 +1,10 @@
 //! A rehearsal: the stack on simulated providers, visitors who never stop asking, and one disaster after another.
 
 mod cast;
+mod deploy;
+mod killed;
 mod memory;
+mod pace;
 mod scenario;
 mod scene;
 mod show;
@@ -21,6 +24,7 @@ use linkflow_rehearsal::report::{LoadLine, Machine, ProviderLine, RehearsalRepor
 use tokio::signal::unix::{SignalKind, signal};
 
 use cast::Cast;
+use killed::Other;
 pub(crate) use scenario::Scenario;
 pub(crate) use show::Show;
 use stage::Stage;
@@ -37,6 +41,10 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Wanted {
     /// The stack.
     pub(crate) config: Config,
+    /// Where its config is, for another process.
+    pub(crate) file: PathBuf,
+    /// The environment of it, when one was asked for.
+    pub(crate) env: Option<String>,
     /// In this order.
     pub(crate) scenarios: Vec<Scenario>,
     /// Whether nobody named them: those that the stack has no part for are left out then.
@@ -115,7 +123,14 @@ async fn on_cloud(
         crash: None,
     };
     let stack = Stack::open(wanted.config.clone(), options).await?;
-    let stage = Stage::new(cloud, &stack, cast, show.clone(), (wanted.rate, wanted.seed));
+    let other = Other {
+        program: wanted.program.clone(),
+        config: wanted.file.clone(),
+        env: wanted.env.clone(),
+        state: wanted.folder.join("state"),
+        vars: wanted.vars.clone(),
+    };
+    let stage = Stage::new(cloud, &stack, cast, show.clone(), (wanted.rate, wanted.seed), other);
     let outcome = tokio::select! {
         biased;
         () = interrupted() => Err(DrillError::Interrupted),

@@ -38,7 +38,7 @@ use Scenario::{
 
 impl Scenario {
     /// Those that are rehearsed when none is named, as far as the stack has a part for them.
-    pub(crate) const USUAL: [Self; 9] = [
+    pub(crate) const USUAL: [Self; 10] = [
         ProviderDies,
         ProviderHangs,
         AllFreeProvidersDie,
@@ -48,6 +48,7 @@ impl Scenario {
         BadRelease,
         Swap,
         SpareSleeps,
+        ProviderApiDown,
     ];
 
     /// All there are.
@@ -123,7 +124,7 @@ impl Scenario {
             ),
             DeployUnderLoad => (
                 "A deploy under load",
-                "Every service goes to a new release on all its providers while visitors keep asking.".to_owned(),
+                "Every service goes to a new release on all its providers while visitors keep asking. The next one is deployed by a process of its own, which is killed before and after each row of its journal that migrates, stops or proves a stop, and at every fourth row otherwise, for 40 s, and started again until it is done.".to_owned(),
             ),
             BadRelease => (
                 "A bad release",
@@ -180,7 +181,7 @@ impl Scenario {
             AllFreeProvidersDie => all_free_die(scene).await,
             LastResortDies => last_resort_dies(scene).await,
             ProviderRecovers => recovers(scene).await,
-            DeployUnderLoad => deploy(scene).await,
+            DeployUnderLoad => super::deploy::deploy(scene).await,
             BadRelease => bad_release(scene).await,
             Swap => super::swap::swap(scene).await,
             SpareSleeps => super::sleep::spare_sleeps(scene).await,
@@ -211,7 +212,7 @@ impl FromStr for Scenario {
 const SETTLED: Duration = Duration::from_secs(30);
 /// How long services may take to leave a provider. A process that hangs is killed only when the grace that its provider
 /// gives it is over, 10 s on most; an exclusive service leaves after that, because only then its stop is proven.
-const LEFT: Duration = Duration::from_secs(20);
+pub(super) const LEFT: Duration = Duration::from_secs(20);
 /// How long a fault lasts at least, so that it is seen that nobody goes on being disturbed.
 const HOLD: Duration = Duration::from_secs(3);
 
@@ -332,50 +333,6 @@ async fn recovers(scene: &mut Scene<'_>) -> Result<(), String> {
             expected: "none".to_owned(),
             measured: if failed == 0 { "none".to_owned() } else { failed.to_string() },
             kept: failed == 0,
-        }
-    });
-    Ok(())
-}
-
-/// Every service goes to a new release.
-async fn deploy(scene: &mut Scene<'_>) -> Result<(), String> {
-    let (stage, cast) = (scene.stage, &scene.stage.cast);
-    scene.wanted.failed_at_most = Some(0);
-    let end = stage.deploy(Some("1.1"), None, RunKind::Deploy).await?;
-    let failed = end.failed.iter().map(|step| {
-        let said = step.said.as_deref().unwrap_or("no reason given");
-        format!("{}: {said}", step.step.action)
-    });
-    let said: Vec<String> = failed.collect();
-    let measured = if said.is_empty() {
-        format!("{:?} in {} ms", end.state, end.took_ms)
-    } else {
-        said.join("; ")
-    };
-    scene.note("the release was rolled out", "done", &measured, end.state == RunState::Done);
-    let release = end.release;
-    let what = format!("every service runs {release} where it serves");
-    scene
-        .expect(&what, LEFT, |world| {
-            cast.services.iter().find_map(|spec| {
-                let placement = world.services.get(&spec.name)?.active_placement()?;
-                let runs = placement.release;
-                (runs != Some(release)).then(|| match runs {
-                    Some(other) => format!("{} runs {other}", spec.name),
-                    None => format!("{}: its release is not known", spec.name),
-                })
-            })
-        })
-        .await;
-    let wanted = release.to_string();
-    scene.judge(move |samples| {
-        let last = samples.iter().rev().find_map(|sample| sample.release.clone());
-        let measured = last.map_or("no answer".to_owned(), |release| release.to_string());
-        Check {
-            what: "visitors are answered by the new release".to_owned(),
-            kept: measured == wanted,
-            expected: wanted.clone(),
-            measured,
         }
     });
     Ok(())

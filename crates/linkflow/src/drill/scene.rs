@@ -1,15 +1,17 @@
 //! One scenario as it happens: visitors ask all the while, faults come and go, and what follows is noted.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use linkflow_engine::Stop;
 use linkflow_model::{Event, EventKind, Level, Moment, ProviderName, Timestamp, World};
-use linkflow_rehearsal::cloud::Trouble;
+use linkflow_rehearsal::cloud::{Asked, Trouble};
 use linkflow_rehearsal::ledger::Span;
 use linkflow_rehearsal::load::{Load, Running, Sample};
 use linkflow_rehearsal::report::measure::acknowledged;
 use linkflow_rehearsal::report::{
-    Check, Expectations, FaultSpan, Observed, Return, ScenarioResult, Told, measure,
+    AskedLine, Check, Expectations, FaultSpan, Observed, Return, RolloutLine, ScenarioResult, Told,
+    measure,
 };
 use tokio::time::sleep;
 
@@ -40,6 +42,9 @@ pub(crate) struct Scene<'a> {
     fault: Option<FaultSpan>,
     back: Option<Return>,
     pub(crate) wanted: Expectations,
+    /// How releases got out.
+    pub(crate) rollouts: Vec<RolloutLine>,
+    asked_before: BTreeMap<ProviderName, Asked>,
     judges: Vec<Judge>,
 }
 
@@ -76,6 +81,8 @@ impl<'a> Scene<'a> {
             fault: None,
             back: None,
             wanted,
+            rollouts: Vec::new(),
+            asked_before: stage.cloud.asked(),
             judges: Vec::new(),
         };
         stage.until(Duration::from_secs(30), |world| stage.unsettled(world)).await?;
@@ -204,13 +211,17 @@ impl<'a> Scene<'a> {
 
     /// Ends the visits and measures.
     pub(crate) async fn close(mut self, told: &Told) -> Result<ScenarioResult, String> {
-        sleep(TAIL).await;
+        // Visitors come back a few at a time: a good second is seen when all of them may be back.
+        let ramp = self.back.as_ref().map(|_| self.stage.stack.config.edge.ramp);
+        sleep(TAIL + ramp.unwrap_or_default()).await;
+        let asked = self.asked();
         let samples = self.load.stop().await;
         let span = Span { from: self.from_wall, to: self.stage.clock().wall() };
         let keys = acknowledged(&samples).map(str::to_owned).collect();
         let (ledger, lost) = self.stage.count(span, keys).await?;
         let events = self.stage.heard().split_off(self.heard_before);
         self.wanted.also.extend(self.judges.iter().map(|judge| judge(&samples)));
+        self.wanted.also.push(within_rates(&asked));
         let seen = Observed {
             from: self.from,
             from_wall: self.from_wall,
@@ -221,7 +232,37 @@ impl<'a> Scene<'a> {
             ledger,
             lost: &lost,
         };
-        Ok(measure(told, &seen, &self.wanted))
+        Ok(ScenarioResult { asked, rollouts: self.rollouts, ..measure(told, &seen, &self.wanted) })
+    }
+
+    /// What the API of each provider was asked since the scenario began.
+    fn asked(&self) -> Vec<AskedLine> {
+        let line = |(name, now): (ProviderName, Asked)| {
+            let before = self.asked_before.get(&name).copied().unwrap_or_default();
+            AskedLine {
+                provider: name.to_string(),
+                requests: now.requests - before.requests,
+                refused_for_rate: now.refused - before.refused,
+            }
+        };
+        self.stage.cloud.asked().into_iter().map(line).collect()
+    }
+}
+
+/// The simulated vendors allow as many requests as the vendors do, and count what they refuse.
+fn within_rates(asked: &[AskedLine]) -> Check {
+    let refused: u64 = asked.iter().map(|line| line.refused_for_rate).sum();
+    let said = |line: &AskedLine| match line.refused_for_rate {
+        0 => format!("{} {}", line.provider, line.requests),
+        refused => format!("{} {} ({refused} refused)", line.provider, line.requests),
+    };
+    let each = asked.iter().map(said).collect::<Vec<_>>().join(", ");
+    let refusals = if refused == 0 { "none".to_owned() } else { refused.to_string() };
+    Check {
+        what: "requests to providers' APIs refused for their rate".to_owned(),
+        expected: "none".to_owned(),
+        measured: format!("{refusals} of {each}"),
+        kept: refused == 0,
     }
 }
 

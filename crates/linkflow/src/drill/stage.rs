@@ -13,6 +13,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
 use super::cast::Cast;
+use super::killed::Other;
 use super::show::Show;
 use crate::wire::Stack;
 use crate::wire::releases::ReleaseError;
@@ -34,6 +35,7 @@ pub(crate) struct Stage<'a> {
     pub(crate) show: Show,
     pub(crate) rate: u32,
     pub(crate) seed: u64,
+    pub(crate) other: Other,
     heard: Arc<Mutex<Vec<Event>>>,
     ledger: PathBuf,
 }
@@ -46,6 +48,7 @@ impl<'a> Stage<'a> {
         cast: Cast,
         show: Show,
         (rate, seed): (u32, u64),
+        other: Other,
     ) -> Self {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let ledger = cloud.endpoints().ledger;
@@ -65,7 +68,7 @@ impl<'a> Stage<'a> {
                 }
             }
         });
-        Self { cloud, stack, cast, show, rate, seed, heard, ledger }
+        Self { cloud, stack, cast, show, rate, seed, other, heard, ledger }
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -184,6 +187,14 @@ impl<'a> Stage<'a> {
             Ok((counted, ledger.missing(keys.iter().map(String::as_str))?))
         };
         blocking(count).await
+    }
+
+    /// The release of each migration that was really run, oldest first.
+    pub(crate) async fn migrations(&self) -> Result<Vec<String>, String> {
+        let path = self.ledger.clone();
+        let read = move || Ledger::open(&path)?.migrations();
+        let rows = blocking(read).await?;
+        Ok(rows.into_iter().map(|(release, _)| release).collect())
     }
 
     /// Whether nobody stands still with the ledger's write lock in hand.

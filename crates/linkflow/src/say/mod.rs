@@ -6,3 +6,4 @@ pub(crate) mod problem;
 pub(crate) mod progress;
 pub(crate) mod table;
 pub(crate) mod time;
+pub(crate) mod wrap;

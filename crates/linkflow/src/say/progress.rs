@@ -1,4 +1,9 @@
-//! How a run goes, as it goes: a bar on a terminal, one line for each event elsewhere.
+//! How a run goes, as it goes: a bar on a terminal, one line for each event elsewhere. And a sign of life while
+//! something is asked.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use linkflow_model::{Event, EventKind, Level, Timestamp};
@@ -88,6 +93,64 @@ impl Progress {
                 }
             }
             None => err(&format!("{line}\n")),
+        }
+    }
+}
+
+/// A sign of life on a terminal while several are asked, when that takes longer than a moment.
+pub(crate) struct Waiting {
+    bar: Option<ProgressBar>,
+    open: Mutex<BTreeSet<String>>,
+}
+
+/// What is over by then was not worth a sign.
+const MOMENT: Duration = Duration::from_secs(1);
+
+impl Waiting {
+    /// A sign as `voice` allows.
+    pub(crate) fn new(voice: Voice) -> Self {
+        let bar = (voice.terminal && !voice.json).then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+            let style = ProgressStyle::with_template("{spinner} {elapsed} waits for {msg}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar
+        });
+        Self { bar, open: Mutex::default() }
+    }
+
+    /// Does `work`, and shows who is waited for after a moment.
+    pub(crate) async fn during<T>(&self, work: impl Future<Output = T>) -> T {
+        let show = async {
+            tokio::time::sleep(MOMENT).await;
+            if let Some(bar) = &self.bar {
+                bar.set_draw_target(ProgressDrawTarget::stderr());
+                bar.enable_steady_tick(Duration::from_millis(100));
+            }
+            std::future::pending().await
+        };
+        let outcome = tokio::select! {
+            outcome = work => outcome,
+            never = show => never,
+        };
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        outcome
+    }
+
+    /// Does the part of the work that `name` is waited for.
+    pub(crate) async fn for_one<T>(&self, name: &str, work: impl Future<Output = T>) -> T {
+        self.note(|open| open.insert(name.to_owned()));
+        let outcome = work.await;
+        self.note(|open| open.remove(name));
+        outcome
+    }
+
+    fn note(&self, change: impl FnOnce(&mut BTreeSet<String>) -> bool) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut open);
+        if let Some(bar) = &self.bar {
+            bar.set_message(open.iter().cloned().collect::<Vec<_>>().join(", "));
         }
     }
 }

@@ -15,6 +15,11 @@ pub(crate) fn local(at: Timestamp) -> String {
     }
 }
 
+/// `2026-07-01` on this machine's clock.
+pub(crate) fn day(at: Timestamp) -> String {
+    local(at).split(' ').next().unwrap_or_default().to_owned()
+}
+
 /// `850 ms`, `12.3 s`, `4 min 5 s`.
 pub(crate) fn took(ms: u64) -> String {
     match ms {

@@ -195,6 +195,7 @@ mod tests {
             migrate: None,
             needs: Vec::new(),
             start_within_ms: 1,
+            idempotency_key: false,
             keep_warm: false,
         }
     }

@@ -28,7 +28,7 @@ pub(crate) fn open_ci(
 ) -> Result<Arc<dyn Ci>, OpenError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let user_agent = concat!("linkflow/", env!("CARGO_PKG_VERSION")).to_owned();
-    let kit = Kit::new(KitOptions { record, clock, user_agent })?;
+    let kit = Kit::new(KitOptions { record, clock, user_agent, limits: None })?;
     if let Some(cloud) = cloud {
         let own = github::Settings {
             repository: cloud.github.repository.clone(),

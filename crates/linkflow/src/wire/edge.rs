@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linkflow_edge::{
-    AcmeOptions, Certificates, Front, Limits, Options, Origin, Pace, PairOfFiles, Resolve,
-    TlsOptions,
+    AcmeOptions, Certificates, Front, Guard, Limits, Options, Origin, Pace, PairOfFiles, RateRule,
+    Resolve, TlsOptions,
 };
 use linkflow_engine::{Stop, Tasks};
-use linkflow_model::config::{Acme, Config};
+use linkflow_model::config::{Acme, Config, RateLimit};
 use linkflow_model::{Clock, ServiceName};
 use linkflow_store::Store;
 use tracing::warn;
@@ -22,6 +22,9 @@ use super::{Listen, OpenError, OpenOptions};
 
 /// How often the time that certificates have left is recorded.
 const EVERY: Duration = Duration::from_secs(3_600);
+
+/// How much of old pages is kept.
+const STALE_BYTES: usize = 16 << 20;
 
 /// How the edge is set up.
 pub(super) fn options(
@@ -40,6 +43,7 @@ pub(super) fn options(
     // In a rehearsal answers name their provider, so that people see who answered.
     let limits = Limits {
         name_target: options.cloud.is_some(),
+        body_bytes: config.edge.max_body.0,
         ramp_ms: u64::try_from(config.edge.ramp.as_millis()).unwrap_or(u64::MAX),
         ..Limits::default()
     };
@@ -63,6 +67,35 @@ pub(super) fn front(
         trusted: edge.trusted.iter().map(|network| network.0).collect(),
         visitor_header: edge.visitor_header,
         proxy_protocol: edge.proxy_protocol,
+        guard: guard(config)?,
+    })
+}
+
+/// How often a visitor may ask.
+fn rate(limit: &RateLimit) -> Result<RateRule, OpenError> {
+    let header = limit.by.as_deref().map(|name| {
+        name.parse().map_err(|_| OpenError::Missing {
+            what: format!("`{name}` is no name of a header"),
+            help: "write one like `x-api-key` into `edge.rate_limit.by`".to_owned(),
+        })
+    });
+    let per_ms = u64::try_from(limit.per.as_millis()).unwrap_or(u64::MAX);
+    let header = header.transpose()?;
+    Ok(RateRule { requests: limit.requests, per_ms, paths: limit.paths.clone(), header })
+}
+
+/// What visitors may do, and what they get when nothing answers.
+fn guard(config: &Config) -> Result<Guard, OpenError> {
+    let edge = &config.edge;
+    let rate = edge.rate_limit.as_ref().map(rate).transpose()?;
+    let page = config.status_page.as_ref().and_then(|page| page.host.as_ref());
+    Ok(Guard {
+        rate,
+        allow: edge.allow.iter().map(|network| network.0).collect(),
+        deny: edge.deny.iter().map(|network| network.0).collect(),
+        stale_bytes: if edge.always_online { STALE_BYTES } else { 0 },
+        status_page: page.map(|host| format!("https://{}", host.0)),
+        security_headers: edge.security_headers,
     })
 }
 

@@ -20,6 +20,10 @@ use super::OpenOptions;
 /// `LINKFLOW_STACK`.
 pub(crate) const WITHIN: &str = "LINKFLOW_HOOK";
 
+/// The variable that tells a process that a rehearsal of a whole story started it, so that it runs no hooks: they may
+/// reach what is real.
+pub(crate) const REHEARSED: &str = "LINKFLOW_REHEARSED";
+
 /// How many of a hook's last lines are told.
 const LINES: usize = 20;
 /// The longest line that is told, in characters.

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::secrets::Secrets;
 use super::state::Home;
-use super::{OpenError, OpenOptions, parts};
+use super::{LIMITS, OpenError, OpenOptions, parts};
 
 /// The providers' reading halves, and what was deployed last.
 pub(crate) struct Looking {
@@ -34,7 +34,12 @@ impl Looking {
         let home = Home::open(&options.state).map_err(in_folder)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let user_agent = concat!("linkflow/", env!("CARGO_PKG_VERSION")).to_owned();
-        let kit = Kit::new(KitOptions { record: options.record.clone(), clock, user_agent })?;
+        let kit = Kit::new(KitOptions {
+            record: options.record.clone(),
+            clock,
+            user_agent,
+            limits: Some(home.path(LIMITS)),
+        })?;
         let secrets = Secrets::new(options.vars.clone(), home.key(), options.cloud.is_some());
         let computes = parts::computes(config, options, &secrets, &kit)?;
         let looks = computes.into_iter().map(|(name, whole)| (name, whole as Arc<dyn ComputeLook>));

@@ -1,10 +1,14 @@
 //! From a config to a running stack: every part is made here, and nowhere else.
 
+pub(crate) mod asking;
 pub(crate) mod ci;
 pub(crate) mod control;
+pub(crate) mod docker;
 pub(crate) mod edge;
+pub(crate) mod follow;
 pub(crate) mod hooks;
 pub(crate) mod looking;
+pub(crate) mod names;
 mod notify;
 mod parts;
 pub(crate) mod ports;
@@ -15,6 +19,7 @@ pub(crate) mod render;
 pub(crate) mod secrets;
 pub(crate) mod state;
 mod warm;
+pub(crate) mod worker;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -40,6 +45,9 @@ use registry::Registries;
 use render::Renderer;
 use secrets::Secrets;
 use state::Home;
+
+/// Where the processes of a state folder count their requests to vendors together.
+const LIMITS: &str = "limits";
 
 /// How a stack is opened.
 #[derive(Clone, Debug)]
@@ -146,7 +154,12 @@ impl Stack {
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(home.path("linkflow.db"))?);
         let user_agent = concat!("linkflow/", env!("CARGO_PKG_VERSION")).to_owned();
         let record = options.record.clone();
-        let kit = Kit::new(KitOptions { record, clock: Arc::clone(&clock), user_agent })?;
+        let kit = Kit::new(KitOptions {
+            record,
+            clock: Arc::clone(&clock),
+            user_agent,
+            limits: Some(home.path(LIMITS)),
+        })?;
         let ports = ports::choose(&home, &config).map_err(in_folder)?;
 
         let secrets =

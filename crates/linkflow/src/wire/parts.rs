@@ -6,7 +6,7 @@ mod rehearsed;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use linkflow_model::config::{Config, Provider, Role, kinds};
+use linkflow_model::config::{Config, Provider, Role, acts, kinds};
 use linkflow_model::role::Compute;
 use linkflow_model::{ProviderName, Secret};
 use linkflow_providers::compute::open;
@@ -26,20 +26,50 @@ pub(super) fn computes(
     kit: &Kit,
 ) -> Result<BTreeMap<ProviderName, Arc<dyn Compute>>, OpenError> {
     let mut computes: BTreeMap<ProviderName, Arc<dyn Compute>> = BTreeMap::new();
-    let needed = config.compute();
-    let declared = config.providers.iter().filter(|(_, provider)| provider.plays(Role::Compute));
-    let spare = declared.map(|(name, provider)| (name.clone(), provider.clone()));
-    let spare = spare.filter(|(name, _)| !needed.contains_key(name)).collect::<Vec<_>>();
-    for (name, provider) in &needed {
-        computes.insert(name.clone(), one(config, options, secrets, kit, name, provider)?);
-    }
-    for (name, provider) in &spare {
-        match one(config, options, secrets, kit, name, provider) {
-            Ok(compute) => drop(computes.insert(name.clone(), compute)),
+    for (name, place) in places(config, options, secrets, kit) {
+        match place.opened {
+            Ok(compute) => drop(computes.insert(name, compute)),
+            Err(error) if place.needed => return Err(error),
             Err(error) => tracing::debug!("no cascade names it, and it cannot be opened: {error}"),
         }
     }
     Ok(computes)
+}
+
+/// A provider that can run services.
+pub(super) struct Place {
+    /// As the config has it.
+    pub(super) provider: Provider,
+    /// Whether a cascade names it, or a migration runs there.
+    pub(super) needed: bool,
+    /// The provider, or why it cannot be opened.
+    pub(super) opened: Result<Arc<dyn Compute>, OpenError>,
+}
+
+/// Every provider that can run services, each opened by itself.
+pub(super) fn places(
+    config: &Config,
+    options: &OpenOptions,
+    secrets: &Secrets,
+    kit: &Kit,
+) -> BTreeMap<ProviderName, Place> {
+    let needed = config.compute();
+    // A cloud has only the providers that its config needs.
+    let acts = |name: &ProviderName, provider: &Provider| match &options.cloud {
+        Some(cloud) => cloud.providers.contains_key(name),
+        None => acts(provider.kind().word, Role::Compute),
+    };
+    let declared = config.providers.iter();
+    let declared = declared.filter(|(name, p)| p.plays(Role::Compute) && acts(name, p));
+    let mut all: BTreeMap<ProviderName, Provider> =
+        declared.map(|(name, provider)| (name.clone(), provider.clone())).collect();
+    all.extend(needed.clone());
+    let open = |(name, provider): (ProviderName, Provider)| {
+        let opened = one(config, options, secrets, kit, &name, &provider);
+        let needed = needed.contains_key(&name);
+        (name, Place { provider, needed, opened })
+    };
+    all.into_iter().map(open).collect()
 }
 
 /// The provider of this machine that has a program for each image, by image without its tag. In a rehearsal too: its

@@ -60,6 +60,17 @@ impl Registries {
         self.oci.inspect(&ImageRef { registry, repository, tag: None, digest }).await
     }
 
+    /// What the registry tells of `image` as it is written.
+    ///
+    /// # Errors
+    /// As [`Registries::pin`].
+    pub(crate) async fn look(
+        &self,
+        image: &ImageRef,
+    ) -> Result<linkflow_model::role::ImageFacts, Fault> {
+        self.oci.inspect(image).await
+    }
+
     /// `image` of a service that runs only on this machine, where a program stands for it: its name in place of its
     /// content, so that nothing has to be pushed and nobody asked. In a rehearsal the cloud's registry knows it.
     pub(crate) async fn pin_here(&self, image: &ImageRef) -> Result<PinnedImage, Fault> {

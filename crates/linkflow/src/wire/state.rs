@@ -21,6 +21,13 @@ impl Key {
         hex(&mac.finalize().into_bytes())
     }
 
+    /// The key of `folder` for whoever only looks: nothing is made. Where there is none yet, no fingerprint is either, so
+    /// any key will do.
+    pub(crate) fn peek(folder: &Path) -> Self {
+        let held = fs::read(folder.join("key")).ok().and_then(|bytes| bytes.try_into().ok());
+        Self(held.unwrap_or_default())
+    }
+
     /// 32 bytes that follow from this key and `label`, and tell nothing of either.
     pub(crate) fn derive(&self, label: &str) -> [u8; 32] {
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { return [0; 32] };

@@ -78,6 +78,7 @@ fn json_is_exactly_one_value_also_when_it_fails() {
         &["completions", "bash"],
         &["events"],
         &["history"],
+        &["worker", "show"],
     ] {
         let said = linkflow(good.path(), &[arguments, &["--json"]].concat());
         assert_eq!((said.code, said.err.as_str()), (0, ""), "{arguments:?}");
@@ -90,6 +91,17 @@ fn json_is_exactly_one_value_also_when_it_fails() {
         assert_eq!((said.code, said.err.as_str()), (2, ""), "{arguments:?}");
         said.value();
     }
+}
+
+#[test]
+fn the_worker_is_printed_as_it_is_kept_and_its_config_only_when_something_runs() {
+    let dir = written(SHOP);
+    let said = linkflow(dir.path(), &["worker", "show"]);
+    assert_eq!(said.code, 0);
+    assert_eq!(said.out, include_str!("../../../../worker/dist/worker.js"));
+    let said = linkflow(dir.path(), &["worker", "config"]);
+    assert_eq!((said.code, said.out.as_str()), (1, ""));
+    assert!(said.err.contains("no service runs where a worker could lead"), "{}", said.err);
 }
 
 #[test]

@@ -33,7 +33,7 @@ look_every = "500ms"
 pub(crate) struct Stage {
     dir: tempfile::TempDir,
     cloud: Child,
-    control: String,
+    pub(crate) control: String,
 }
 
 impl Stage {
@@ -41,7 +41,7 @@ impl Stage {
         Self::of(STACK)
     }
 
-    fn of(stack: &str) -> Self {
+    pub(crate) fn of(stack: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("linkflow.toml"), stack).unwrap();
         let mut cloud = Command::new(env!("CARGO_BIN_EXE_linkflow"))

@@ -8,8 +8,10 @@ use super::provider::Role;
 
 /// The roles in which each kind of provider is acted on. In a rehearsal every compute kind acts, simulated.
 const KINDS: &[(&str, &[Role])] = &[
-    ("embedded", &[Role::Compute, Role::Notify]),
+    ("embedded", &[Role::Compute, Role::Dns, Role::Cdn, Role::Notify]),
     ("azure-container-apps", &[Role::Compute]),
+    ("cloudflare", &[Role::Dns, Role::Cdn]),
+    ("desec", &[Role::Dns]),
     ("docker", &[Role::Compute]),
     ("fly", &[Role::Compute]),
     ("koyeb", &[Role::Compute]),
@@ -33,18 +35,7 @@ pub(super) const NOT_YET: &[&str] = &[
     "buckets",
     "backups",
     "mail",
-    "dns",
     "edge.timeout",
-    "edge.max_body",
-    "edge.on",
-    "edge.tls",
-    "edge.rate_limit",
-    "edge.waf",
-    "edge.bots",
-    "edge.always_online",
-    "edge.cache",
-    "edge.worker",
-    "edge.tunnel",
     "monitors",
     "heartbeats",
     "telemetry",
@@ -52,6 +43,17 @@ pub(super) const NOT_YET: &[&str] = &[
     "alerts",
     "budget",
     "quotas",
+];
+
+/// Keys that the provider in front of the edge acts on: without `edge.on` nobody does.
+const IN_FRONT: &[&str] = &[
+    "edge.tls",
+    "edge.waf",
+    "edge.bots",
+    "edge.https_rewrites",
+    "edge.cache_level",
+    "edge.browser_cache",
+    "edge.cache",
 ];
 
 /// Something of the config that is understood and without effect so far.
@@ -71,7 +73,8 @@ pub fn acts(kind: &str, role: Role) -> bool {
 /// What in `root` is not acted on yet.
 pub(super) fn not_yet(root: &Table) -> Vec<NotYet> {
     let mut found = Vec::new();
-    for pattern in NOT_YET {
+    let in_front = root.find(&["edge", "on"]).1;
+    for pattern in NOT_YET.iter().chain(IN_FRONT.iter().filter(|_| !in_front)) {
         let steps: Vec<&str> = pattern.split('.').collect();
         walk(root, &steps, "", &mut found);
     }
@@ -111,7 +114,7 @@ mod tests {
     fn each_line_names_a_key_or_a_kind_that_there_is() {
         let mut book = Book::default();
         let root = Config::shape(&mut book);
-        for pattern in NOT_YET {
+        for pattern in NOT_YET.iter().chain(IN_FRONT) {
             let mut at = root.clone();
             for step in pattern.split('.') {
                 at = match &at {

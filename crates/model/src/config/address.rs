@@ -1,6 +1,7 @@
 //! Hosts and addresses.
 
 use std::net::SocketAddr;
+use std::str::FromStr;
 
 use super::codes::{self, Code};
 use super::node::Node;
@@ -12,6 +13,14 @@ use super::values::{Written, written};
 /// A host name, lower case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Host(pub String);
+
+impl FromStr for Host {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        <Self as Written>::parse(text).map_err(|(what, help)| format!("{what}; {help}"))
+    }
+}
 
 impl Written for Host {
     const WHAT: &'static str = "a host name, like `api.example.com`";

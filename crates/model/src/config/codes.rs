@@ -234,7 +234,7 @@ codes! {
 
     /// A provider is not declared.
     UNKNOWN_PROVIDER = "LF0301",
-    "Every provider but `embedded` needs its section, `[providers.NAME]`, with at least its `kind`.",
+    "Every provider but `embedded` and `docker` needs its section, `[providers.NAME]`, with at least its `kind`.",
     "[services.api]\nruns_on = [\"fly\"]\n";
 
     /// A provider cannot do that.
@@ -294,6 +294,19 @@ codes! {
     "The files under `[edge.certificates.NAME]` hold, as PEM, the certificate and those that lead from it to a root, in this \
      order, and its private key, unencrypted. The certificate names its hosts (subjectAltName), and it counts now.",
     "";
+    /// A name goes past the edge.
+    PAST_THE_EDGE = "LF0312",
+    "With `edge.worker`, requests over the worker's daily allowance go on to what the record of the name says. So a proxied record \
+     of a name that visitors use has to lead to the edge, which moves visitors when something dies: to the host of \
+     `edge.address`. A record that names a placement would tie visitors to it when they need the edge most.",
+    "[stack]\nname = \"shop\"\ndomain = \"example.com\"\n[providers.cf]\nkind = \"cloudflare\"\n[services.a]\nimage = \"a\"\nport = 80\nroute = \"a.example.com\"\n[edge]\non = \"cf\"\nworker = true\naddress = \"https://edge.example.com\"\n[dns]\non = \"cf\"\nproxied = true\nrecords = [{ name = \"a\", type = \"CNAME\", value = \"shop-a.fly.dev\" }]\n";
+
+    /// The worker fails closed.
+    FAILS_CLOSED = "LF0313",
+    "The free plan runs a worker 100,000 times a day. With `fail_open = false` every visitor after that gets an error page until \
+     midnight UTC, although the edge and every service are well. Take the key away: then requests go past the worker, to the \
+     edge.",
+    "[stack]\nname = \"shop\"\n[providers.cf]\nkind = \"cloudflare\"\n[edge]\non = \"cf\"\nworker = true\nfail_open = false\n";
 
     /// The last resort is not last.
     LAST_RESORT_EARLY = "LF0401",

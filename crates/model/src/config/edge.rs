@@ -59,18 +59,36 @@ section! {
         https_only: bool = true,
         /// How long browsers are told to use HTTPS only, where there is `listen_tls`. They are told nothing when not said.
         hsts: Option<Duration>,
-        /// How many requests one visitor may make.
+        /// How many requests one visitor may make; more are answered 429. The provider in front counts them as well.
         rate_limit: Option<RateLimit>,
+        /// Networks from which alone visitors may come, `192.0.2.0/24`; everybody when not said.
+        allow: Vec<Network>,
+        /// Networks from which nobody may come.
+        deny: Vec<Network>,
+        /// Whether answers forbid browsers to guess types, to show them in foreign frames and to tell others whole addresses,
+        /// where the service does not say so itself.
+        security_headers: bool = false,
         /// Whether the provider's firewall rules are on.
         waf: bool = false,
         /// What is done with visitors that look like machines.
         bots: Bots = Bots::Allow,
-        /// Whether visitors get the last good page when nothing answers.
+        /// Whether visitors get the last good page when nothing answers: of pages that are for everybody, and marked as old.
         always_online: bool = false,
+        /// Whether links of plain HTTP in pages are made links of HTTPS by the provider in front.
+        https_rewrites: bool = true,
+        /// How queries count when the provider in front keeps pages.
+        cache_level: Option<QueryCache>,
+        /// How long browsers may keep pages that do not say so themselves.
+        browser_cache: Option<Duration>,
         /// Paths that are kept by the provider in front, and for how long.
         cache: Vec<CacheRule>,
         /// The worker that makes the same choices as the edge, at the provider in front.
         worker: bool = false,
+        /// A file with another module in place of LinkFlow's own worker; a path from the folder of the config.
+        worker_module: Option<String>,
+        /// Whether requests over the worker's daily allowance go past it, to the edge. Otherwise visitors would get an error
+        /// page until midnight UTC.
+        fail_open: bool = true,
         /// Whether the edge is reached through a tunnel, with no open port.
         tunnel: bool = false,
     }
@@ -85,6 +103,8 @@ section! {
         per: Duration,
         /// For which routes; all when not said.
         paths: Vec<String>,
+        /// The header that tells visitors apart where they have it, `x-api-key`; their address otherwise.
+        by: Option<String>,
     }
 }
 
@@ -130,6 +150,18 @@ choice! {
         Full = "full",
         /// Without TLS where the edge has none.
         Flexible = "flexible",
+    }
+}
+
+choice! {
+    /// How queries count when pages are kept.
+    pub enum QueryCache {
+        /// Each query is a page of its own.
+        Standard = "standard",
+        /// Queries are left out.
+        IgnoreQuery = "ignore-query",
+        /// Only what is asked for without a query is kept.
+        NoQuery = "no-query",
     }
 }
 
@@ -198,6 +230,10 @@ section! {
     pub struct Dns as "dns" {
         /// The provider that answers for the zone.
         on: ProviderName = <ProviderName as Field>::blank(),
+        /// Further providers that get the same records, without a proxy: the way out when the first one is down itself.
+        also_on: Vec<ProviderName>,
+        /// Where the records of routes lead.
+        leads_to: LeadsTo = LeadsTo::Edge,
         /// The zone; `stack.domain` when not said.
         zone: Option<Host>,
         /// How long others may keep an answer.
@@ -206,6 +242,17 @@ section! {
         proxied: bool = false,
         /// Records besides those of the routes.
         records: Vec<Record>,
+    }
+}
+
+choice! {
+    /// Where the records of routes lead.
+    pub enum LeadsTo {
+        /// To the edge, or to its tunnel, which leads visitors on.
+        Edge = "edge",
+        /// To the placement that serves now: for stacks whose edge visitors cannot reach. Visitors follow as slowly as DNS
+        /// does. See `ttl`.
+        Placement = "placement",
     }
 }
 

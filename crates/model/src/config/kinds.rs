@@ -13,7 +13,7 @@ use super::macros::{choice, section};
 use super::print::Printed;
 use super::programs::Programs;
 use super::provider::Role;
-use super::read::{Fields, Reader};
+use super::read::{Field, Fields, Reader};
 use super::shape::{Book, Key, Word};
 use super::template::SecretRef;
 use super::values::Many;
@@ -129,6 +129,10 @@ choice! {
 impl Settings {
     pub(super) fn embedded() -> Self {
         Self::Embedded(Embedded { programs: Programs::default() })
+    }
+
+    pub(super) fn docker() -> Self {
+        Self::Docker(Docker::blank())
     }
 }
 
@@ -259,7 +263,7 @@ kinds! {
         folder: Option<String>,
     }
 
-    /// The Docker engine of this machine, without SSH and without any account.
+    /// The Docker engine of this machine, without SSH and without any account. It is there without being declared.
     Docker = "docker", "Docker", [Compute] {
         /// The address of this machine that services are published on and reached at.
         publish: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -378,11 +382,14 @@ kinds! {
         account: Option<String>,
         /// The id of the zone; found by the domain when not said.
         zone: Option<String>,
-        /// The name of the Worker.
+        /// The name of the Worker; `linkflow-STACK` when not said.
         worker: Option<String>,
-        /// The id of the Tunnel.
+        /// The id of a Tunnel that is there already. LinkFlow makes its own when not said.
         tunnel: Option<String>,
     }
+
+    /// deSEC: DNS.
+    Desec = "desec", "deSEC", [Dns] {}
 
     /// UptimeRobot.
     Uptimerobot = "uptimerobot", "UptimeRobot", [Monitor, Heartbeat] {}

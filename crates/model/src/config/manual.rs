@@ -30,7 +30,8 @@ before anything runs: `linkflow check`. `linkflow schema` prints a JSON schema f
 - **`include = [\"data.toml\"]`** joins other files; paths count from the file that includes. Tables are joined; a key set twice is an error.
 - **`[env.NAME]`** holds what differs in one environment: `[env.staging.stack]`, `[env.staging.services.api.env]`. `--env NAME` lays it
   over the rest: its keys win, tables are joined key by key, lists are replaced whole, and the value `\"\"` takes a key away.
-- **`embedded`** is a provider that is always there and can be used for everything.
+- **`embedded`** is a provider that is always there and can be used for everything. So is **`docker`**, for containers: the Docker
+  engine of this machine. Where none answers, services run on the next provider of their cascade.
 - Keys marked *not yet* are parsed and checked, and nothing acts on them so far; `linkflow check` says so too.
 ";
 

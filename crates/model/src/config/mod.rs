@@ -41,8 +41,8 @@ pub use codes::Code;
 pub use data::{Backup, Bucket, Cache, Copy, Database, Keep, Primary, Promote};
 pub use deploy::{CommandLine, Deploy, Hooks};
 pub use edge::{
-    Bots, CacheRule, Dns, Edge, Mail, Network, RateLimit, Record, RecordType, Tls, TlsMode,
-    VisitorHeader,
+    Bots, CacheRule, Dns, Edge, LeadsTo, Mail, Network, QueryCache, RateLimit, Record, RecordType,
+    Tls, TlsMode, VisitorHeader,
 };
 pub use manual::manual;
 pub use parse::Parsed;
@@ -78,7 +78,7 @@ section! {
         stack: Stack,
         /// Where secrets are kept.
         secrets: Secrets = Secrets::blank(),
-        /// Accounts at vendors, by the name that the rest of the file uses. `embedded` is there without being declared.
+        /// Accounts at vendors, by the name that the rest of the file uses. `embedded` and `docker` are there without being declared.
         providers: BTreeMap<ProviderName, Provider>,
         /// Container images, and where they run.
         services: BTreeMap<ServiceName, Service>,
@@ -138,10 +138,10 @@ impl Config {
         self.services.get(service).map(|s| s.env.0.clone()).unwrap_or_default()
     }
 
-    /// The provider of that name. `embedded` is always there.
+    /// The provider of that name. `embedded` and `docker` are always there.
     pub fn provider(&self, name: &ProviderName) -> Option<Provider> {
         let declared = self.providers.get(name).cloned();
-        declared.or_else(|| (name.as_str() == "embedded").then(Provider::embedded))
+        declared.or_else(|| Provider::of_machine(name.as_str()))
     }
 
     /// The providers that run services or their migrations, each once, by name.

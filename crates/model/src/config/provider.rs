@@ -99,9 +99,21 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// The embedded provider, which is there without being declared.
+    /// The names of the providers that are there without being declared: what this machine can do by itself.
+    pub const OF_MACHINE: [&str; 2] = ["embedded", "docker"];
+
+    /// The embedded provider.
     pub fn embedded() -> Self {
         Self { account: Account::blank(), settings: Settings::embedded() }
+    }
+
+    /// The provider that is there under `name` without being declared.
+    pub fn of_machine(name: &str) -> Option<Self> {
+        match name {
+            "embedded" => Some(Self::embedded()),
+            "docker" => Some(Self { account: Account::blank(), settings: Settings::docker() }),
+            _ => None,
+        }
     }
 
     /// What is known of its kind.

@@ -88,6 +88,8 @@ section! {
         start_within: Duration = Duration::from_secs(120),
         /// Whether a provider that puts idle services to sleep is kept from it, by asking for the health path all the time. It costs hours of the plan: `linkflow plan` says how many.
         keep_warm: bool = false,
+        /// Whether a POST or PATCH with an `Idempotency-Key` may be sent to a second place by the worker in front of the edge. Say so only where the app itself sees to it that the same key is carried out once, also across places.
+        idempotency_key: bool = false,
         /// Services that come before this one: where they do not run yet, it waits for them, and visitors are led to its new release after they were led to theirs. Those whose `address` the environment has are so anyway.
         needs: Vec<ServiceName>,
     }
@@ -121,6 +123,7 @@ impl Service {
             migrate: self.migrate.clone().map(|line| line.0),
             needs: self.all_needs().into_iter().filter(|needed| needed != name).collect(),
             start_within_ms: ms(self.start_within),
+            idempotency_key: self.idempotency_key,
             keep_warm: self.keep_warm,
         }
     }

@@ -117,7 +117,7 @@ section! {
     pub struct Quota as "quota" {
         /// Whose limit it is.
         provider: ProviderName,
-        /// What is counted, as `linkflow quota` calls it: `requests`, `mail.recipients`.
+        /// What is counted, as `linkflow usage` calls it: `requests`, `mail.recipients`.
         metric: String,
         /// How many there are in a period. Sizes take `size` instead.
         limit: Option<u32>,

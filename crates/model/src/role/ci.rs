@@ -82,6 +82,17 @@ pub struct PackageVersion {
     pub made: Option<Timestamp>,
 }
 
+/// The repository that workflows are of, as the token sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CiRepository {
+    /// Its name, as the provider writes it now: it may have been renamed.
+    pub name: String,
+    /// Whether not everybody may see it.
+    pub private: bool,
+    /// Whether the token's owner may push to it, as far as the provider says.
+    pub may_push: Option<bool>,
+}
+
 /// How a [`Rollout`] stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -125,6 +136,9 @@ pub struct Rollout {
 pub trait Ci: Send + Sync {
     /// Its name in the config, which its faults carry.
     fn name(&self) -> &ProviderName;
+
+    /// The repository. [`crate::FaultKind::Missing`] when it is not there or this token may not see it.
+    async fn repository(&self) -> Result<CiRepository, Fault>;
 
     /// Starts `workflow` (its file's name, `deploy.yml`) on `branch` with `inputs`, and gives its run.
     async fn dispatch(

@@ -1,16 +1,25 @@
 //! What LinkFlow asks of a provider, one trait per role.
 
+mod cdn;
 mod ci;
 mod compute;
+mod dns;
 mod machines;
 mod notify;
 mod registry;
 
-pub use ci::{Ci, CiJob, CiRun, CiSecret, CiState, PackageVersion, Rollout, RolloutState};
+pub use cdn::{
+    CacheLevel, Cdn, CdnLook, Encryption, Front, FrontChange, KeepRule, RateRule, Tunnel,
+    TunnelKey, TunnelWanted, Worker,
+};
+pub use ci::{
+    Ci, CiJob, CiRepository, CiRun, CiSecret, CiState, PackageVersion, Rollout, RolloutState,
+};
 pub use compute::{
     Capabilities, Compute, ComputeLook, Deployment, DnsRecord, DomainState, Job, JobState, LogLine,
     PrivateImages, Progress, Seen, Usage,
 };
+pub use dns::{BlockedRecord, Dns, DnsLook, HeldRecord, Zone, ZoneChanges, ZoneRecord};
 pub use machines::{
     Machine, MachineSize, MachineState, MachineWanted, Machines, MachinesLook, Operation, Power,
     Price,

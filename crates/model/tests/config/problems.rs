@@ -180,3 +180,32 @@ fn a_mistake_that_only_an_environment_has_says_which() {
          linkflow.toml:13:1 LF0102 unknown key `nam` in `stack` (in env.rehearsal); did you mean `name`?",
     );
 }
+
+#[test]
+fn visitors_are_not_led_past_the_edge_and_the_worker_does_not_fail_closed() {
+    let front = "[providers.cf]\nkind = \"cloudflare\"\n[edge]\non = \"cf\"\nworker = true\naddress = \"https://edge.example.com\"\n";
+    let dns = |records: &str| {
+        format!(
+            "{front}[dns]\non = \"cf\"\nproxied = true\nrecords = [\n  {{ name = \"edge\", type = \"A\", value = \"192.0.2.1\" }},\n{records}]\n"
+        )
+    };
+    check(
+        &dns(
+            "  { name = \"api\", type = \"CNAME\", value = \"shop-api.fly.dev\" },\n  { name = \"old\", type = \"CNAME\", value = \"shop.onrender.com.\" },\n",
+        ),
+        "linkflow.toml:19:43 LF0312 the proxied record of `api.example.com` leads to `shop-api.fly.dev` and not to the edge; take it away: LinkFlow makes one that leads to `edge.example.com`\n\
+         linkflow.toml:20:43 LF0312 the proxied record of `old.example.com` leads to `shop.onrender.com` and not to the edge; let it lead to `edge.example.com`, or write `proxied = false`",
+    );
+    // To the edge by its name or its address, past the proxy, or to somewhere that is no placement: all fine.
+    let fine = "  { name = \"api\", type = \"CNAME\", value = \"edge.example.com\" },\n  { name = \"@\", type = \"A\", value = \"192.0.2.1\" },\n\
+                { name = \"raw\", type = \"CNAME\", value = \"shop.fly.dev\", proxied = false },\n  { name = \"blog\", type = \"CNAME\", value = \"blog.example.net\" },\n";
+    check(&dns(fine), "");
+    check(
+        &format!(
+            "{front}fail_open = false\n[dns]\non = \"cf\"\nleads_to = \"placement\"\nalso_on = [\"cf\"]\n"
+        ),
+        "linkflow.toml:14:13 LF0313 the worker's routes would fail closed; take `fail_open` away: over its allowance requests then go to the edge\n\
+         linkflow.toml:17:12 LF0312 with a worker, names cannot lead to a placement; take `leads_to` away: the records of routes then lead to the edge\n\
+         linkflow.toml:18:12 LF0307 `cf` has the zone already; name another provider",
+    );
+}

@@ -91,6 +91,12 @@ pub(super) fn wait_or(answer: &Answer, wall: Timestamp, unsaid: Duration) -> Dur
     }
 }
 
+/// How far `wall` is ahead of the time at which `answer` says that it was made, in milliseconds.
+pub(super) fn ahead(answer: &Answer, wall: Timestamp) -> Option<i64> {
+    let date = jiff::fmt::rfc2822::parse(answer.header("date")?).ok()?;
+    Some(i64::try_from(wall.0).ok()?.saturating_sub(date.timestamp().as_millisecond()))
+}
+
 fn seconds_of(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.clamp(0.0, 86_400.0)).unwrap_or(UNSAID)
 }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use linkflow_model::Moment;
+use linkflow_model::{Clock, Moment};
+use serde::{Deserialize, Serialize};
+
+use super::limit_book::Book;
 
 /// What a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,15 +37,20 @@ pub struct Limiter {
     rules: Vec<Rule>,
     patience: Duration,
     state: Mutex<State>,
+    /// Where the state is, when other processes count with this one.
+    book: Option<Book>,
 }
 
-#[derive(Debug, Default)]
-struct State {
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct State {
     /// When each bucket will be full again, in microseconds of the clock.
     full_at: BTreeMap<String, u64>,
     /// Until when the vendor asked to be left alone, by the same keys.
     held_until: BTreeMap<String, u64>,
 }
+
+/// A vendor does not ask for more than this: the longest window that any of them counts in.
+const LONGEST_HOLD: Duration = Duration::from_secs(3_600);
 
 /// Buckets kept before the full ones are dropped.
 const MANY: usize = 1_000;
@@ -50,7 +58,18 @@ const MANY: usize = 1_000;
 impl Limiter {
     /// A limiter with `rules`, which lets a request wait for `patience` at most.
     pub fn new(rules: Vec<Rule>, patience: Duration) -> Self {
-        Self { rules, patience, state: Mutex::default() }
+        Self { rules, patience, state: Mutex::default(), book: None }
+    }
+
+    /// Counts in `book`, together with every other process that does, when there is one.
+    #[must_use]
+    pub(super) fn shared_in(self, book: Option<Book>) -> Self {
+        Self { book, ..self }
+    }
+
+    /// Now, on the clock by which this limiter counts: processes have only the one on the wall in common.
+    pub(super) fn now(&self, clock: &dyn Clock) -> Moment {
+        if self.book.is_some() { Moment(clock.wall().0) } else { clock.now() }
     }
 
     /// A limiter that holds nothing back on its own, but honours what the vendor asks for.
@@ -66,6 +85,8 @@ impl Limiter {
         let now = micros(now);
         let keys = self.keys(action, about);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let page = self.book.as_ref().and_then(|book| book.open(&mut state));
+        self.trust(&mut state, &keys, now);
         state.forget(now);
         let held = [whole_key(), thing_key(action, about)]
             .into_iter()
@@ -83,6 +104,9 @@ impl Limiter {
             let full_at = state.full_at.entry(key).or_default();
             *full_at = (*full_at).max(now) + rule.step();
         }
+        if let Some(page) = page {
+            page.write(&state);
+        }
         Ok(Duration::from_micros(wait))
     }
 
@@ -92,8 +116,30 @@ impl Limiter {
         let key = if whole { whole_key() } else { thing_key(action, about) };
         let until = micros(now).saturating_add(micros_of(wait));
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let page = self.book.as_ref().and_then(|book| book.open(&mut state));
         let held = state.held_until.entry(key).or_default();
         *held = (*held).max(until);
+        if let Some(page) = page {
+            page.write(&state);
+        }
+    }
+
+    /// Where the clock on the wall was put back, what other processes wrote down lies further ahead than it ever can.
+    fn trust(&self, state: &mut State, keys: &[(String, Rule)], now: u64) {
+        if self.book.is_none() {
+            return;
+        }
+        for (key, rule) in keys {
+            let drawn = now + rule.slack();
+            let furthest = drawn + rule.step() + micros_of(self.patience);
+            state.full_at.entry(key.clone()).and_modify(|at| {
+                if *at > furthest {
+                    *at = drawn;
+                }
+            });
+        }
+        let longest = now + micros_of(LONGEST_HOLD);
+        state.held_until.values_mut().for_each(|until| *until = (*until).min(longest));
     }
 
     fn keys(&self, action: &str, about: &str) -> Vec<(String, Rule)> {

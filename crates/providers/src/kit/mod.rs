@@ -3,6 +3,7 @@
 mod call;
 mod judge;
 mod limit;
+mod limit_book;
 mod record;
 mod stream;
 mod veil;
@@ -24,6 +25,7 @@ pub use stream::{Download, Opened, Upload};
 pub use veil::{mask_values, mask_values_but};
 
 use call::Content;
+use limit_book::Book;
 use record::{Place, Recorder};
 use veil::Veil;
 
@@ -50,6 +52,9 @@ pub struct KitOptions {
     pub clock: Arc<dyn Clock>,
     /// What requests say of who asks: `linkflow/0.1.0`.
     pub user_agent: String,
+    /// The folder in which the processes that ask the same accounts count their requests together. `None`: this process
+    /// counts for itself.
+    pub limits: Option<PathBuf>,
 }
 
 /// Why a [`Kit`] could not be made.
@@ -79,8 +84,11 @@ struct Shared {
     clock: Arc<dyn Clock>,
     recorder: Option<Recorder>,
     veil: Veil,
+    limits: Option<PathBuf>,
     /// By provider and production address: a vendor counts requests by account, however many clients send them.
     limiters: Mutex<BTreeMap<(ProviderName, String), Arc<Limiter>>>,
+    /// How far this machine's clock is ahead of each provider's, in milliseconds, by its last answer.
+    ahead: Mutex<BTreeMap<ProviderName, i64>>,
 }
 
 impl Kit {
@@ -107,7 +115,9 @@ impl Kit {
             clock: options.clock,
             recorder,
             veil: Veil::default(),
+            limits: options.limits,
             limiters: Mutex::default(),
+            ahead: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -119,7 +129,11 @@ impl Kit {
         }
         let key = (account.provider.clone(), account.production.clone());
         let mut limiters = self.shared.limiters.lock().unwrap_or_else(PoisonError::into_inner);
-        let limiter = limiters.entry(key).or_insert_with(|| Arc::new((account.limits)()));
+        let limiter = limiters.entry(key).or_insert_with(|| {
+            let name = format!("{}.{}.json", account.provider, account.spec);
+            let book = self.shared.limits.as_ref().map(|folder| Book::at(folder.join(name)));
+            Arc::new((account.limits)().shared_in(book))
+        });
         let limiter = Arc::clone(limiter);
         Vendor { kit: self.clone(), account: Arc::new(account), limiter }
     }
@@ -127,6 +141,12 @@ impl Kit {
     /// The clock of all adapters.
     pub fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.shared.clock)
+    }
+
+    /// How far this machine's clock is ahead of each provider's, in milliseconds, going by the `Date` of its last answer.
+    /// That has whole seconds and was on its way for a while, so less than a few seconds mean nothing.
+    pub fn clock_ahead(&self) -> BTreeMap<ProviderName, i64> {
+        self.shared.ahead.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// `text` without any secret that this process has handed to a provider.
@@ -320,7 +340,7 @@ impl Vendor {
 
     /// Waits for the turn that the limiter gives `call`.
     async fn wait_for_place(&self, call: &Call) -> Result<(), Fault> {
-        let now = self.kit.shared.clock.now();
+        let now = self.limiter.now(&*self.kit.shared.clock);
         match self.limiter.admit(now, call.action, call.counted()) {
             Ok(wait) if wait.is_zero() => Ok(()),
             Ok(wait) => {
@@ -334,14 +354,19 @@ impl Vendor {
         }
     }
 
-    /// Records an exchange, and keeps to what the answer asks for.
+    /// Records an exchange, notes the provider's time, and keeps to what the answer asks for.
     fn heard(&self, call: &Call, answer: &Answer) {
         let shared = &self.kit.shared;
+        if let Some(ahead) = judge::ahead(answer, shared.clock.wall()) {
+            let mut held = shared.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+            held.insert(self.account.provider.clone(), ahead);
+        }
         if let Some(recorder) = &shared.recorder {
             recorder.note(&shared.veil, &self.place(), call, answer);
         }
         if let Some(wait) = self.asked_wait(call, answer) {
-            self.limiter.hold(shared.clock.now(), call.action, call.counted(), wait);
+            let now = self.limiter.now(&*shared.clock);
+            self.limiter.hold(now, call.action, call.counted(), wait);
         }
     }
 

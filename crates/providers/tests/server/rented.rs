@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use linkflow_model::role::{ComputeLook, MachineWanted, Machines, MachinesLook, Power, Progress};
+use linkflow_model::role::{MachineWanted, Machines, MachinesLook, Power, Progress};
 use linkflow_model::{FaultKind, Secret};
 use linkflow_providers::compute::{Settings, server};
 use linkflow_providers::machines::first_boot::FirstBoot;

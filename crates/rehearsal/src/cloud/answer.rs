@@ -83,6 +83,11 @@ impl Answer {
         if kind.is_empty() { answer } else { answer.with(CONTENT_TYPE.as_str(), kind) }
     }
 
+    /// Whether it says that the caller asks too often: every vendor says so with this status.
+    pub(crate) fn is_refused_for_rate(&self) -> bool {
+        self.0.status() == StatusCode::TOO_MANY_REQUESTS
+    }
+
     /// With one more header.
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {

@@ -11,9 +11,11 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::answer::{Answer, Call};
+use super::cloudflare::Cloudflare;
+use super::desec::Desec;
 use super::dice::Dice;
 use super::door::Door;
-use super::endpoints::{GithubEndpoint, SlackEndpoint};
+use super::endpoints::{CloudflareEndpoint, DesecEndpoint, GithubEndpoint, SlackEndpoint};
 use super::github::Github;
 use super::registry::Images;
 use super::slack::Slack;
@@ -47,13 +49,15 @@ struct Stall {
 
 /// All of them.
 pub(crate) struct Stalls {
+    cloudflare: Arc<Cloudflare>,
+    desec: Arc<Desec>,
     github: Arc<Github>,
     slack: Arc<Slack>,
     stalls: BTreeMap<ProviderName, Stall>,
 }
 
 impl Stalls {
-    /// Opens their doors. Faults name them `github` and `slack`.
+    /// Opens their doors. Faults name them `cloudflare`, `desec`, `github` and `slack`.
     pub(crate) fn open(
         tasks: &Tasks,
         clock: &Arc<dyn Clock>,
@@ -68,21 +72,35 @@ impl Stalls {
         };
         let github = Arc::new(Github::new(ground("github"), Arc::clone(images)));
         let slack = Arc::new(Slack::new(ground("slack")));
+        let cloudflare = Arc::new(Cloudflare::new(ground("cloudflare")));
+        let desec = Arc::new(Desec::new(ground("desec")));
         let mut stalls = BTreeMap::new();
-        let vendors: [(&str, Arc<dyn Beside>); 2] =
-            [("github", Arc::clone(&github) as _), ("slack", Arc::clone(&slack) as _)];
+        let vendors: [(&str, Arc<dyn Beside>); 4] = [
+            ("cloudflare", Arc::clone(&cloudflare) as _),
+            ("desec", Arc::clone(&desec) as _),
+            ("github", Arc::clone(&github) as _),
+            ("slack", Arc::clone(&slack) as _),
+        ];
         for (name, vendor) in vendors {
             let name = ProviderName::new(name).ok_or_else(|| io::Error::other("no name"))?;
             let of_door = Arc::clone(&vendor);
             let door = super::api(tasks, move |call| serve(Arc::clone(&of_door), call))?;
             stalls.insert(name, Stall { vendor, door });
         }
-        Ok(Self { github, slack, stalls })
+        Ok(Self { cloudflare, desec, github, slack, stalls })
     }
 
     fn url(&self, name: &str) -> String {
         let stall = self.stalls.iter().find(|(key, _)| key.as_str() == name);
         stall.map(|(_, stall)| stall.door.url()).unwrap_or_default()
+    }
+
+    pub(crate) fn cloudflare(&self) -> CloudflareEndpoint {
+        self.cloudflare.endpoint(self.url("cloudflare"))
+    }
+
+    pub(crate) fn desec(&self) -> DesecEndpoint {
+        self.desec.endpoint(self.url("desec"))
     }
 
     pub(crate) fn github(&self) -> GithubEndpoint {
@@ -115,6 +133,11 @@ impl Stalls {
     /// What people were told at Slack, for the control API.
     pub(crate) fn messages(&self) -> Value {
         self.slack.messages()
+    }
+
+    /// What Cloudflare and deSEC hold, for the control API.
+    pub(crate) fn zones(&self) -> (Value, Value) {
+        (self.cloudflare.held(), self.desec.held())
     }
 
     /// What GitHub holds, for the control API. Of secrets only a hash.

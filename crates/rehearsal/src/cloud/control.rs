@@ -31,6 +31,8 @@ pub(crate) fn answer(hub: &Hub, call: &Call) -> Answer {
         }
         ("GET", "/v1/slack/messages") => Answer::json(200, &hub.stalls.messages()),
         ("GET", "/v1/github") => Answer::json(200, &hub.stalls.held()),
+        ("GET", "/v1/cloudflare") => Answer::json(200, &hub.stalls.zones().0),
+        ("GET", "/v1/desec") => Answer::json(200, &hub.stalls.zones().1),
         ("PUT", "/v1/faults") => set(hub, call),
         ("DELETE", "/v1/faults") => lift(hub, call),
         ("GET", "/v1/images") => shown(serde_json::to_value(hub.images.all())),
@@ -90,11 +92,13 @@ fn lift(hub: &Hub, call: &Call) -> Answer {
 
 fn state(place: &Place) -> Value {
     let counts = &place.site.counts;
+    let asked = counts.asked();
     let services = counts.services.lock().unwrap_or_else(PoisonError::into_inner).clone();
     json!({
         "kind": place.kind,
         "faults": place.site.faults.standing(),
-        "api_requests": counts.api.load(Ordering::Relaxed),
+        "api_requests": asked.requests,
+        "api_refused_for_rate": asked.refused,
         "ingress_requests": counts.ingress.load(Ordering::Relaxed),
         "requests_by_service": services,
         "instances": place.vendor.instances(),

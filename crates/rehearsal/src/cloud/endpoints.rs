@@ -22,10 +22,40 @@ pub struct Endpoints {
     pub ledger: PathBuf,
     /// Each provider.
     pub providers: BTreeMap<ProviderName, ProviderEndpoint>,
+    /// Cloudflare, which is always there.
+    pub cloudflare: CloudflareEndpoint,
+    /// deSEC, which is always there.
+    pub desec: DesecEndpoint,
     /// GitHub, which is always there.
     pub github: GithubEndpoint,
     /// Slack, which is always there.
     pub slack: SlackEndpoint,
+}
+
+/// Where the simulated Cloudflare answers. `GET {control}/v1/cloudflare` tells what it holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CloudflareEndpoint {
+    /// In place of `https://api.cloudflare.com/client/v4`.
+    pub api: String,
+    /// The only token that it takes.
+    pub token: String,
+    /// The id of the only account.
+    pub account: String,
+    /// The only zone: `example.com`.
+    pub zone: String,
+    /// Its id.
+    pub zone_id: String,
+}
+
+/// Where the simulated deSEC answers. `GET {control}/v1/desec` tells what it holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DesecEndpoint {
+    /// In place of `https://desec.io/api/v1`.
+    pub api: String,
+    /// The only token that it takes.
+    pub token: String,
+    /// The only zone: `example.com`.
+    pub zone: String,
 }
 
 /// Where the simulated GitHub answers.
@@ -49,10 +79,11 @@ pub struct SlackEndpoint {
 /// Where one simulated provider answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProviderEndpoint {
-    /// `fly`, `railway`, `zeabur`, or any other kind, which is then a generic one.
+    /// The kind, as the config calls it. Those that the cloud has no vendor's API for get the generic one.
     pub kind: String,
     /// Replaces the scheme and host of the vendor's production address; the vendor's paths follow it
-    /// (`/v1/apps` and `/api/v1/apps/…/logs` for Fly, `/graphql/v2` for Railway, `/graphql` for Zeabur, `/v1/services` for generic ones).
+    /// (`/v1/apps` and `/api/v1/apps/…/logs` for Fly, `/graphql/v2` for Railway, `/graphql` for Zeabur, `/v1/services` for
+    /// generic ones, and so on).
     pub api: String,
     /// The only credential that it takes. Azure: the JSON that its command line prints for a service principal.
     pub token: String,

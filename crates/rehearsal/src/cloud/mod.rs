@@ -6,7 +6,9 @@
 mod answer;
 mod azure;
 mod beside;
+mod cloudflare;
 mod control;
+mod desec;
 mod dice;
 mod door;
 mod endpoints;
@@ -32,7 +34,6 @@ mod zeabur;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -51,10 +52,12 @@ use site::{Counts, Site, Vendor};
 use tasks::Tasks;
 use trouble::{Faults, Teller};
 
-pub use endpoints::{Endpoints, GithubEndpoint, ProviderEndpoint, SlackEndpoint};
+pub use endpoints::{
+    CloudflareEndpoint, DesecEndpoint, Endpoints, GithubEndpoint, ProviderEndpoint, SlackEndpoint,
+};
 pub use hetzner::{Boot, Booted};
 pub use registry::{Image, Login};
-pub use site::InstanceView;
+pub use site::{Asked, InstanceView};
 pub use trouble::{FaultChange, Standing, Trouble};
 
 /// What a cloud is made of.
@@ -66,7 +69,8 @@ pub struct CloudOptions {
     pub folder: PathBuf,
     /// The stack that is rehearsed.
     pub stack: StackName,
-    /// Each provider and its kind. `fly`, `railway` and `zeabur` speak those vendors' APIs; all others the generic one.
+    /// Each provider and its kind. `azure-container-apps`, `fly`, `hetzner`, `koyeb`, `railway`, `render` and `zeabur` speak
+    /// those vendors' APIs; all others, `server`, `docker` and `embedded` among them, the generic one.
     pub providers: Vec<(ProviderName, String)>,
     /// Ids and delays follow from it.
     pub seed: u64,
@@ -135,6 +139,7 @@ impl Cloud {
             providers.insert(name.clone(), endpoint);
         }
         let stalls = Stalls::open(&tasks, &parts.clock, &images, options.seed)?;
+        let (cloudflare, desec) = (stalls.cloudflare(), stalls.desec());
         let (github, slack) = (stalls.github(), stalls.slack());
         let hub = Arc::new(Hub {
             places,
@@ -150,8 +155,17 @@ impl Cloud {
             api(&tasks, move |call: Call| std::future::ready(control::answer(&of_control, &call)))?;
         let (control, registry) = (control.url(), registry.url());
         let registry_login = hub.images.login();
-        let endpoints =
-            Endpoints { control, registry, registry_login, ledger, providers, github, slack };
+        let endpoints = Endpoints {
+            control,
+            registry,
+            registry_login,
+            ledger,
+            providers,
+            cloudflare,
+            desec,
+            github,
+            slack,
+        };
         hub.endpoints.set(endpoints).map_err(|_| io::Error::other("a cloud starts once"))?;
         Ok(Self { hub, tasks })
     }
@@ -162,7 +176,8 @@ impl Cloud {
     }
 
     /// Sets a fault of a provider, or of one service there, in place of the one it has; `None` lifts it.
-    /// It holds at once, also for requests under way. `github` and `slack` are always there. `false`: there is no such
+    /// It holds at once, also for requests under way. `cloudflare`, `desec`, `github` and `slack` are
+    /// always there. `false`: there is no such
     /// provider.
     pub fn set_fault(
         &self,
@@ -220,6 +235,12 @@ impl Cloud {
             .collect()
     }
 
+    /// How much the API of each provider was asked so far.
+    pub fn asked(&self) -> BTreeMap<ProviderName, Asked> {
+        let places = self.hub.places.iter();
+        places.map(|(name, place)| (name.clone(), place.site.counts.asked())).collect()
+    }
+
     /// Kills every process, closes every port, and waits until all are gone.
     pub async fn stop(self) {
         self.tasks.stop();
@@ -243,6 +264,8 @@ impl Hub {
             registry_login: self.images.login(),
             ledger: PathBuf::new(),
             providers: BTreeMap::new(),
+            cloudflare: self.stalls.cloudflare(),
+            desec: self.stalls.desec(),
             github: self.stalls.github(),
             slack: self.stalls.slack(),
         };
@@ -359,11 +382,13 @@ fn build(
     let api = api(&parts.tasks, move |call| {
         let (site, vendor) = (Arc::clone(&of_site), Arc::clone(&of_vendor));
         async move {
-            site.counts.api.fetch_add(1, Ordering::Relaxed);
-            if site.faults.any(None, |t| matches!(t, Trouble::RateLimited)) {
-                return vendor.limited();
-            }
-            vendor.answer(call).await
+            let answer = if site.faults.any(None, |t| matches!(t, Trouble::RateLimited)) {
+                vendor.limited()
+            } else {
+                vendor.answer(call).await
+            };
+            site.counts.note(&answer);
+            answer
         }
     })?;
     let front = Arc::new(Ingress::new(Arc::clone(&site), Arc::clone(&vendor)));

@@ -113,6 +113,31 @@ impl InstanceView {
     }
 }
 
+/// How much the API of one provider was asked since its cloud started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Every request that reached it.
+    pub requests: u64,
+    /// Those that it refused because they came faster than the vendor allows.
+    pub refused: u64,
+}
+
+impl Counts {
+    /// Counts one request to the API and what became of it.
+    pub(crate) fn note(&self, answer: &Answer) {
+        self.api.fetch_add(1, Ordering::Relaxed);
+        if answer.is_refused_for_rate() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What the API was asked so far.
+    pub(crate) fn asked(&self) -> Asked {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Asked { requests: read(&self.api), refused: read(&self.refused) }
+    }
+}
+
 /// What one provider has.
 pub(crate) struct Site {
     pub(crate) name: ProviderName,
@@ -136,6 +161,8 @@ pub(crate) struct Site {
 #[derive(Default)]
 pub(crate) struct Counts {
     pub(crate) api: AtomicU64,
+    /// Of those to the API, the ones that came too fast.
+    pub(crate) refused: AtomicU64,
     pub(crate) ingress: AtomicU64,
     /// By service.
     pub(crate) services: Mutex<BTreeMap<String, u64>>,

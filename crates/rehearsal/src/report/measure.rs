@@ -112,6 +112,7 @@ pub fn acknowledged(samples: &[Sample]) -> impl Iterator<Item = &str> {
 ///   count, and one hedged request does not spoil it. Of services that visitors do not see, it is to the first event that
 ///   says that they moved back.
 /// - Latencies are those of all requests, failed ones with the time until they failed, and count from when each was due.
+/// - What providers' APIs were asked, and how releases got out, is not seen here: whoever knows adds it.
 /// - Lost writes were acknowledged and are not in the ledger. Doubled ones have two entries, or arrived at an api twice
 ///   (nobody but the edge could have sent them again); a task that was completed twice counts too.
 pub fn measure(told: &Told, seen: &Observed<'_>, wanted: &Expectations) -> ScenarioResult {
@@ -147,6 +148,8 @@ pub fn measure(told: &Told, seen: &Observed<'_>, wanted: &Expectations) -> Scena
         timeline: timeline(seen),
         marks: marks(seen, detected_ms, rerouted_ms, back_ms),
         events: seen.events.iter().map(|event| line(event, seen.from_wall)).collect(),
+        asked: Vec::new(),
+        rollouts: Vec::new(),
     };
     result.checks = checks(&result, seen, wanted);
     let broken = result.checks.iter().filter(|check| !check.kept);

@@ -84,6 +84,46 @@ pub struct ScenarioResult {
     pub marks: Vec<Mark>,
     /// What LinkFlow said meanwhile.
     pub events: Vec<EventLine>,
+    /// What the API of each provider was asked meanwhile.
+    #[serde(default)]
+    pub asked: Vec<AskedLine>,
+    /// Figures of the releases that went out meanwhile.
+    #[serde(default)]
+    pub rollouts: Vec<RolloutLine>,
+}
+
+/// What the API of one provider was asked during a scenario.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedLine {
+    /// The provider.
+    pub provider: String,
+    /// Every request that reached it.
+    pub requests: u64,
+    /// Those that it refused because they came faster than the vendor allows.
+    pub refused_for_rate: u64,
+}
+
+/// How a release got out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutLine {
+    /// The release.
+    pub release: String,
+    /// How many times its migration was really run, by the app's own ledger.
+    pub migrations: u64,
+    /// How often a process that deployed it was killed.
+    pub kills: u64,
+    /// How long it took, in milliseconds; none when it was not in one piece.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_ms: Option<u64>,
+    /// How long the longest chain of its steps took that must follow one another, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain_ms: Option<u64>,
+    /// The provider whose own steps took longest, stage after stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slowest: Option<String>,
+    /// How long these took, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slowest_ms: Option<u64>,
 }
 
 /// One expectation and what was measured.

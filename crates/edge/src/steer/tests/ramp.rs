@@ -46,11 +46,9 @@ fn the_first_failure_turns_them_round() {
     let mut steer = back();
     share(&mut steer, &[A, B], 3_000, 8_000);
     happens(&mut steer, 8_000, "a 503");
-    assert_eq!(share(&mut steer, &[A, B], 8_000, 10_000), 0);
-    for at in [10_000, 10_100, 10_200] {
-        happens(&mut steer, at, "a good check");
-    }
-    assert!(share(&mut steer, &[A, B], 10_300, 13_300) < 30, "from the beginning");
+    assert!(share(&mut steer, &[A, B], 8_000, 10_000) <= 5, "one in twenty, to see how it is");
+    happens(&mut steer, 10_000, "a 200");
+    assert!(share(&mut steer, &[A, B], 10_100, 13_100) < 30, "from the beginning");
     assert_eq!(share(&mut steer, &[A, B], 20_200, 21_200), 100);
 }
 

@@ -113,7 +113,7 @@ pub(super) fn real(
             },
         }),
         kinds::Settings::Docker(settings) => Settings::Docker(docker::Settings {
-            env: ["PATH", "HOME", "DOCKER_HOST", "DOCKER_CONTEXT"]
+            env: super::super::docker::ENV
                 .iter()
                 .filter_map(|v| Some(((*v).to_owned(), options.vars.get(*v)?.clone())))
                 .collect(),

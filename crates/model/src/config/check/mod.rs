@@ -1,6 +1,7 @@
 //! What no single value can tell: whether the parts of a config fit together.
 
 mod cycle;
+mod names;
 mod parts;
 mod reference;
 mod service;
@@ -11,7 +12,7 @@ use super::Config;
 use super::codes::{self, Code};
 use super::node::Table;
 use super::problem::{Place, Problem, nearest};
-use super::provider::Role;
+use super::provider::{Provider, Role};
 use super::read::Use;
 use crate::ProviderName;
 
@@ -23,6 +24,7 @@ pub(super) fn check(config: &Config, root: &Table, uses: &[Use], problems: &mut 
     check.routes();
     check.data();
     check.edge_and_mail();
+    check.names();
     check.watchers();
     check.timings();
     check.references(uses);
@@ -61,7 +63,8 @@ impl Check<'_> {
             if self.has(&["providers", name.as_str()]) {
                 return;
             }
-            let known = self.config.providers.keys().map(ProviderName::as_str).chain(["embedded"]);
+            let known = self.config.providers.keys().map(ProviderName::as_str);
+            let known = known.chain(Provider::OF_MACHINE);
             let help = match nearest(name.as_str(), known) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("add `[providers.{name}]` with its `kind`"),
@@ -80,8 +83,12 @@ impl Check<'_> {
         let plays =
             provider.kind().roles.iter().map(Role::to_string).collect::<Vec<_>>().join(", ");
         let able = self.config.providers.iter().filter(|(_, p)| roles.iter().any(|r| p.plays(*r)));
-        let mut able: Vec<&str> = able.map(|(name, _)| name.as_str()).collect();
-        able.push("embedded");
+        let mut able: BTreeSet<&str> = able.map(|(name, _)| name.as_str()).collect();
+        able.extend(Provider::OF_MACHINE.iter().copied().filter(|name| {
+            let provider = Provider::of_machine(name);
+            provider.is_some_and(|provider| roles.iter().any(|role| provider.plays(*role)))
+        }));
+        let able: Vec<&str> = able.into_iter().collect();
         let what =
             format!("`{name}` is {}, which cannot be used for {wanted}", provider.kind().title);
         let help = format!("it is for {plays}; for {wanted} there are here: {}", able.join(", "));

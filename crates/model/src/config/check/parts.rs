@@ -150,6 +150,12 @@ impl Check<'_> {
         self.certificates();
         if let Some(dns) = &config.dns {
             self.provider(&dns.on, &[Role::Dns], &["dns", "on"]);
+            self.providers(&dns.also_on, Role::Dns, &["dns", "also_on"], false);
+            if let Some(at) = dns.also_on.iter().position(|name| *name == dns.on) {
+                let path = ["dns", "also_on", &at.to_string()];
+                let what = format!("`{}` has the zone already", dns.on);
+                self.tell(codes::LISTED_TWICE, &path, what, "name another provider");
+            }
             if dns.zone.is_none() && config.stack.domain.is_none() {
                 self.missing(
                     codes::MISSING,

@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{Method, StatusCode};
-use linkflow_model::role::{Ci, CiRun, CiSecret, CiState, PackageVersion, Rollout};
+use linkflow_model::role::{Ci, CiRepository, CiRun, CiSecret, CiState, PackageVersion, Rollout};
 use linkflow_model::{Fault, FaultKind, ProviderName, Secret};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::kit::{Account, Answer, Auth, Call, Kit, Limiter, Rule, Scope, Vendor, encode};
-use wire::{Dispatched, Jobs, PublicKey, Run, Runs, Secrets, Version};
+use wire::{Dispatched, Jobs, PublicKey, Repository, Run, Runs, Secrets, Version};
 
 /// Where the API is, as published.
 const API: &str = "https://api.github.com";
@@ -225,6 +225,11 @@ fn versioned(call: Call) -> Call {
 impl Ci for Github {
     fn name(&self) -> &ProviderName {
         &self.provider
+    }
+
+    async fn repository(&self) -> Result<CiRepository, Fault> {
+        let call = Call::read("read the repository", "", self.repository.clone());
+        Ok(self.send_for::<Repository>(call).await?.told())
     }
 
     async fn dispatch(

@@ -1,10 +1,29 @@
 //! What GitHub's API answers, as far as it is read.
 
-use linkflow_model::role::{CiJob, CiRun, CiSecret, CiState, PackageVersion};
+use linkflow_model::role::{CiJob, CiRepository, CiRun, CiSecret, CiState, PackageVersion};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::compute::time::timestamp;
+
+#[derive(Deserialize)]
+pub(super) struct Repository {
+    full_name: String,
+    private: bool,
+    permissions: Option<Permissions>,
+}
+
+#[derive(Deserialize)]
+struct Permissions {
+    push: bool,
+}
+
+impl Repository {
+    pub(super) fn told(self) -> CiRepository {
+        let may_push = self.permissions.map(|permissions| permissions.push);
+        CiRepository { name: self.full_name, private: self.private, may_push }
+    }
+}
 
 /// A run that was named when it was started.
 #[derive(Deserialize)]

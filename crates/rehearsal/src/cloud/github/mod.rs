@@ -186,7 +186,9 @@ impl Github {
             (_, ["repos", OWNER, REPOSITORY, "deployments", rest @ ..]) => {
                 self.of_deployments(call, rest)
             }
-            ("GET", ["repos", OWNER, REPOSITORY]) => Ok(Answer::json(200, &shape::repository())),
+            ("GET", ["repos", OWNER, REPOSITORY]) => {
+                Ok(Answer::json(200, &shape::whole_repository(self.began)))
+            }
             ("GET", [whose, owner, "packages", "container", package, "versions"]) => {
                 self.versions(call, whose, owner, package)
             }

@@ -3,7 +3,7 @@
 use linkflow_model::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{COMMIT, OWNER, REPOSITORY};
+use super::{BRANCH, COMMIT, OWNER, REPOSITORY};
 
 /// Where the API is, in addresses that answers hold.
 const API: &str = "https://api.github.com";
@@ -112,6 +112,47 @@ pub(super) fn repository() -> Value {
         fields.extend(own);
     }
     Value::Object(fields)
+}
+
+/// The repository with all that is told of it when it is asked for by itself.
+pub(super) fn whole_repository(made: Timestamp) -> Value {
+    let mut whole = repository();
+    let more = json!({
+        "clone_url": format!("{WEB}/{OWNER}/{REPOSITORY}.git"),
+        "default_branch": BRANCH,
+        "permissions": { "admin": true, "maintain": true, "push": true, "triage": true, "pull": true },
+        "git_url": format!("git://github.com/{OWNER}/{REPOSITORY}.git"),
+        "ssh_url": format!("git@github.com:{OWNER}/{REPOSITORY}.git"),
+        "svn_url": web(""),
+        "mirror_url": null,
+        "homepage": null,
+        "language": null,
+        "license": null,
+        "has_issues": true,
+        "has_projects": false,
+        "has_wiki": false,
+        "has_pages": false,
+        "has_discussions": false,
+        "archived": false,
+        "disabled": false,
+        "size": 1,
+        "forks": 0,
+        "forks_count": 0,
+        "open_issues": 0,
+        "open_issues_count": 0,
+        "stargazers_count": 0,
+        "subscribers_count": 0,
+        "watchers": 0,
+        "watchers_count": 0,
+        "network_count": 0,
+        "created_at": time(made),
+        "updated_at": time(made),
+        "pushed_at": time(made),
+    });
+    if let (Value::Object(whole), Value::Object(more)) = (&mut whole, more) {
+        whole.extend(more);
+    }
+    whole
 }
 
 /// The commit that everything is at.

@@ -431,6 +431,7 @@ fn requests() -> Vec<Row> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_breaks_the_protocol_is_refused_with_the_right_error() {
     let stage = Stage::set().await;
+    let rows = [frames(), kinds(), setting_frames(), flow(), requests()];
     let mut wrong = Vec::new();
     for (what, whole, codes, frames) in rows.into_iter().flatten() {
         wrong.extend(check(&stage, what, whole, codes, frames).await);

@@ -131,8 +131,8 @@ fn current(run: &Run) -> Option<&StageRecord> {
 /// Says where the next process dies.
 #[derive(Debug, Default)]
 struct Reaper {
-    /// The rows of the journal when it last said so.
-    rows: Option<usize>,
+    /// The rows of the journal when it last said so, `Some(None)` when there was no run; `None` before that.
+    rows: Option<Option<usize>>,
     /// How many processes have died without writing a new one.
     tries: usize,
 }
@@ -146,8 +146,8 @@ impl Reaper {
             StepState::Done | StepState::Failed => 2,
         };
         let rows = run.map(|run| 1 + run.steps().map(written).sum::<usize>());
-        self.tries = if rows == self.rows { self.tries + 1 } else { 0 };
-        self.rows = rows;
+        self.tries = if self.rows == Some(rows) { self.tries + 1 } else { 0 };
+        self.rows = Some(rows);
         1 + self.tries + 2 * run.map_or(0, row)
     }
 }

@@ -15,6 +15,7 @@ use crate::say::output;
 use crate::say::progress::Progress;
 use crate::wire::follow::follow;
 use crate::wire::names::Writing;
+use crate::wire::picture::publish;
 use crate::wire::{Listen, Stack};
 
 use super::change::{self, Doing};
@@ -63,7 +64,9 @@ pub(crate) async fn answer(context: &Context, args: &UpArgs) -> Answered {
     };
     let control = endpoints.as_ref().map(|cloud| cloud.control.clone());
     let options = context.options(&config, endpoints, "up", listen);
-    let names = if follows(&config) { Some(Writing::open(&config, &options)?) } else { None };
+    let tells = config.edge.worker && config.edge.on.is_some();
+    let writes = follows(&config) || tells;
+    let names = if writes { Some(Writing::open(&config, &options)?) } else { None };
     let answer = match Stack::open(config, options).await {
         Ok(stack) => Box::pin(serve(context, args, stack, names, control.as_deref())).await,
         Err(error) => Err(error.into()),
@@ -72,6 +75,21 @@ pub(crate) async fn answer(context: &Context, args: &UpArgs) -> Answered {
         Cloud::stop(cloud).await;
     }
     answer
+}
+
+/// Has names follow the placement that serves, and tells the worker in front of the edge how things stand, where the
+/// config asks for it.
+fn tell_others(stack: &Stack, names: Writing) {
+    let parts = || (Arc::clone(&stack.engine), Arc::clone(&stack.clock));
+    if let Some(cdn) = names.cdn.clone().filter(|_| stack.config.edge.worker) {
+        let ((engine, clock), config) = (parts(), stack.config.clone());
+        stack.tasks.start("worker", |stop| publish(stop, engine, clock, config, cdn));
+    }
+    if follows(&stack.config) {
+        output::err(&expectation(names.asked.ttl_s()));
+        let (engine, clock) = parts();
+        stack.tasks.start("names", |stop| follow(stop, engine, clock, names));
+    }
 }
 
 /// Whether records of routes follow the placement that serves.
@@ -97,9 +115,7 @@ async fn serve(
         });
         stack.run_loop();
         if let Some(names) = names {
-            output::err(&expectation(names.asked.ttl_s()));
-            let (engine, clock) = (Arc::clone(&stack.engine), Arc::clone(&stack.clock));
-            stack.tasks.start("names", |stop| follow(stop, engine, clock, names));
+            tell_others(&stack, names);
         }
         shutdown::requested().await;
         output::err("stopping\n");

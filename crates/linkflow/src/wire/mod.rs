@@ -11,6 +11,7 @@ pub(crate) mod looking;
 pub(crate) mod names;
 mod notify;
 mod parts;
+pub(crate) mod picture;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod registry;

@@ -101,7 +101,7 @@ fn a_cascade_names_providers_that_are_there_and_run_containers() {
     check(
         "runs_on = [\"fyl\", \"resend\", \"fly\", \"fly\"]\n[providers.fly]\nkind = \"fly\"\n[providers.resend]\nkind = \"resend\"\n",
         "linkflow.toml:8:12 LF0301 there is no provider `fyl`; did you mean `fly`?\n\
-         linkflow.toml:8:19 LF0302 `resend` is Resend, which cannot be used for compute; it is for mail; for compute there are here: fly, embedded\n\
+         linkflow.toml:8:19 LF0302 `resend` is Resend, which cannot be used for compute; it is for mail; for compute there are here: docker, embedded, fly\n\
          linkflow.toml:8:36 LF0307 `fly` is listed twice; take one away",
     );
 }
@@ -110,7 +110,7 @@ fn a_cascade_names_providers_that_are_there_and_run_containers() {
 fn two_services_cannot_share_a_route() {
     check(
         "[services.b]\nimage = \"b\"\nport = 1\nroute = [\"b.example.com\", \"API.example.com/\"]\n",
-        "linkflow.toml:11:27 LF0303 `api.example.com/` leads to `api` already; give one of them another host or a longer path",
+        "linkflow.toml:11:27 LF0303 `api.example.com/` leads to `api` already; give one of them another host, a longer path, or conditions",
     );
     check("[services.b]\nimage = \"b\"\nport = 1\nroute = \"api.example.com/b\"\n", "");
 }

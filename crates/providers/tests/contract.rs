@@ -109,8 +109,11 @@ pub(crate) async fn grows_and_shrinks(compute: &dyn Compute, wanted: &Definition
     let held = seen(compute, service, |s| s.lifecycle == Lifecycle::Running && s.running == 2);
     assert_eq!(held.await.replicas, 2);
     compute.scale(service, 1).await.unwrap();
-    let held = seen(compute, service, |s| s.lifecycle == Lifecycle::Running && s.running == 1);
-    assert_eq!(held.await.replicas, 1);
+    // While one instance comes and the others go, one may run of the two that are still asked for.
+    seen(compute, service, |s| {
+        s.lifecycle == Lifecycle::Running && (s.running, s.replicas) == (1, 1)
+    })
+    .await;
     compute.delete(service).await.unwrap();
 }
 

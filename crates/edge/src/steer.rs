@@ -333,9 +333,11 @@ impl Steer {
         self.targets.get(&id).map_or(0, |t| t.doze.cold_start_left(now))
     }
 
-    /// Whether it is not to be checked, so that its provider may put it to sleep: nobody wants it, and nothing is odd.
+    /// Whether it is not to be checked, so that its provider may put it to sleep: nobody wants it, nothing is odd, and
+    /// nobody has begun to wake it, for then it is known first how that ends.
     pub(crate) fn rests(&self, id: Id, now: Moment) -> bool {
-        self.targets.get(&id).is_some_and(|t| t.usable() && !t.doubt && t.doze.rests(now))
+        let odd = |t: &Standing| !t.usable() || t.doubt || t.doze.is_asked();
+        self.targets.get(&id).is_some_and(|t| !odd(t) && t.doze.rests(now))
     }
 
     /// Whether it lost its last race, and has not been in time since.

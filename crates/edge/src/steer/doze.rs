@@ -76,6 +76,11 @@ impl Doze {
         if self.cold_start_left(now) > 0 { 0 } else { now.since(since.max(self.woke)) }
     }
 
+    /// Whether it has been asked and not answered since it may sleep.
+    pub(super) fn is_asked(&self) -> bool {
+        self.waking.is_some()
+    }
+
     /// How much of its cold start is left; 0: it is not being woken, or should be awake by now.
     pub(super) fn cold_start_left(&self, now: Moment) -> u64 {
         let Some((sleeps, began)) = self.sleeps.zip(self.waking) else { return 0 };

@@ -67,7 +67,7 @@ pub(super) fn front(
         trusted: edge.trusted.iter().map(|network| network.0).collect(),
         visitor_header: edge.visitor_header,
         proxy_protocol: edge.proxy_protocol,
-        guard: guard(config)?,
+        guard: guard(config, options)?,
     })
 }
 
@@ -85,17 +85,25 @@ fn rate(limit: &RateLimit) -> Result<RateRule, OpenError> {
 }
 
 /// What visitors may do, and what they get when nothing answers.
-fn guard(config: &Config) -> Result<Guard, OpenError> {
+///
+/// In a rehearsal all visitors come from one address, and what they meet is measured: so none of them is counted or sent
+/// away, and no old page stands for an answer.
+fn guard(config: &Config, options: &OpenOptions) -> Result<Guard, OpenError> {
     let edge = &config.edge;
     let rate = edge.rate_limit.as_ref().map(rate).transpose()?;
+    let security_headers = edge.security_headers;
     let page = config.status_page.as_ref().and_then(|page| page.host.as_ref());
+    let status_page = page.map(|host| format!("https://{}", host.0));
+    if options.cloud.is_some() {
+        return Ok(Guard { status_page, security_headers, ..Guard::default() });
+    }
     Ok(Guard {
         rate,
         allow: edge.allow.iter().map(|network| network.0).collect(),
         deny: edge.deny.iter().map(|network| network.0).collect(),
         stale_bytes: if edge.always_online { STALE_BYTES } else { 0 },
-        status_page: page.map(|host| format!("https://{}", host.0)),
-        security_headers: edge.security_headers,
+        status_page,
+        security_headers,
     })
 }
 

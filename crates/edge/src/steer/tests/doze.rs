@@ -132,3 +132,17 @@ fn its_provider_may_say_that_it_sleeps_already() {
     table(&mut steer, asleep, 50);
     assert_eq!(steer.plan(&[A, B], Moment(60)).order, [A, B], "that word is older than its answer");
 }
+
+#[test]
+fn what_was_begun_to_be_woken_is_checked_until_it_is_known_how_that_ends() {
+    let mut steer = sleeper(SLEEPY, 0);
+    let needed = Sleeps { may_rest: false, ..SLEEPY };
+    table(&mut steer, needed, 0);
+    steer.on(Happened::Checking { target: A }, Moment(0));
+    at(&mut steer, 10, "a bad check");
+    table(&mut steer, SLEEPY, 20);
+    assert!(!steer.rests(A, Moment(20)), "nobody needs it any more, and it has not answered");
+    at(&mut steer, 30, "a good check");
+    assert!(steer.rests(A, Moment(30)));
+    assert_eq!(steer.verdict(A, Moment(30)).0, Health::Resting);
+}

@@ -38,7 +38,7 @@ use Scenario::{
 
 impl Scenario {
     /// Those that are rehearsed when none is named, as far as the stack has a part for them.
-    pub(crate) const USUAL: [Self; 10] = [
+    pub(crate) const USUAL: [Self; 9] = [
         ProviderDies,
         ProviderHangs,
         AllFreeProvidersDie,
@@ -47,7 +47,6 @@ impl Scenario {
         DeployUnderLoad,
         BadRelease,
         Swap,
-        SpareSleeps,
         ProviderApiDown,
     ];
 

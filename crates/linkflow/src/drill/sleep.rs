@@ -8,8 +8,8 @@ use linkflow_rehearsal::cloud::Trouble;
 use super::scene::Scene;
 use super::stage::Stage;
 
-/// How long the spare may take to fall asleep once it is left alone.
-const ASLEEP: Duration = Duration::from_secs(15);
+/// How long the spare may take to fall asleep: it is left alone a minute after the last request that came to it.
+const ASLEEP: Duration = Duration::from_secs(90);
 /// How long its service may take to move there: the confirm time, and a cold start.
 const MOVED: Duration = Duration::from_secs(15);
 

@@ -87,7 +87,6 @@ pub(crate) async fn answer(
         config,
         file,
         env: env.map(str::to_owned),
-        usual: args.scenario.is_empty(),
         scenarios: if args.scenario.is_empty() { usual() } else { args.scenario.clone() },
         rate: args.rate,
         seed: args.seed,

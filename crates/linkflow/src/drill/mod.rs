@@ -47,8 +47,6 @@ pub(crate) struct Wanted {
     pub(crate) env: Option<String>,
     /// In this order.
     pub(crate) scenarios: Vec<Scenario>,
-    /// Whether nobody named them: those that the stack has no part for are left out then.
-    pub(crate) usual: bool,
     /// Requests per second.
     pub(crate) rate: u32,
     /// What chance is thrown with.
@@ -164,9 +162,6 @@ async fn play(stage: &Stage<'_>, wanted: &Wanted) -> Result<RehearsalReport, Str
     let idle_memory_mb = memory::resident_mb();
     let mut scenarios = Vec::new();
     for scenario in &wanted.scenarios {
-        if wanted.usual && !scenario.applies(stage) {
-            continue;
-        }
         let result = scenario.play(stage).await.map_err(|why| format!("{scenario}: {why}"))?;
         stage.show.result(&result);
         scenarios.push(result);

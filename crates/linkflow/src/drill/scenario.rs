@@ -37,7 +37,7 @@ use Scenario::{
 };
 
 impl Scenario {
-    /// Those that are rehearsed when none is named, as far as the stack has a part for them.
+    /// Those that are rehearsed when none is named.
     pub(crate) const USUAL: [Self; 9] = [
         ProviderDies,
         ProviderHangs,
@@ -82,11 +82,6 @@ impl Scenario {
             ProviderApiDown => "provider-api-down",
             ProviderSlow => "provider-slow",
         }
-    }
-
-    /// Whether `stage` has what it takes.
-    pub(crate) fn applies(self, stage: &Stage<'_>) -> bool {
-        self != SpareSleeps || super::sleep::applies(stage)
     }
 
     fn told(self, stage: &Stage<'_>) -> Told {

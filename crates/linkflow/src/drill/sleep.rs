@@ -48,11 +48,6 @@ pub(super) fn story(stage: &Stage<'_>) -> String {
     }
 }
 
-/// Whether this stack has such a spare.
-pub(super) fn applies(stage: &Stage<'_>) -> bool {
-    sleeper(stage).is_some()
-}
-
 /// Kills the place of a service whose spare sleeps.
 pub(super) async fn spare_sleeps(scene: &mut Scene<'_>) -> Result<(), String> {
     let stage = scene.stage;

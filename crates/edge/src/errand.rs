@@ -146,7 +146,7 @@ impl Errand {
         let (trip, Some(first)) = started else {
             return nothing_left("it has no target".to_owned());
         };
-        if let Some(lane) = trip.wake.and_then(|id| order.line.lane(id)) {
+        for lane in trip.wake.iter().filter_map(|id| order.line.lane(*id)) {
             lane.check_now.notify_one();
         }
         let mut errand =

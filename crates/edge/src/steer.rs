@@ -247,8 +247,9 @@ pub(crate) struct Plan {
     pub(crate) order: Vec<Id>,
     /// When to try a second one although the first has not failed; `None`: there is no good second one.
     pub(crate) hedge_after: Option<u64>,
-    /// The most preferred target has rested, and is to be woken because visitors want it.
-    pub(crate) wake: Option<Id>,
+    /// Targets that have rested and that visitors want: the most preferred one and the one to be tried first. They are
+    /// to be checked at once.
+    pub(crate) wake: Vec<Id>,
 }
 
 /// What is known of the targets of one service.
@@ -279,11 +280,11 @@ impl Steer {
     pub(crate) fn plan(&mut self, table: &[Id], now: Moment) -> Plan {
         self.retries.earn(now);
         self.hedges.earn(now);
-        let first = table.first().and_then(|id| Some((*id, self.targets.get_mut(id)?)));
-        let wake = first.and_then(|(id, target)| target.doze.want(now).then_some(id));
         let mut order = table.to_vec();
         order.sort_by_key(|id| self.rank(*id, now));
         self.lead_back(&mut order, now);
+        let wanted = [table.first(), order.first()].into_iter().flatten();
+        let wake = wanted.copied().filter(|id| self.want(*id, now)).collect();
         let second = order.get(1).filter(|id| self.usable(**id) && !self.may_sleep(**id, now));
         let hedge_after = match (order.first(), second) {
             (Some(first), Some(_)) if self.tuning.hedge => {
@@ -292,6 +293,11 @@ impl Steer {
             _ => None,
         };
         Plan { order, hedge_after, wake }
+    }
+
+    /// A visitor wants the target. Says whether it rested until now.
+    fn want(&mut self, id: Id, now: Moment) -> bool {
+        self.targets.get_mut(&id).is_some_and(|target| target.doze.want(now))
     }
 
     /// Smaller is better: usable, asleep or suspect, ejected, down; of the ejected, the one that ends first.
@@ -389,7 +395,7 @@ impl Steer {
                 t.began.insert(wait, now);
                 t.waits.insert((now, wait));
                 t.doze.touch(now);
-                if t.doze.want(now) { vec![Effect::CheckNow { target }] } else { Vec::new() }
+                Vec::new()
             }
             Happened::Checking { target } => {
                 if let Some(t) = self.targets.get_mut(&target) {

@@ -74,8 +74,8 @@ pub(crate) struct Trip {
     again: bool,
     hedged: bool,
     hedge_after: Option<u64>,
-    /// A target that has rested and that visitors want.
-    pub(crate) wake: Option<Id>,
+    /// Targets that have rested and that visitors want.
+    pub(crate) wake: Vec<Id>,
     began: Moment,
     /// When to give up on the last target, for a request that no other can take.
     limit: Option<u64>,

@@ -32,7 +32,8 @@ fn it_is_left_alone_until_somebody_wants_it_and_again_when_nobody_does() {
     assert!(steer.rests(A, Moment(0)), "it is not even asked at first");
     assert!(!steer.rests(B, Moment(0)), "b never sleeps");
     assert_eq!(steer.verdict(A, Moment(0)).0, Health::Resting);
-    assert_eq!(at(&mut steer, 1_000, "a waits 1"), "check a");
+    assert_eq!(steer.plan(&[A, B], Moment(1_000)).wake, [A]);
+    at(&mut steer, 1_000, "a waits 1");
     assert_eq!(steer.verdict(A, Moment(1_000)).0, Health::Waking);
     assert_eq!(at(&mut steer, 20_000, "a 200 1"), "");
     assert!(!steer.rests(A, Moment(60_999)));
@@ -40,8 +41,21 @@ fn it_is_left_alone_until_somebody_wants_it_and_again_when_nobody_does() {
 }
 
 #[test]
+fn a_second_try_beside_a_slow_one_is_nobody_s_wish() {
+    let mut steer = sleeper(SLEEPY, 0);
+    assert_eq!(steer.plan(&[B, A], Moment(1_000)).wake, [], "visitors want b");
+    assert_eq!(at(&mut steer, 1_100, "a waits 1"), "");
+    assert_eq!(at(&mut steer, 1_110, "a 200 1"), "");
+    assert!(steer.rests(A, Moment(1_111)), "it is left alone all the same");
+    assert_eq!(at(&mut steer, 1_200, "b refused"), "b ejected for 2000: connection refused");
+    assert_eq!(steer.plan(&[B, A], Moment(1_300)).wake, [A], "visitors come to a");
+    assert!(!steer.rests(A, Moment(1_301)));
+}
+
+#[test]
 fn a_cold_start_is_no_failure() {
     let mut steer = sleeper(SLEEPY, 0);
+    steer.plan(&[A, B], Moment(0));
     at(&mut steer, 0, "a waits 1");
     for now in [2_000, 10_000, 59_000] {
         for what in
@@ -73,10 +87,10 @@ fn what_does_not_wake_in_time_is_down() {
 fn visitors_go_to_what_is_awake_while_the_preferred_one_is_woken() {
     let mut steer = sleeper(SLEEPY, 0);
     let plan = steer.plan(&[A, B], Moment(5));
-    assert_eq!((plan.order, plan.wake), (vec![B, A], Some(A)));
+    assert_eq!((plan.order, plan.wake), (vec![B, A], vec![A]));
     assert_eq!(plan.hedge_after, None, "no second cold start to win a race with");
     let next = steer.plan(&[A, B], Moment(6));
-    assert_eq!((next.order, next.wake), (vec![B, A], None), "it is woken once");
+    assert_eq!((next.order, next.wake), (vec![B, A], vec![]), "it is woken once");
     steer.on(Happened::Checking { target: A }, Moment(7));
     at(&mut steer, 30_000, "a good check");
     assert_eq!(steer.plan(&[A, B], Moment(30_001)).order, [A, B]);
@@ -100,7 +114,7 @@ fn a_request_stays_with_the_only_target_as_long_as_that_is_woken() {
     let targets = vec![Named { id: A, place: 0, sleeps: Some(SLEEPY) }];
     steer.on(Happened::Table { targets }, Moment(0));
     let (mut trip, first) = Trip::start(&mut steer, &[A], Repeat::Safe, Some(10_000), Moment(0));
-    assert_eq!((first, trip.wake), (Some(A), Some(A)));
+    assert_eq!((first, trip.wake.as_slice()), (Some(A), [A].as_slice()));
     at(&mut steer, 0, "a waits 1");
     let going = [Going { target: A, since: Some(Moment(0)) }];
     assert_eq!(trip.look(&mut steer, &going, true, Moment(30_000)), Do::Nothing);

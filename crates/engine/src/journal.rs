@@ -3,9 +3,6 @@
 //! A run is one document, `run/<id>`; each write of it is a row in the sense of the journal. Whoever finds a run that is
 //! still `running` and holds the lease carries on where it was cut off.
 
-use std::fmt;
-use std::sync::Arc;
-
 use linkflow_model::{Migration, Plan, Release, Step, Timestamp};
 use linkflow_store::Fence;
 use serde::de::DeserializeOwned;
@@ -114,21 +111,6 @@ pub enum StepState {
     Failed,
 }
 
-/// Ends the process at a point of the journal. Each row has two points: just before it is written, and just after.
-#[derive(Clone)]
-pub struct Crash {
-    /// The point, from 1.
-    pub at: u64,
-    /// Ends the process.
-    pub kill: Arc<dyn Fn() + Send + Sync>,
-}
-
-impl fmt::Debug for Crash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Crash at {}", self.at)
-    }
-}
-
 impl Run {
     /// The stages of `plan`, nothing done.
     pub(crate) fn stages_of(plan: &Plan) -> Vec<StageRecord> {
@@ -173,10 +155,10 @@ impl<'a> Journal<'a> {
         change(&mut run);
         let key = format!("run/{}", run.id);
         let body = to_value(&run);
-        self.engine.journal_point();
+        self.engine.journal_point(&inner.0, &run, false);
         let version =
             self.engine.parts.store.write(&key, inner.1, &body, Some(&self.fence)).await?;
-        self.engine.journal_point();
+        self.engine.journal_point(&inner.0, &run, true);
         *inner = (run, Some(version));
         Ok(())
     }
@@ -188,13 +170,12 @@ impl<'a> Journal<'a> {
 }
 
 impl Engine {
-    fn journal_point(&self) {
+    /// The process is at a point of the journal: where `run` becomes `next`, before that is written or after.
+    fn journal_point(&self, run: &Run, next: &Run, is_written: bool) {
         let Some(crash) = &self.parts.crash else { return };
         let mut points = locked(&self.journal_points);
         *points += 1;
-        if *points == crash.at {
-            (crash.kill)();
-        }
+        crash.look(*points, run, next, is_written);
     }
 
     /// Every run that the store knows, oldest first.

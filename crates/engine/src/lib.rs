@@ -1,6 +1,7 @@
 //! Runs the loop: observe, decide, act, tell; keeps the journal; owns every task.
 
 mod act;
+mod crash;
 mod domain;
 mod draft;
 mod drift;
@@ -34,12 +35,13 @@ use linkflow_model::{
 use linkflow_store::Store;
 use tokio::sync::{broadcast, watch};
 
+pub use crash::{Crash, CrashPoint};
 pub use draft::Draft;
 pub use drift::{Drift, Drifted, drift};
 pub use error::EngineError;
 pub use guard::{Patience, guarded};
 pub use hook::{Hook, Hooks};
-pub use journal::{Crash, Run, RunKind, RunState, StageRecord, StepRecord, StepState};
+pub use journal::{Run, RunKind, RunState, StageRecord, StepRecord, StepState};
 pub use lease::{Holder, Owner, holder};
 pub use preflight::{Facts, ImageFacts, misfits};
 pub use run::RunEnd;

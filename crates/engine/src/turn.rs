@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use linkflow_decide::{Decision, Move, MoveKind, failover};
-use linkflow_model::{EventKind, Level, Moment, ServiceName};
+use linkflow_model::{EventKind, Level, Moment, ProbePicture, ServiceName};
 use linkflow_store::Fence;
-use tokio::time::sleep;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use crate::run::Errand;
@@ -50,6 +51,12 @@ impl Engine {
         self.parts.store.free_lease(&fence).await?;
         moved?;
         Ok(decision)
+    }
+
+    /// As long as the answer lives, the loop of this process makes no move of its own and takes nothing up: it leaves the
+    /// stack to others. Visitors are led around what is down all the same.
+    pub async fn hold_still(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.acting.lock().await
     }
 
     /// Makes the moves that are still right now that the lease is held: the world may have changed while it was waited for.
@@ -143,21 +150,17 @@ impl Engine {
             let mut probes = self.parts.probes.clone();
             loop {
                 self.try_to("turn", self.turn().await.map(drop));
-                tokio::select! {
-                    () = sleep(TURN) => {}
-                    changed = probes.changed() => if changed.is_err() {
-                        sleep(TURN).await;
-                    },
-                }
+                news(&mut probes).await;
             }
         };
-        // Visitors are led around what is down also while a slow move holds up the turns.
+        // Visitors are led around what is down, and where another process leads them, also while a move holds up the
+        // turns: a slow one of this process, or one that waits for the lease.
         let routing = async {
             let mut probes = self.parts.probes.clone();
-            while probes.changed().await.is_ok() {
+            loop {
+                news(&mut probes).await;
                 self.try_to("publish routes", self.world().await.map(drop));
             }
-            std::future::pending::<()>().await;
         };
         // A first look before the first turn, so that nothing is decided on nothing.
         if stop.or(self.look()).await.is_some() {
@@ -172,6 +175,17 @@ impl Engine {
             Err(error) => warn!("could not {what}: {error}"),
         }
     }
+}
+
+/// Waits until the probes say something new, but not for long: the store may say something new, too.
+async fn news(probes: &mut watch::Receiver<Arc<ProbePicture>>) {
+    // When nobody probes any more, there is the time alone.
+    let changed = async {
+        if probes.changed().await.is_err() {
+            std::future::pending().await
+        }
+    };
+    drop(timeout(TURN, changed).await);
 }
 
 /// Whether a decision still holds a move, whatever words it uses for it now.

@@ -1,12 +1,16 @@
 //! The lock: who is waited for, and how it is taken from one who is gone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use linkflow_engine::{Engine, EngineError, Facts, Owner, RunKind, RunState};
-use linkflow_model::EventKind;
+use linkflow_engine::{Engine, EngineError, Facts, Owner, RunKind, RunState, Tasks};
+use linkflow_model::{EventKind, Health, Moment};
 use linkflow_store::Store as _;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::sleep;
 
-use crate::town::{Stage, at, web};
+use crate::town::{Stage, at, name, service, web};
 
 fn stage() -> Stage {
     Stage::new(vec![web("api", &["a", "b"])])
@@ -27,9 +31,9 @@ async fn taken(stage: &Stage, host: &str) -> u64 {
 }
 
 /// A process that takes everybody for alive.
-fn trusting(stage: &Stage) -> std::sync::Arc<Engine> {
+fn trusting(stage: &Stage) -> Arc<Engine> {
     let mut parts = stage.parts();
-    parts.alive = std::sync::Arc::new(|_| true);
+    parts.alive = Arc::new(|_| true);
     Engine::new(parts)
 }
 
@@ -63,7 +67,7 @@ async fn a_lock_is_freed_only_under_its_id_and_when_its_holder_gives_no_sign_of_
     let fence = linkflow_store::Fence { lease: "act".to_owned(), token: id };
     let beats = async {
         loop {
-            tokio::time::sleep(Duration::from_secs(3)).await;
+            sleep(Duration::from_secs(3)).await;
             stage.store.beat_lease(&fence).await.unwrap();
         }
     };
@@ -89,5 +93,37 @@ async fn a_process_of_this_machine_that_lives_keeps_its_lock_unless_forced() {
     assert!(lives.to_string().contains("still runs"), "{lives}");
     engine.unlock(id, true).await.unwrap();
     assert_eq!(engine.holder().await.unwrap(), None);
+    stage.close().await;
+}
+
+/// While its own move waits for another process, and no probe says anything new.
+#[tokio::test(start_paused = true)]
+async fn visitors_are_led_where_another_process_leads_them_also_while_a_move_waits() {
+    let stage = Stage::new(vec![web("api", &["a", "b"]), web("site", &["a", "b"])]);
+    stage.deploy(&stage.engine(), 1).await;
+    let mut parts = stage.parts();
+    let mut picture = (**parts.probes.borrow()).clone();
+    let site = picture.get_mut(&(service("site"), name("a"))).unwrap();
+    (site.health, site.since) = (Health::Down, Moment(0));
+    let (_no_more, probes) = watch::channel(Arc::new(picture));
+    parts.probes = probes;
+    let routes = parts.routes.subscribe();
+    let first = || {
+        let routes = routes.borrow();
+        let api = routes.services.iter().find(|route| route.service == service("api")).unwrap();
+        api.targets[0].provider.clone()
+    };
+    let (engine, tasks) = (Engine::new(parts), Tasks::default());
+    let _still = engine.hold_still().await;
+    let engine = Arc::clone(&engine);
+    tasks.start("loop", |stop| engine.run(stop));
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(first(), name("a"));
+    let held = stage.store.read("active/api").await.unwrap().unwrap();
+    let led = json!({ "provider": "b", "since": stage.clock.wall() });
+    stage.store.write("active/api", Some(held.version), &led, None).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(first(), name("b"));
+    tasks.shut_down(Duration::from_secs(1)).await;
     stage.close().await;
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkflow_engine::{Crash, Engine, Facts, RunKind, RunState};
+use linkflow_engine::{Crash, CrashPoint, Engine, Facts, RunKind, RunState};
 use linkflow_model::{Action, ReleaseId, ReleaseState};
 
 use crate::town::{Stage, at, migrating, name, service, web};
@@ -66,7 +66,8 @@ async fn a_failed_migration_stops_everything_before_anything_was_changed() {
 /// Carries version 2 out in a process that dies at journal point `at`. Says whether it died.
 async fn cut_off(stage: &Stage, at_point: u64) -> bool {
     let mut parts = stage.parts();
-    parts.crash = Some(Crash { at: at_point, kill: Arc::new(|| panic!("killed by the test")) });
+    let at_point = vec![CrashPoint::Number(at_point)];
+    parts.crash = Some(Crash { at: at_point, kill: Arc::new(|_| panic!("killed by the test")) });
     let engine = Engine::new(parts);
     let draft = engine.draft(at(&stage.specs, 2), "two", &Facts::default()).await.unwrap();
     let mut life = tokio::task::JoinSet::new();

@@ -43,7 +43,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, Parser, Subcommand};
-use linkflow_engine::EngineError;
+use linkflow_engine::{CrashPoint, EngineError};
 use linkflow_model::FaultKind;
 use linkflow_model::catalogue::Catalogue;
 use linkflow_model::config::Config;
@@ -329,6 +329,12 @@ impl Context {
         self.vars.get("LINKFLOW_RECORD").filter(|v| !v.is_empty()).map(PathBuf::from)
     }
 
+    /// At the first of which points of its journal this process is to die.
+    fn crash(&self) -> Vec<CrashPoint> {
+        let points = self.vars.get("LINKFLOW_CRASH_AT").map_or("", String::as_str).split(',');
+        points.filter_map(|point| point.parse().ok()).collect()
+    }
+
     /// How a stack is opened for the command `what`.
     pub(crate) fn options(
         &self,
@@ -354,7 +360,7 @@ impl Context {
             what: format!("linkflow {what}"),
             listen,
             hooks,
-            crash: self.vars.get("LINKFLOW_CRASH_AT").and_then(|at| at.parse().ok()),
+            crash: self.crash(),
         }
     }
 

@@ -82,12 +82,11 @@ pub(crate) async fn answer(
             return Answer::failure(1, &what, "is /proc mounted?");
         }
     };
-    let usual = || Scenario::USUAL.to_vec();
     let wanted = Wanted {
         config,
         file,
         env: env.map(str::to_owned),
-        scenarios: if args.scenario.is_empty() { usual() } else { args.scenario.clone() },
+        scenarios: args.scenario.clone(),
         rate: args.rate,
         seed: args.seed,
         folder: folder.path.clone(),

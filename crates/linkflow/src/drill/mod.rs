@@ -45,7 +45,7 @@ pub(crate) struct Wanted {
     pub(crate) file: PathBuf,
     /// The environment of it, when one was asked for.
     pub(crate) env: Option<String>,
-    /// In this order.
+    /// What to rehearse; nothing: the usual ones that this stack can have.
     pub(crate) scenarios: Vec<Scenario>,
     /// Requests per second.
     pub(crate) rate: u32,
@@ -118,7 +118,7 @@ async fn on_cloud(
         what: "linkflow rehearse".to_owned(),
         listen: Listen::At { public: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), tls: None },
         hooks: false,
-        crash: None,
+        crash: Vec::new(),
     };
     let stack = Stack::open(wanted.config.clone(), options).await?;
     let other = Other {
@@ -151,6 +151,19 @@ async fn interrupted() {
     }
 }
 
+/// Those that were named, or the usual ones that this stack can have.
+fn chosen(stage: &Stage<'_>, named: &[Scenario]) -> Vec<Scenario> {
+    if !named.is_empty() {
+        return named.to_vec();
+    }
+    let (usual, left_out): (Vec<_>, Vec<_>) =
+        Scenario::USUAL.into_iter().partition(|scenario| scenario.fits(stage));
+    for scenario in left_out {
+        stage.show.step(&format!("{scenario} is left out: {}", scenario.told(stage).story));
+    }
+    usual
+}
+
 async fn play(stage: &Stage<'_>, wanted: &Wanted) -> Result<RehearsalReport, String> {
     let (began, started) = (stage.clock().now(), stage.clock().wall());
     let placements: usize = stage.cast.services.iter().map(|spec| spec.runs_on.len()).sum();
@@ -161,7 +174,7 @@ async fn play(stage: &Stage<'_>, wanted: &Wanted) -> Result<RehearsalReport, Str
     stage.set_up(SET_UP).await?;
     let idle_memory_mb = memory::resident_mb();
     let mut scenarios = Vec::new();
-    for scenario in &wanted.scenarios {
+    for scenario in chosen(stage, &wanted.scenarios) {
         let result = scenario.play(stage).await.map_err(|why| format!("{scenario}: {why}"))?;
         stage.show.result(&result);
         scenarios.push(result);

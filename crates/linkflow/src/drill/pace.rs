@@ -89,7 +89,7 @@ fn slowest(steps: &[Placed<'_>]) -> Option<(ProviderName, u64)> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use linkflow_engine::{Owner, RunKind, RunState, StageRecord, StepState};
     use linkflow_model::{Placement, ReleaseId, Step, Timestamp};
 
@@ -122,7 +122,7 @@ pub(super) mod tests {
     }
 
     /// A run whose stages are written as their name and their steps.
-    pub(in super::super) fn run(stages: &[&str]) -> Run {
+    fn run(stages: &[&str]) -> Run {
         let stage = |text: &&str| {
             let mut words = text.split_whitespace();
             let name = words.next().unwrap().to_owned();

@@ -38,7 +38,8 @@ use Scenario::{
 
 impl Scenario {
     /// Those that are rehearsed when none is named.
-    pub(crate) const USUAL: [Self; 9] = [
+    pub(crate) const USUAL: [Self; 10] = [
+        SpareSleeps,
         ProviderDies,
         ProviderHangs,
         AllFreeProvidersDie,
@@ -84,7 +85,7 @@ impl Scenario {
         }
     }
 
-    fn told(self, stage: &Stage<'_>) -> Told {
+    pub(super) fn told(self, stage: &Stage<'_>) -> Told {
         let cast = &stage.cast;
         let (struck, last, front) = (&cast.struck, &cast.last, &cast.front.name);
         let (title, story) = match self {
@@ -118,7 +119,7 @@ impl Scenario {
             ),
             DeployUnderLoad => (
                 "A deploy under load",
-                "Every service goes to a new release on all its providers while visitors keep asking. The next one is deployed by a process of its own, which is killed before and after each row of its journal that migrates, stops or proves a stop, and at every fourth row otherwise, for 40 s, and started again until it is done.".to_owned(),
+                "Every service goes to a new release on all its providers while visitors keep asking. The next one is deployed by a process of its own, which is killed in every stage, before and after the rows of its journal that begin and end a step, and started again until it is done.".to_owned(),
             ),
             BadRelease => (
                 "A bad release",
@@ -147,6 +148,11 @@ impl Scenario {
             ),
         };
         Told { name: self.name().to_owned(), title: title.to_owned(), story }
+    }
+
+    /// Whether the stack has what it takes.
+    pub(super) fn fits(self, stage: &Stage<'_>) -> bool {
+        self != SpareSleeps || super::sleep::has_sleeper(stage)
     }
 
     /// Plays the scenario on `stage`.

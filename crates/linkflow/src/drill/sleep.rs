@@ -38,6 +38,11 @@ fn sleeper(stage: &Stage<'_>) -> Option<Sleeper> {
     })
 }
 
+/// Whether there is such a service.
+pub(super) fn has_sleeper(stage: &Stage<'_>) -> bool {
+    sleeper(stage).is_some()
+}
+
 /// What it is called in the story, where there is one.
 pub(super) fn story(stage: &Stage<'_>) -> String {
     match sleeper(stage) {

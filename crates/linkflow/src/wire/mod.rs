@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linkflow_edge::Edge;
-use linkflow_engine::{Engine, Parts, Stop, Tasks};
+use linkflow_engine::{CrashPoint, Engine, Parts, Stop, Tasks};
 use linkflow_model::clock::SystemClock;
 use linkflow_model::config::Config;
 use linkflow_model::role::Compute;
@@ -69,8 +69,8 @@ pub(crate) struct OpenOptions {
     pub(crate) listen: Listen,
     /// Whether the hooks of the config are run. A rehearsal of a whole story runs none: they may reach what is real.
     pub(crate) hooks: bool,
-    /// At which journal point this process kills itself, in tests.
-    pub(crate) crash: Option<u64>,
+    /// At the first of which journal points this process kills itself, in tests and rehearsals.
+    pub(crate) crash: Vec<CrashPoint>,
 }
 
 /// Whether a stack serves.
@@ -197,7 +197,7 @@ impl Stack {
             routes,
             owner: process::owner(&options.what, &options.vars),
             alive: Arc::new(process::is_alive),
-            crash: options.crash.map(crash_at),
+            crash: (!options.crash.is_empty()).then(|| crash_at(options.crash)),
         });
         forward(&tasks, told, Arc::clone(&engine));
         edge::record_certificates(&tasks, edge.certificates(), store, Arc::clone(&clock));

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 
-use linkflow_engine::{Crash, Owner};
+use linkflow_engine::{Crash, CrashPoint, Owner};
 use rustix::process::{Signal, getpid, kill_process};
+
+use crate::say::output;
 
 /// This process, as others find it in the lease.
 pub(crate) fn owner(what: &str, vars: &BTreeMap<String, String>) -> Owner {
@@ -63,9 +65,13 @@ fn started(pid: u32) -> Option<String> {
     (!matches!(*state, "Z" | "X")).then(|| fields.get(19).map(|f| (*f).to_owned()))?
 }
 
-/// Kills this process at the `at`-th journal point, as a power cut would.
-pub(crate) fn crash_at(at: u64) -> Crash {
-    let kill = || {
+/// What a process says that dies at a point of its journal, with the point after it.
+pub(crate) const DIES: &str = "killed at ";
+
+/// Kills this process at the first of the points `at` that it comes to, as a power cut would, but for a last word.
+pub(crate) fn crash_at(at: Vec<CrashPoint>) -> Crash {
+    let kill = |point: &CrashPoint| {
+        output::err(&format!("{DIES}{point}\n"));
         if let Err(error) = kill_process(getpid(), Signal::KILL) {
             tracing::error!(%error, "this process cannot kill itself");
         }

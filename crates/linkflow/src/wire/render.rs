@@ -300,7 +300,7 @@ mod tests {
             what: "test".to_owned(),
             listen: Listen::Nowhere,
             hooks: false,
-            crash: None,
+            crash: Vec::new(),
         };
         let secrets = Arc::new(Secrets::new(vars, key.clone(), rehearsed));
         let mut renderer = Renderer::new(&config, secrets, ports, &options, key);

@@ -182,7 +182,7 @@ async fn news(probes: &mut watch::Receiver<Arc<ProbePicture>>) {
     // When nobody probes any more, there is the time alone.
     let changed = async {
         if probes.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     };
     drop(timeout(TURN, changed).await);

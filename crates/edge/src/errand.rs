@@ -81,9 +81,9 @@ struct Running {
 pub(crate) struct Busy(Arc<Lane>);
 
 impl Busy {
-    fn at(lane: &Arc<Lane>) -> Self {
+    fn at(lane: Arc<Lane>) -> Self {
         lane.counts.in_flight.fetch_add(1, Relaxed);
-        Self(Arc::clone(lane))
+        Self(lane)
     }
 
     pub(crate) fn lane(&self) -> &Arc<Lane> {
@@ -185,7 +185,7 @@ impl Errand {
         let waiting = self.order.source.is_none().then(|| Waiting::at(&lane, began));
         let (pool, head) = (Arc::clone(&lane.pool), self.order.head.clone());
         self.running.push(Running {
-            busy: Busy::at(&lane),
+            busy: Busy::at(lane),
             began,
             started: Instant::now(),
             waiting,
@@ -207,7 +207,7 @@ impl Errand {
 
     fn answered(&mut self, at: usize, reply: Reply) -> Option<Outcome> {
         let run = self.running.remove(at);
-        let lane = Arc::clone(run.lane());
+        let (lane, waiting) = (run.busy.lane(), run.waiting);
         let status = reply.response.status();
         let refusal = matches!(status.as_u16(), 502..=504);
         let took = u64::try_from(run.started.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -217,7 +217,7 @@ impl Errand {
         }
         lane.on(Happened::Answered {
             target: lane.id,
-            wait: run.waiting.and_then(Waiting::over),
+            wait: waiting.and_then(Waiting::over),
             began: run.began,
             status: status.as_u16(),
             sample: self.order.repeat == Repeat::Safe,

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use memchr::{memchr, memchr2};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
@@ -92,11 +93,22 @@ impl Framing {
     }
 }
 
+/// The lines of `bytes`, each with its line feed.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let end = memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+        let (line, behind) = rest.split_at_checked(end).filter(|(line, _)| !line.is_empty())?;
+        rest = behind;
+        Some(line)
+    })
+}
+
 /// How long the first head is, including the empty line behind it; everything, if there is no such line.
 fn head_length(bytes: &[u8]) -> usize {
     let begins = bytes.iter().position(|b| !b"\r\n".contains(b)).unwrap_or(bytes.len());
     let mut at = begins;
-    for line in bytes.get(begins..).unwrap_or_default().split_inclusive(|b| *b == b'\n') {
+    for line in lines(bytes.get(begins..).unwrap_or_default()) {
         at += line.len();
         if line == b"\r\n" || line == b"\n" {
             break;
@@ -112,23 +124,21 @@ fn doubt(head: &[u8], chunked: bool) -> Option<&'static str> {
         return Some("a chunked body right behind another request");
     }
     let (mut lengths, mut codings) = (0, 0);
-    for line in head.split_inclusive(|b| *b == b'\n') {
+    for line in lines(head) {
         let Some(line) = line.strip_suffix(b"\r\n") else {
             return Some("a line that does not end with CR and LF");
         };
-        if line.iter().any(|b| matches!(b, b'\r' | 0)) {
+        if memchr2(b'\r', 0, line).is_some() {
             return Some("a bare CR or NUL");
         }
         if line.first().is_some_and(|b| b" \t".contains(b)) {
             return Some("a line that is folded");
         }
-        let Some(colon) = line.iter().position(|b| *b == b':') else { continue };
-        let (name, value) = line.split_at(colon);
-        if name.eq_ignore_ascii_case(b"content-length") {
+        if value_of(line, b"content-length").is_some() {
             lengths += 1;
-        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+        } else if let Some(value) = value_of(line, b"transfer-encoding") {
             codings += 1;
-            let value = value.get(1..).unwrap_or_default().trim_ascii();
+            let value = value.trim_ascii();
             if !value.eq_ignore_ascii_case(b"chunked") {
                 return Some("a Transfer-Encoding other than chunked");
             }
@@ -140,6 +150,12 @@ fn doubt(head: &[u8], chunked: bool) -> Option<&'static str> {
         (_, 0) => Some("more than one Content-Length"),
         _ => Some("both Content-Length and Transfer-Encoding"),
     }
+}
+
+/// What stands behind the colon, in a line about `name`.
+fn value_of<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
+    let (begins, rest) = line.split_at_checked(name.len())?;
+    rest.strip_prefix(b":").filter(|_| begins.eq_ignore_ascii_case(name))
 }
 
 /// A connection whose heads are kept for [`Framing`].

@@ -10,18 +10,32 @@ use crate::proxy::{Client, Numbers};
 use crate::trace;
 use crate::visitor::{Trust, Visitor, is_host};
 
+/// How many headers a request gets on its way, at most.
+const ADDED: usize = 10;
+
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Headers that speak of one connection, not of the message (RFC 9110, 7.6.1).
-const HOP_BY_HOP: [HeaderName; 7] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+/// Whether a header speaks of one connection, not of the message (RFC 9110, 7.6.1).
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// Removes every header that is `unwanted`. Looking at the few that there are is cheaper than looking for each that there
+/// might be.
+pub(crate) fn remove_all(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    while let Some(name) = headers.keys().find(|name| unwanted(name.as_str())).cloned() {
+        headers.remove(name);
+    }
+}
 
 /// The one host that a request names, lower case and without port. The error says what is wrong with the request.
 pub(crate) fn host_of<B>(request: &Request<B>) -> Result<Cow<'_, str>, &'static str> {
@@ -79,9 +93,10 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .flat_map(|line| line.split(','))
         .filter_map(|part| HeaderName::from_bytes(part.trim().as_bytes()).ok())
         .collect();
-    for name in listed.iter().chain(&HOP_BY_HOP) {
+    for name in listed {
         headers.remove(name);
     }
+    remove_all(headers, is_hop_by_hop);
 }
 
 /// Who sent a request, and by which name.
@@ -100,6 +115,7 @@ pub(crate) fn prepare_request(
     empty: bool,
     numbers: &Numbers,
 ) {
+    headers.reserve(ADDED);
     let trailers = headers.get_all(header::TE).iter().any(|te| {
         te.to_str().is_ok_and(|t| t.split(',').any(|p| p.trim().eq_ignore_ascii_case("trailers")))
     });
@@ -118,12 +134,12 @@ pub(crate) fn prepare_request(
         headers.insert(header::UPGRADE, protocol);
     }
     sender.trust.tell(headers, sender.client, &sender.visitor, sender.host);
-    trace::keep_or_begin(headers, || [numbers.one(), numbers.one(), numbers.one()]);
+    trace::keep_or_begin(headers, || numbers.three());
     let id = headers.get(&REQUEST_ID).map(HeaderValue::as_bytes);
     let fits =
         id.is_some_and(|id| (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic));
     if !(fits && sender.client.trusted)
-        && let Ok(id) = HeaderValue::from_str(&numbers.text())
+        && let Ok(id) = HeaderValue::from_bytes(&numbers.text())
     {
         headers.insert(REQUEST_ID, id);
     }

@@ -17,6 +17,7 @@ use crate::address::Place;
 use crate::body::Outgoing;
 use crate::dial::Dialer;
 use crate::steer::Failure;
+use crate::threads;
 
 /// Connections kept idle for one target.
 const IDLE_MOST: usize = 128;
@@ -47,11 +48,30 @@ pub(crate) struct Reply {
     pub(crate) lent: Option<Lent>,
 }
 
+/// How connections are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keep {
+    /// For how many threads.
+    pub(crate) threads: usize,
+    /// How long one may be idle and still be used.
+    pub(crate) idle: Duration,
+}
+
 /// The connections to one target.
 pub(crate) struct Pool {
     pub(crate) place: Place,
     dialer: Arc<Dialer>,
-    keep: Duration,
+    keep: Keep,
+    /// One for each thread: a connection is used on the one that made it.
+    shelves: Box<[Shelf]>,
+    /// For whoever is on none of them.
+    apart: Shelf,
+}
+
+/// The connections of one thread, apart in memory from those of others so that no processor waits for another.
+#[derive(Default)]
+#[repr(align(128))]
+struct Shelf {
     idle: Mutex<Idle>,
     /// Taken while an HTTP/2 connection is being made. Holds the last attempt that failed.
     making: tokio::sync::Mutex<Option<(Instant, Failure)>>,
@@ -70,10 +90,11 @@ pub(crate) struct Lent {
     sender: Option<http1::SendRequest<Outgoing>>,
     age: u64,
     pool: Arc<Pool>,
+    thread: usize,
 }
 
 impl Lent {
-    /// Takes the connection out for good, because it no longer speaks HTTP.
+    /// The connection is not HTTP any more: it does not go back.
     pub(crate) fn spend(mut self) {
         self.sender = None;
     }
@@ -82,7 +103,7 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         let Some(sender) = self.sender.take().filter(|s| !s.is_closed()) else { return };
-        let mut idle = self.pool.idle();
+        let mut idle = self.pool.shelf(self.thread).idle();
         if idle.age == self.age && idle.parked.len() < IDLE_MOST {
             idle.parked.push((Instant::now(), sender));
         }
@@ -90,33 +111,46 @@ impl Drop for Lent {
 }
 
 impl Pool {
-    /// `keep`: how long a connection may be idle and still be used.
-    pub(crate) fn new(place: Place, dialer: Arc<Dialer>, keep: Duration) -> Arc<Self> {
-        let making = tokio::sync::Mutex::new(None);
-        Arc::new(Self { place, dialer, keep, idle: Mutex::default(), making })
+    pub(crate) fn new(place: Place, dialer: Arc<Dialer>, keep: Keep) -> Arc<Self> {
+        let shelves = (0..keep.threads).map(|_| Shelf::default()).collect();
+        Arc::new(Self { place, dialer, keep, shelves, apart: Shelf::default() })
     }
 
     /// A pool of its own to the same target, with no connection yet.
     pub(crate) fn apart(&self) -> Arc<Self> {
-        Self::new(self.place.clone(), Arc::clone(&self.dialer), Duration::ZERO)
+        let keep = Keep { threads: 0, idle: Duration::ZERO };
+        Self::new(self.place.clone(), Arc::clone(&self.dialer), keep)
     }
 
-    fn idle(&self) -> MutexGuard<'_, Idle> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shelf(&self, thread: usize) -> &Shelf {
+        self.shelves.get(thread).unwrap_or(&self.apart)
+    }
+
+    /// The shelf of this thread.
+    fn own(&self) -> &Shelf {
+        self.shelf(threads::number())
+    }
+
+    fn shelves(&self) -> impl Iterator<Item = &Shelf> {
+        self.shelves.iter().chain([&self.apart])
     }
 
     /// Lets no later request use the connections there are.
     pub(crate) fn forget(&self) {
-        let mut idle = self.idle();
-        idle.age += 1;
-        idle.parked = Vec::new();
-        idle.shared = None;
+        for shelf in self.shelves() {
+            let mut idle = shelf.idle();
+            idle.age += 1;
+            idle.parked = Vec::new();
+            idle.shared = None;
+        }
     }
 
     /// Closes connections that have been idle for too long.
     pub(crate) fn expire(&self) {
-        let keep = self.keep;
-        self.idle().parked.retain(|(since, sender)| since.elapsed() < keep && !sender.is_closed());
+        let fresh = |since: &Instant| since.elapsed() < self.keep.idle;
+        for shelf in self.shelves() {
+            shelf.idle().parked.retain(|(since, sender)| fresh(since) && !sender.is_closed());
+        }
     }
 
     /// Sends a request and waits until its answer begins. `fresh`: over a connection of its own.
@@ -127,7 +161,7 @@ impl Pool {
         fresh: bool,
     ) -> Result<Reply, Trouble> {
         if self.place.http2 {
-            self.send_http2(request_http2(&self.place, head, body)).await
+            Box::pin(self.send_http2(request_http2(&self.place, head, body))).await
         } else {
             self.send_http1(request_http1(&self.place, head, body), fresh).await
         }
@@ -161,16 +195,17 @@ impl Pool {
 
     /// An idle connection, or else a new one. Says whether it had been idle.
     async fn borrow(self: &Arc<Self>, fresh: bool) -> Result<(Lent, bool), Trouble> {
+        let thread = threads::number();
         let (age, parked) = {
-            let mut idle = self.idle();
-            (idle.age, if fresh { None } else { idle.take(self.keep) })
+            let mut idle = self.shelf(thread).idle();
+            (idle.age, if fresh { None } else { idle.take(self.keep.idle) })
         };
         let reused = parked.is_some();
         let sender = match parked {
             Some(sender) => sender,
-            None => self.dialer.http1(&self.place).await.map_err(unsent)?,
+            None => Box::pin(self.dialer.http1(&self.place)).await.map_err(unsent)?,
         };
-        Ok((Lent { sender: Some(sender), age, pool: Arc::clone(self) }, reused))
+        Ok((Lent { sender: Some(sender), age, pool: Arc::clone(self), thread }, reused))
     }
 
     async fn send_http2(&self, mut request: Request<Outgoing>) -> Result<Reply, Trouble> {
@@ -188,8 +223,46 @@ impl Pool {
                 None => return Err(Trouble { failure: Failure::Cut, sent: true, reused }),
             }
             stale += 1;
-            self.drop_closed();
+            self.own().drop_closed();
         }
+    }
+
+    /// The one HTTP/2 connection of this thread, made by whoever comes first. Says whether it was there before.
+    async fn share(&self) -> Result<(http2::SendRequest<Outgoing>, bool), Failure> {
+        let shelf = self.own();
+        if let Some(sender) = shelf.shared() {
+            return Ok((sender, true));
+        }
+        let asked = Instant::now();
+        let mut making = shelf.making.lock().await;
+        if let Some(sender) = shelf.shared() {
+            return Ok((sender, true));
+        }
+        // Whoever waited for an attempt that failed shares its outcome, instead of trying in turn.
+        if let Some((_, failure)) = making.as_ref().filter(|(at, _)| *at >= asked) {
+            return Err(failure.clone());
+        }
+        let age = shelf.idle().age;
+        match self.dialer.http2(&self.place).await {
+            Ok(sender) => {
+                *making = None;
+                let mut idle = shelf.idle();
+                if idle.age == age {
+                    idle.shared = Some(sender.clone());
+                }
+                Ok((sender, false))
+            }
+            Err(failure) => {
+                *making = Some((Instant::now(), failure.clone()));
+                Err(failure)
+            }
+        }
+    }
+}
+
+impl Shelf {
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn drop_closed(&self) {
@@ -201,37 +274,6 @@ impl Pool {
 
     fn shared(&self) -> Option<http2::SendRequest<Outgoing>> {
         self.idle().shared.clone().filter(|s| !s.is_closed())
-    }
-
-    /// The one HTTP/2 connection, made by whoever comes first. Says whether it was there before.
-    async fn share(&self) -> Result<(http2::SendRequest<Outgoing>, bool), Failure> {
-        if let Some(sender) = self.shared() {
-            return Ok((sender, true));
-        }
-        let asked = Instant::now();
-        let mut making = self.making.lock().await;
-        if let Some(sender) = self.shared() {
-            return Ok((sender, true));
-        }
-        // Whoever waited for an attempt that failed shares its outcome, instead of trying in turn.
-        if let Some((_, failure)) = making.as_ref().filter(|(at, _)| *at >= asked) {
-            return Err(failure.clone());
-        }
-        let age = self.idle().age;
-        match self.dialer.http2(&self.place).await {
-            Ok(sender) => {
-                *making = None;
-                let mut idle = self.idle();
-                if idle.age == age {
-                    idle.shared = Some(sender.clone());
-                }
-                Ok((sender, false))
-            }
-            Err(failure) => {
-                *making = Some((Instant::now(), failure.clone()));
-                Err(failure)
-            }
-        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::{Either, select};
 use http::{HeaderMap, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -15,7 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -24,6 +25,8 @@ use crate::dial::Exec;
 use crate::framing::{Framed, Framing};
 use crate::proxy::{Client, Entrance, Proxy};
 use crate::proxy_protocol;
+use crate::seldom::Seldom;
+use crate::threads::Threads;
 use crate::tls::Secure;
 use crate::voice::Voice;
 
@@ -31,6 +34,9 @@ use crate::voice::Voice;
 const STREAMS: u32 = 256;
 /// How often an HTTP/2 client is asked whether it is there, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(20);
+
+/// How many headers hyper takes when it is not told.
+const HEADERS_USUAL: usize = 100;
 
 /// What a listener is for.
 #[derive(Clone, Debug)]
@@ -43,6 +49,7 @@ pub(crate) struct Way {
 /// What all listeners share.
 pub(crate) struct Server {
     proxy: Arc<Proxy>,
+    threads: Arc<Threads>,
     tls: Option<Arc<Secure>>,
     /// Whether connections of those in front begin with the PROXY protocol.
     proxied: bool,
@@ -52,24 +59,30 @@ pub(crate) struct Server {
     connections: AtomicUsize,
 }
 
-/// A place among the connections.
-struct Seat(Arc<Server>);
+/// A place among the connections, and among those of one thread.
+struct Seat {
+    server: Arc<Server>,
+    thread: usize,
+}
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Relaxed);
+        self.server.connections.fetch_sub(1, Relaxed);
+        self.server.threads.give_back(self.thread);
     }
 }
 
 impl Server {
     pub(crate) fn new(
         proxy: Arc<Proxy>,
+        threads: Arc<Threads>,
         tls: Option<Arc<Secure>>,
         proxied: bool,
         stop: CancellationToken,
     ) -> Arc<Self> {
         let http = builder(&proxy);
-        Arc::new(Self { proxy, tls, proxied, http, stop, connections: AtomicUsize::new(0) })
+        let connections = AtomicUsize::new(0);
+        Arc::new(Self { proxy, threads, tls, proxied, http, stop, connections })
     }
 
     /// Accepts connections until the edge stops; then those that had already come in.
@@ -90,26 +103,30 @@ impl Server {
     }
 
     fn welcome(self: &Arc<Self>, stream: TcpStream, from: SocketAddr, way: &Way) {
+        let Some((thread, runtime)) = self.threads.take() else { return };
         let before = self.connections.fetch_add(1, Relaxed);
-        let seat = Seat(Arc::clone(self));
+        let seat = Seat { server: Arc::clone(self), thread };
         let most = self.proxy.limits.connections;
         // Some more are told so; beyond those, not even that.
         if before >= most + most / 8 + 16 {
             return;
         }
+        // It is watched by the runtime of its thread from here on, and no more by this one.
+        let Ok(stream) = stream.into_std() else { return };
         let opening = Arc::clone(self).open(stream, from.ip(), way.clone(), before >= most, seat);
-        self.proxy.clients.spawn(opening);
+        self.proxy.clients.spawn_on(opening, runtime);
     }
 
     /// Hears what comes before HTTP, then serves.
     async fn open(
         self: Arc<Self>,
-        mut stream: TcpStream,
+        stream: std::net::TcpStream,
         from: IpAddr,
         way: Way,
         full: bool,
         seat: Seat,
     ) {
+        let Ok(mut stream) = TcpStream::from_std(stream) else { return };
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "a connection stays with Nagle's algorithm");
         }
@@ -182,31 +199,44 @@ impl Server {
         let connection = self.http.serve_connection_with_upgrades(io, service);
         let mut connection = std::pin::pin!(connection);
         let first = if full { 1_000 } else { self.proxy.limits.client_idle_ms };
-        let mut silent = std::pin::pin!(sleep(Duration::from_millis(first)));
-        let (mut stopping, mut waiting) = (false, true);
-        loop {
-            tokio::select! {
-                ended = connection.as_mut() => {
-                    if let Err(error) = ended {
-                        debug!(%error, "a client's connection ended");
-                    }
-                    return;
-                }
-                () = self.stop.cancelled(), if !stopping => {
-                    stopping = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                () = self.proxy.cut.cancelled() => return,
-                // Whoever connects and says nothing holds the connection no longer.
-                () = silent.as_mut(), if waiting => {
-                    waiting = false;
-                    if !spoke.load(Relaxed) {
-                        return;
-                    }
-                }
+        let signal = std::pin::pin!(Seldom::new(self.signal(&spoke, Duration::from_millis(first))));
+        let ended = match select(connection.as_mut(), signal).await {
+            Either::Left((ended, _)) => Some(ended),
+            Either::Right((Signal::Leave, _)) => return,
+            Either::Right((Signal::Finish, _)) => {
+                connection.as_mut().graceful_shutdown();
+                self.proxy.cut.run_until_cancelled(connection).await
             }
+        };
+        if let Some(Err(error)) = ended {
+            debug!(%error, "a client's connection ended");
         }
     }
+
+    /// What ends a connection from outside.
+    async fn signal(&self, spoke: &AtomicBool, first: Duration) -> Signal {
+        let ends = async {
+            tokio::select! {
+                () = self.stop.cancelled() => Signal::Finish,
+                () = self.proxy.cut.cancelled() => Signal::Leave,
+            }
+        };
+        let mut ends = std::pin::pin!(ends);
+        match timeout(first, ends.as_mut()).await {
+            Ok(signal) => signal,
+            // Whoever connects and says nothing holds the connection no longer.
+            Err(_) if !spoke.load(Relaxed) => Signal::Leave,
+            Err(_) => ends.await,
+        }
+    }
+}
+
+/// What a connection is told.
+enum Signal {
+    /// To answer what has come, and no more.
+    Finish,
+    /// To end at once.
+    Leave,
 }
 
 fn close(headers: &mut HeaderMap) {
@@ -221,8 +251,11 @@ fn builder(proxy: &Proxy) -> auto::Builder<Exec> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(client_idle_ms))
-        .max_buf_size(header_bytes.max(8 << 10))
-        .max_headers(headers);
+        .max_buf_size(header_bytes.max(8 << 10));
+    // To be told so costs hyper two allocations for each request.
+    if headers != HEADERS_USUAL {
+        builder.http1().max_headers(headers);
+    }
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use linkflow_model::{ProviderName, Routes, ServiceKind, ServiceName, ServiceRoute, Target};
 use tokio::sync::{Notify, watch};
@@ -12,7 +11,7 @@ use tracing::warn;
 
 use crate::address::{Place, Resolve};
 use crate::dial::Dialer;
-use crate::pool::Pool;
+use crate::pool::{Keep, Pool};
 use crate::route::{Ask, Fit};
 use crate::steer::{Effect, Failure, Happened, Id, Named, Steer, Tuning};
 use crate::tell::Teller;
@@ -171,7 +170,7 @@ pub(crate) struct Book {
     teller: Arc<Teller>,
     resolve: Resolve,
     tuning: Tuning,
-    pool_keep: Duration,
+    keep: Keep,
 }
 
 struct Pages {
@@ -188,7 +187,7 @@ impl Book {
         teller: Arc<Teller>,
         resolve: Resolve,
         tuning: Tuning,
-        pool_keep: Duration,
+        keep: Keep,
     ) -> Self {
         let pages = Pages {
             source: Arc::new(Routes::default()),
@@ -197,7 +196,7 @@ impl Book {
             next: 0,
         };
         let pages = Mutex::new(pages);
-        Self { routes, pages, dialer, teller, resolve, tuning, pool_keep }
+        Self { routes, pages, dialer, teller, resolve, tuning, keep }
     }
 
     /// Tells of new routes.
@@ -288,7 +287,7 @@ impl Book {
             address: target.address.clone(),
             kind: route.kind,
             health: route.health.clone(),
-            pool: Pool::new(place, Arc::clone(&self.dialer), self.pool_keep),
+            pool: Pool::new(place, Arc::clone(&self.dialer), self.keep),
             group: Arc::downgrade(group),
             counts: Counts::default(),
             check_now: Notify::new(),

@@ -2,7 +2,10 @@
 //!
 //! Facts: W3C "Trace Context", level 1, sections 3.2 and 4.
 
+use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::proxy::hex;
 
 pub(crate) const PARENT: HeaderName = HeaderName::from_static("traceparent");
 const STATE: HeaderName = HeaderName::from_static("tracestate");
@@ -20,8 +23,10 @@ pub(crate) fn keep_or_begin(headers: &mut HeaderMap, numbers: impl FnOnce() -> [
 
 /// `00-<trace id>-<span id>-01`. It is marked as sampled: unmarked, those behind would record nothing of any request.
 fn begin([high, low, span]: [u64; 3]) -> HeaderValue {
-    let text = format!("00-{high:016x}{:016x}-{:016x}-01", low.max(1), span.max(1));
-    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+    let (high, low, span) = (hex(high), hex(low.max(1)), hex(span.max(1)));
+    let text = [b"00-".as_slice(), &high, &low, b"-", &span, b"-01"].concat();
+    HeaderValue::from_maybe_shared(Bytes::from(text))
+        .unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// Whether `parent` can be read: by any version that is known, and by what later ones have promised.

@@ -2,13 +2,14 @@
 //!
 //! Facts: RFC 7239 (`Forwarded`); `X-Forwarded-*` have no standard, and are written as everybody writes them.
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use linkflow_model::config::VisitorHeader;
 
+use crate::head::remove_all;
 use crate::proxy::Client;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -16,18 +17,21 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip");
 
-/// What speaks of the visitor. Of whoever is not trusted, none of these is passed on.
-const SAID: [HeaderName; 9] = [
-    FORWARDED_FOR,
-    FORWARDED_HOST,
-    FORWARDED_PROTO,
-    header::FORWARDED,
-    CONNECTING_IP,
-    HeaderName::from_static("true-client-ip"),
-    HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-prefix"),
-];
+/// Whether a header speaks of the visitor. Of whoever is not trusted, none of these is passed on.
+fn is_said(name: &str) -> bool {
+    matches!(
+        name,
+        "cf-connecting-ip"
+            | "forwarded"
+            | "true-client-ip"
+            | "x-forwarded-for"
+            | "x-forwarded-host"
+            | "x-forwarded-port"
+            | "x-forwarded-prefix"
+            | "x-forwarded-proto"
+            | "x-real-ip"
+    )
+}
 
 /// Who is believed, and by which header.
 #[derive(Clone, Debug)]
@@ -118,16 +122,14 @@ impl Trust {
             before = said.flatten().or_else(|| through.map(node)).map_or(before, |s| s + ", ");
             kept_host = headers.remove(&FORWARDED_HOST).filter(|host| is_host(host.as_bytes()));
         } else {
-            SAID.iter().for_each(|name| drop(headers.remove(name)));
+            remove_all(headers, is_said);
         }
         let proto = if visitor.secure { "https" } else { "http" };
         let host_text = host.to_str().unwrap_or_default();
         // A host has no character that would have to be quoted within quotes.
-        let mut forwarded = before + &node(client.ip);
-        forwarded
-            .write_fmt(format_args!(";host=\"{host_text}\";proto={proto}"))
-            .unwrap_or_default();
-        if let Some(forwarded) = value(&forwarded) {
+        let parts = [&before, &client.node, ";host=\"", host_text, "\";proto=", proto];
+        let forwarded = HeaderValue::from_maybe_shared(Bytes::from(parts.concat()));
+        if let Ok(forwarded) = forwarded {
             headers.insert(header::FORWARDED, forwarded);
         }
         headers.insert(FORWARDED_FOR, list);
@@ -138,7 +140,9 @@ impl Trust {
 
 /// Whether `text` can be a host with or without a port: RFC 3986's characters for it.
 pub(crate) fn is_host(text: &[u8]) -> bool {
-    text.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(b))
+    text.iter().all(|b| {
+        b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.') || b"_~%!$&'()*+,;=:[]".contains(b)
+    })
 }
 
 fn value(text: &str) -> Option<HeaderValue> {
@@ -205,7 +209,7 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 }
 
 /// An address as `Forwarded` writes it.
-fn node(ip: IpAddr) -> String {
+pub(crate) fn node(ip: IpAddr) -> String {
     match ip {
         IpAddr::V4(ip) => format!("for={ip}"),
         IpAddr::V6(ip) => format!("for=\"[{ip}]\""),

@@ -11,7 +11,7 @@ use rustls::{ServerConfig, ServerConnection};
 
 use super::*;
 use crate::address::Resolve;
-use crate::pool::{Head, Pool, Trouble};
+use crate::pool::{Head, Keep, Pool, Trouble};
 
 const PEM: &[u8] = include_bytes!("localhost.pem");
 
@@ -61,7 +61,8 @@ fn dialer(trusting: bool) -> Arc<Dialer> {
 
 async fn ask(address: &str, kind: ServiceKind, trusting: bool) -> Result<u16, Trouble> {
     let place = Place::parse(address, kind, &Resolve::default()).unwrap();
-    let pool = Pool::new(place, dialer(trusting), Duration::from_secs(1));
+    let pool =
+        Pool::new(place, dialer(trusting), Keep { threads: 0, idle: Duration::from_secs(1) });
     let path = "/".parse().unwrap();
     let head = Head { method: Method::GET, path, headers: HeaderMap::new() };
     let reply = pool.send(head, Outgoing::Empty, false).await?;

@@ -1,0 +1,44 @@
+"""The proxies of the yardstick: name to what starts it in a folder of its own."""
+import os, shlex, shutil
+from pathlib import Path
+
+from scene import A, B, BIN, HERE, PORT
+
+
+def which(env, *names):
+    given = [os.environ[env]] if env in os.environ else [shutil.which(n) for n in names]
+    return next((p for p in given if p and Path(p).exists()), None)
+
+
+def render(name, d, **kw):
+    t = (HERE / name).read_text()
+    for k, v in dict(PORT=PORT, A=A, B=B, DIR=d, **kw).items():
+        t = t.replace(f"@{k}@", str(v))
+    f = Path(d) / Path(name).name
+    f.write_text(t)
+    return str(f)
+
+
+def proxies():
+    """Those whose binary is there."""
+    P = {}
+    a, b = f"127.0.0.1:{A}", f"127.0.0.1:{B}"
+    if (BIN / "edge").exists():
+        P["linkflow"] = lambda d: [str(BIN / "edge"), str(PORT), f"http://{a}", f"http://{b}"]
+    if h := which("HAPROXY", "haproxy", "/usr/sbin/haproxy"):
+        P["haproxy"] = lambda d: [h, "-db", "-f", render("conf/haproxy.cfg", d, SHAPE="backup")]
+        P["haproxy-w"] = lambda d: [h, "-db", "-f", render("conf/haproxy.cfg", d, SHAPE="")]
+    if n := which("NGINX", "nginx", "/usr/sbin/nginx"):
+        P["nginx"] = lambda d: [n, "-e", f"{d}/nginx.err", "-c", render("conf/nginx.conf", d)]
+    if e := which("ENVOY", "envoy"):
+        def envoy(per_try, hedge):
+            def make(d):
+                conf = render("conf/envoy.yaml", d, PERTRY=per_try, HEDGE=hedge)
+                return [e, "--concurrency", "2", "-l", "off", "--disable-hot-restart", "-c", conf]
+            return make
+        P["envoy"] = envoy("1s", "false")
+        P["envoy-hedge"] = envoy("0.1s", "true")
+    for item in filter(None, os.environ.get("MINE", "").split(";")):
+        k, cmd = item.split("=", 1)
+        P[k] = lambda d, cmd=cmd: shlex.split(cmd.format(port=PORT, a=a, b=b, dir=d))
+    return P

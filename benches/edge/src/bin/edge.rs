@@ -1,0 +1,88 @@
+//! LinkFlow's edge, alone: `edge PORT FIRST_URL SECOND_URL ..` leads every host to the first target that works.
+//!
+//! What `linkflow up` serves visitors with, without providers behind it: the table of routes is written here.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use linkflow_edge::{Edge, Front, Limits, Options, Resolve};
+use linkflow_model::clock::SystemClock;
+use linkflow_model::{
+    HostRoute, Policy, ProviderName, Routes, ServiceKind, ServiceName, ServiceRoute, Target,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::TaskTracker;
+
+/// As in `linkflow` itself.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+type Failure = Box<dyn Error>;
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let args: Vec<String> = std::env::args().collect();
+    let [_, port, addresses @ ..] = args.as_slice() else {
+        return Err("edge PORT FIRST_URL SECOND_URL ..".into());
+    };
+    let options = Options {
+        public: SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse()?)),
+        front: Front::default(),
+        internal: BTreeMap::new(),
+        resolve: Resolve::default(),
+        limits: limits(),
+        policy: policy(),
+    };
+    let (_routes, watched) = watch::channel(Arc::new(routes(addresses)?));
+    let (events, mut noticed) = mpsc::channel(256);
+    let edge = Edge::bind(options, watched, Arc::new(SystemClock::start()), events).await?;
+    let tracker = TaskTracker::new();
+    edge.run(&tracker);
+    let mut stop = signal(SignalKind::terminate())?;
+    loop {
+        tokio::select! {
+            _ = stop.recv() => break,
+            Some(event) = noticed.recv() => eprintln!("{}", event.message),
+        }
+    }
+    edge.stop(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+/// The time limits that all proxies of the yardstick have.
+fn limits() -> Limits {
+    Limits { connect_ms: 250, first_byte_ms: 1_000, ramp_ms: 3_000, ..Limits::default() }
+}
+
+/// The checks that all proxies of the yardstick make.
+fn policy() -> Policy {
+    Policy {
+        probe_every_ms: 200,
+        probe_timeout_ms: 200,
+        probe_in_doubt_ms: 100,
+        fall: 2,
+        rise: 3,
+        ..Policy::default()
+    }
+}
+
+fn routes(addresses: &[String]) -> Result<Routes, Failure> {
+    let mut targets = Vec::new();
+    for (rank, address) in addresses.iter().enumerate() {
+        let provider = ProviderName::new(&format!("p{rank}")).ok_or("no such name")?;
+        targets.push(Target { provider, address: address.clone(), rank, sleeps: None });
+    }
+    let route = ServiceRoute {
+        service: ServiceName::new("app").ok_or("no such name")?,
+        kind: ServiceKind::Web,
+        hosts: vec![HostRoute::new("*", "/")],
+        health: Some("/healthz".to_owned()),
+        idempotency_key: false,
+        targets,
+    };
+    Ok(Routes { generation: 1, services: vec![route] })
+}

@@ -314,6 +314,16 @@ impl Steer {
         self.targets.get(&id).is_some_and(|t| t.ejection.is_some())
     }
 
+    /// Until when an ejection lasts at least.
+    pub(crate) fn ejected_until(&self, id: Id) -> Option<Moment> {
+        Some(self.targets.get(&id)?.ejection?.until)
+    }
+
+    /// The target of `table` that a request would be sent to first, while nobody is on the way back.
+    pub(crate) fn best(&self, table: &[Id], now: Moment) -> Option<Id> {
+        table.iter().min_by_key(|id| self.rank(**id, now)).copied()
+    }
+
     fn is_suspect(&self, id: Id) -> bool {
         self.targets.get(&id).is_some_and(|t| t.suspect)
     }

@@ -28,6 +28,21 @@ impl HostRoute {
         Self { host: host.into(), path: path.into(), methods, headers }
     }
 
+    /// How it is called where it is counted: `shop.example.com/orders POST,PUT x-version`. No value of a header is told.
+    pub fn label(&self) -> String {
+        let path = if self.path == "/" { "" } else { self.path.as_str() };
+        let mut label = format!("{}{path}", self.host);
+        if !self.methods.is_empty() {
+            label.push(' ');
+            label.push_str(&self.methods.join(","));
+        }
+        for name in self.headers.keys() {
+            label.push(' ');
+            label.push_str(name);
+        }
+        label
+    }
+
     /// Whether it is for one host, neither `*` nor `*.example.com`.
     pub fn is_one_host(&self) -> bool {
         !self.host.starts_with('*')

@@ -17,3 +17,4 @@ mod streams;
 mod table;
 mod tls;
 mod upstream;
+mod watched;

@@ -41,8 +41,8 @@ pub use codes::Code;
 pub use data::{Backup, Bucket, Cache, Copy, Database, Keep, Primary, Promote};
 pub use deploy::{CommandLine, Deploy, Hooks};
 pub use edge::{
-    Bots, CacheRule, Dns, Edge, LeadsTo, Mail, Network, QueryCache, RateLimit, Record, RecordType,
-    Tls, TlsMode, VisitorHeader,
+    Bots, CacheRule, Dns, Edge, LeadsTo, LogTo, Mail, Network, QueryCache, RateLimit, Record,
+    RecordType, Tls, TlsMode, VisitorHeader,
 };
 pub use manual::manual;
 pub use parse::Parsed;

@@ -330,4 +330,60 @@ mod tests {
         }
         assert_eq!((threshold(1.0), threshold(7.0)), (u64::MAX, u64::MAX));
     }
+
+    fn entry() -> Entry {
+        let told = Told {
+            at: Timestamp(1_782_907_200_250),
+            sampled: true,
+            ip: "192.0.2.1".parse().unwrap(),
+            secure: true,
+            method: http::Method::GET,
+            host: Some(HeaderValue::from_static("a.example")),
+            path: Some("/a\"b?secret".parse().unwrap()),
+            version: Version::HTTP_2,
+            id: None,
+            trace: None,
+        };
+        Entry {
+            told,
+            status: 200,
+            received: 0,
+            sent: 7,
+            first_byte_us: Some(1_250),
+            took_us: 2_000,
+            route: None,
+            lane: None,
+            tries: Tries::default(),
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn a_line_is_json_in_the_order_of_the_manual() {
+        let mut out = Vec::new();
+        line(&entry(), &mut out);
+        let expected = r#"{"time":"2026-07-01T12:00:00.250Z","request_id":null,"trace_id":null,"client_ip":"192.0.2.1","method":"GET","scheme":"https","host":"a.example","path":"/a\"b","protocol":"HTTP/2.0","status":200,"bytes_received":0,"bytes_sent":7,"first_byte_ms":1.25,"duration_ms":2.0,"route":null,"service":null,"target":null,"tries":0,"hedged":false,"stale":false,"why":null}"#;
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{expected}\n"));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_kept_up_with_is_dropped_and_nobody_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        // A reader that reads nothing: the writer stands still as soon as the pipe is full.
+        let reader = OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+        let options = AccessLogOptions { to: LogTo::File(pipe), sample: 1.0 };
+        let log = AccessLog::open(&options).unwrap();
+        for _ in 0..20_000 {
+            log.write(entry());
+        }
+        let stats = log.stats();
+        assert!(stats.dropped_full > 10_000, "{stats:?}");
+        assert!(stats.written < 1_000, "{stats:?}");
+        drop(reader);
+        log.close().await;
+        let stats = log.stats();
+        assert_eq!(stats.written + stats.dropped_full + stats.dropped_write, 20_000);
+    }
 }

@@ -12,7 +12,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use linkflow_model::{ServiceKind, ServiceName};
+use linkflow_model::{ServiceKind, ServiceName, Timeouts};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -107,6 +107,8 @@ struct Asked {
     secure: bool,
     upgrade: Option<OnUpgrade>,
     framing: Framing,
+    /// How long nothing may come within the answer.
+    idle: Duration,
     /// Under what a copy of the answer is kept, when it may be.
     page: Option<String>,
 }
@@ -268,7 +270,8 @@ impl Proxy {
             let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
             Pages::key(&parts.method, host.to_str().ok()?, path, &parts.headers)
         });
-        let limit = self.limit(repeat, web, &parts.headers);
+        let timeouts = line.route.timeouts;
+        let limit = self.limit(timeouts, repeat, web, &parts.headers);
         let sender = Sender { trust: &self.gate.trust, client, visitor, host: &host };
         let empty = body.is_end_stream();
         head::prepare_request(&mut parts.headers, &sender, protocol, empty, &self.ids);
@@ -281,24 +284,32 @@ impl Proxy {
         let root = || PathAndQuery::from_static("/");
         let path = parts.uri.path_and_query().cloned().unwrap_or_else(root);
         let head = Head { method: parts.method, path, headers: parts.headers };
-        let first_byte = self.limits.first_byte_ms;
+        let first_byte = timeouts.first_byte_ms.unwrap_or(self.limits.first_byte_ms);
         let still = web.then_some(self.limits.client_idle_ms);
         let order = Order { line, head, source, repeat, limit, first_byte, still };
         let framing = framing();
-        let asked = Asked { host, secure: visitor.secure, upgrade, framing, page };
+        let idle = Duration::from_millis(timeouts.idle_ms.unwrap_or(self.limits.body_idle_ms));
+        let asked = Asked { host, secure: visitor.secure, upgrade, framing, idle, page };
         (order, asked)
     }
 
     /// How long to wait for an answer when no other target can be asked. A call waits as long as its caller says.
-    fn limit(&self, repeat: Repeat, web: bool, headers: &HeaderMap) -> Option<u64> {
+    fn limit(
+        &self,
+        timeouts: Timeouts,
+        repeat: Repeat,
+        web: bool,
+        headers: &HeaderMap,
+    ) -> Option<u64> {
         if web {
-            return Some(match repeat {
+            let usual = match repeat {
                 Repeat::Once => self.limits.first_byte_once_ms,
                 Repeat::Safe | Repeat::Idempotent => self.limits.first_byte_alone_ms,
-            });
+            };
+            return Some(timeouts.answer_ms.unwrap_or(usual));
         }
-        let text = headers.get("grpc-timeout").and_then(|v| v.to_str().ok())?;
-        grpc_timeout(text).map(|ms| ms.saturating_add(1_000))
+        let said = headers.get("grpc-timeout").and_then(|v| grpc_timeout(v.to_str().ok()?));
+        said.map(|ms| ms.saturating_add(1_000)).or(timeouts.answer_ms)
     }
 
     fn pass_on(
@@ -339,13 +350,12 @@ impl Proxy {
                 Response::new(Answer::own(""))
             }
             _ => {
-                let idle = Duration::from_millis(self.limits.body_idle_ms);
                 let on_break = Box::new(move || lane.failed(None, Failure::Broken));
                 let copy = asked.page.as_deref().and_then(|key| {
                     let pages = self.gate.pages.as_ref()?;
                     pages.copy(key, status, &parts.headers, self.teller.now())
                 });
-                let passing = Passing::new(body, idle, on_break).copied(copy);
+                let passing = Passing::new(body, asked.idle, on_break).copied(copy);
                 Response::new(Answer::passing(passing, Box::new((lent, busy, seat))))
             }
         };

@@ -274,6 +274,11 @@ impl Steer {
         }
     }
 
+    /// Decides with other numbers from now on.
+    pub(crate) fn tune(&mut self, tuning: Tuning) {
+        self.tuning = tuning;
+    }
+
     /// Orders `table` (most preferred first) for a new request: the usable, then those that may sleep or are suspect,
     /// then the least bad. Never empty unless `table` is: with nothing usable, something is tried all the same.
     pub(crate) fn plan(&mut self, table: &[Id], now: Moment) -> Plan {

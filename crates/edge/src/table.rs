@@ -60,6 +60,8 @@ pub(crate) struct Lane {
     pub(crate) address: String,
     pub(crate) kind: ServiceKind,
     pub(crate) health: Option<String>,
+    /// How long a connection may take, where its service has a word of its own.
+    pub(crate) connect_ms: Option<u64>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) group: Weak<Group>,
     pub(crate) counts: Arc<Counts>,
@@ -177,6 +179,7 @@ impl Lane {
             && self.address == target.address
             && self.kind == route.kind
             && self.health == route.health
+            && self.connect_ms == route.timeouts.connect_ms
     }
 }
 
@@ -195,6 +198,8 @@ struct Pages {
     source: Arc<Routes>,
     table: Arc<Table>,
     groups: BTreeMap<ServiceName, Arc<Group>>,
+    /// For services with a limit of their own on connections, by that limit.
+    dialers: BTreeMap<u64, Arc<Dialer>>,
     next: u32,
 }
 
@@ -211,6 +216,7 @@ impl Book {
             source: Arc::new(Routes::default()),
             table: Arc::new(Table { generation: 0, lines: Vec::new() }),
             groups: BTreeMap::new(),
+            dialers: BTreeMap::new(),
             next: 0,
         };
         let pages = Mutex::new(pages);
@@ -236,6 +242,7 @@ impl Book {
         let mut lines = Vec::new();
         for route in &routes.services {
             let group = self.group(pages, &route.service);
+            group.steer().tune(self.tuning(route));
             let lanes = self.lanes(pages, &group, route);
             let ids: Vec<Id> = lanes.iter().map(|lane| lane.id).collect();
             let named = |lane: &Arc<Lane>| {
@@ -259,6 +266,22 @@ impl Book {
         });
         pages.table = Arc::new(Table { generation: routes.generation, lines });
         pages.source = routes;
+    }
+
+    /// The numbers that decisions about a service are made with: where its answers may take longer, silence does too.
+    fn tuning(&self, route: &ServiceRoute) -> Tuning {
+        let Some(first_byte) = route.timeouts.first_byte_ms else { return self.tuning };
+        let usual = self.tuning.first_byte.max(1);
+        let scaled = |ms: u64| (ms.saturating_mul(first_byte) / usual).max(1);
+        let (suspect, silent) = (scaled(self.tuning.suspect), scaled(self.tuning.silent));
+        Tuning { suspect, silent, first_byte, ..self.tuning }
+    }
+
+    fn dialer(&self, pages: &mut Pages, connect_ms: Option<u64>) -> Arc<Dialer> {
+        let Some(ms) = connect_ms else { return Arc::clone(&self.dialer) };
+        let tasks = || self.dialer.tasks.clone();
+        let made = || Arc::new(Dialer::new(Duration::from_millis(ms), tasks()));
+        Arc::clone(pages.dialers.entry(ms).or_insert_with(made))
     }
 
     fn group(&self, pages: &mut Pages, service: &ServiceName) -> Arc<Group> {
@@ -302,6 +325,8 @@ impl Book {
         target: &Target,
     ) -> Result<Arc<Lane>, String> {
         let place = Place::parse(&target.address, route.kind, &self.resolve)?;
+        let connect_ms = route.timeouts.connect_ms;
+        let dialer = self.dialer(pages, connect_ms);
         pages.next += 1;
         Ok(Arc::new(Lane {
             id: Id(pages.next),
@@ -309,7 +334,8 @@ impl Book {
             address: target.address.clone(),
             kind: route.kind,
             health: route.health.clone(),
-            pool: Pool::new(place, Arc::clone(&self.dialer), self.pool_keep),
+            connect_ms,
+            pool: Pool::new(place, dialer, self.pool_keep),
             group: Arc::downgrade(group),
             counts: group.counts(&target.provider),
             check_now: Notify::new(),

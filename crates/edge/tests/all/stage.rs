@@ -15,7 +15,7 @@ use linkflow_edge::{Edge, Front, Limits, Options, Resolve, TargetStats, Watched}
 use linkflow_model::clock::SystemClock;
 use linkflow_model::{
     Event, EventKind, HostRoute, Policy, ProviderName, Routes, ServiceKind, ServiceName,
-    ServiceRoute, Target,
+    ServiceRoute, Target, Timeouts,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
@@ -85,7 +85,8 @@ pub(crate) fn target(name: &str, address: String, rank: usize) -> Target {
 pub(crate) fn route(kind: ServiceKind, targets: Vec<Target>) -> ServiceRoute {
     let hosts = vec![HostRoute::new("api.example", "/")];
     let health = (kind == ServiceKind::Web).then(|| "/healthz".to_owned());
-    ServiceRoute { service: service(), kind, hosts, health, idempotency_key: false, targets }
+    let (service, timeouts) = (service(), Timeouts::default());
+    ServiceRoute { service, kind, hosts, health, idempotency_key: false, timeouts, targets }
 }
 
 /// An edge for `routes`, running.

@@ -40,12 +40,16 @@ pub(super) fn options(
     };
     let clouds = options.cloud.iter().flat_map(|cloud| cloud.providers.values());
     let resolve = clouds.map(|p| (p.host_suffix.clone(), p.ingress)).collect();
+    let usual = Limits::default();
+    let timeout = config.edge.timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX));
     // In a rehearsal answers name their provider, so that people see who answered.
     let limits = Limits {
         name_target: options.cloud.is_some(),
         body_bytes: config.edge.max_body.0,
         ramp_ms: u64::try_from(config.edge.ramp.as_millis()).unwrap_or(u64::MAX),
-        ..Limits::default()
+        first_byte_alone_ms: timeout.unwrap_or(usual.first_byte_alone_ms),
+        first_byte_once_ms: timeout.unwrap_or(usual.first_byte_once_ms),
+        ..usual
     };
     let (resolve, policy) = (Resolve(resolve), config.policy());
     let watched = match options.listen {

@@ -45,8 +45,9 @@ section! {
         visitor_header: VisitorHeader = VisitorHeader::XForwardedFor,
         /// Whether each connection from `trusted` begins with the PROXY protocol, version 1 or 2.
         proxy_protocol: bool = false,
-        /// How long a whole answer may take.
-        timeout: Duration = Duration::from_secs(60),
+        /// How long a request waits until its answer begins, whatever was tried; then visitors get 504. When not said: `10s`
+        /// for what may be sent again, `1m` for what may not. A service's `timeouts.answer` wins.
+        timeout: Option<Duration>,
         /// The largest body that a request may have.
         max_body: Bytes = Bytes(10_000_000),
         /// The provider that stands in front of it: content delivery, firewall, worker, tunnel.

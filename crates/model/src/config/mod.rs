@@ -52,7 +52,7 @@ pub use programs::Programs;
 pub use provider::{Account, Provider, Role};
 pub use route::{Hosts, Method, PathPrefix, RouteTable};
 pub use schema::schema;
-pub use service::{Build, Service, Size};
+pub use service::{Build, Service, Size, Timeouts};
 pub use source::{Files, Source, Sources};
 pub use stack::{AtLimit, Budget, Failover, Period, Quota, Secrets, Stack};
 pub use template::{

@@ -45,6 +45,11 @@ const NEEDS: &[Need] = &[
         is_there: || Path::new("/usr/bin/pebble").exists(),
     },
     Need {
+        what: "Prometheus's promtool, which checks the edge's metrics",
+        packages: &["prometheus"],
+        is_there: || Path::new("/usr/bin/promtool").exists(),
+    },
+    Need {
         what: "Docker, Compose, a registry and sshd, for the providers `server` and `docker`",
         packages: &[
             "docker.io",

@@ -41,6 +41,7 @@ pub fn routes(services: &[ServiceSpec], world: &World, generation: u64) -> Route
             hosts: spec.routes.clone(),
             health: spec.health.clone(),
             idempotency_key: spec.idempotency_key,
+            timeouts: spec.timeouts,
             targets: targets.into_iter().map(|(_, _, target)| target).collect(),
         }
     });

@@ -60,6 +60,7 @@ fn spec(kind: &str, name: ServiceName) -> ServiceSpec {
         start_within_ms: 60_000,
         idempotency_key: false,
         keep_warm: false,
+        timeouts: Default::default(),
     }
 }
 

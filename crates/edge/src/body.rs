@@ -1,6 +1,7 @@
 //! Bodies on their way: a request's that may be sent again from its beginning, an answer's that is watched.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::framing::Framing;
 use crate::stale::Copying;
+use crate::visit::Visit;
 
 /// Why a body ended early.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -31,6 +33,8 @@ const CHUNK: usize = 64;
 struct Tape {
     incoming: Incoming,
     framing: Framing,
+    /// How many bytes have come, for whoever counts them.
+    received: Arc<AtomicU64>,
     kept: Vec<Bytes>,
     size: usize,
     /// How many bytes have been read.
@@ -50,12 +54,19 @@ struct Tape {
 }
 
 impl Source {
-    /// `framing` is told when all has been read.
-    pub(crate) fn new(incoming: Incoming, most: usize, limit: u64, framing: Framing) -> Self {
+    /// `framing` is told when all has been read, `received` how much has been.
+    pub(crate) fn new(
+        incoming: Incoming,
+        most: usize,
+        limit: u64,
+        framing: Framing,
+        received: Arc<AtomicU64>,
+    ) -> Self {
         let total = incoming.size_hint().exact();
         Self(Arc::new(Mutex::new(Tape {
             incoming,
             framing,
+            received,
             kept: Vec::new(),
             size: 0,
             most,
@@ -184,6 +195,7 @@ impl Tape {
                     // A copy: what was read may be a small part of a large buffer.
                     self.size += data.len() + CHUNK;
                     self.passed += data.len() as u64;
+                    self.received.store(self.passed, Relaxed);
                     if self.passed > self.limit {
                         self.failed = true;
                         return Some(Err("the request is too large".into()));
@@ -355,6 +367,7 @@ impl Body for Passing {
 /// The body of an answer to a client, with whatever has to live as long as it.
 pub(crate) struct Answer {
     kind: Kind,
+    visit: Option<Visit>,
     _held: Option<Box<dyn Send>>,
 }
 
@@ -365,11 +378,20 @@ enum Kind {
 
 impl Answer {
     pub(crate) fn own(text: impl Into<Bytes>) -> Self {
-        Self { kind: Kind::Own(Full::new(text.into())), _held: None }
+        Self { kind: Kind::Own(Full::new(text.into())), visit: None, _held: None }
     }
 
     pub(crate) fn passing(body: Passing, held: Box<dyn Send>) -> Self {
-        Self { kind: Kind::Passing(body), _held: Some(held) }
+        Self { kind: Kind::Passing(body), visit: None, _held: Some(held) }
+    }
+
+    /// Has `visit` see how it goes. `bodiless`: nothing of it is sent, whatever it holds.
+    pub(crate) fn watched(mut self, mut visit: Visit, bodiless: bool) -> Self {
+        if bodiless || self.is_end_stream() {
+            visit.whole();
+        }
+        self.visit = Some(visit);
+        self
     }
 }
 
@@ -381,10 +403,26 @@ impl Body for Answer {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.get_mut().kind {
+        let this = self.get_mut();
+        let frame = match &mut this.kind {
             Kind::Own(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
             Kind::Passing(passing) => Pin::new(passing).poll_frame(cx),
+        };
+        if let (Poll::Ready(frame), Some(visit)) = (&frame, &mut this.visit) {
+            match frame {
+                Some(Ok(frame)) => visit.sends(frame.data_ref().map_or(0, Bytes::len)),
+                Some(Err(_)) => visit.broke_off(),
+                None => visit.whole(),
+            }
+            let is_over = match &this.kind {
+                Kind::Own(full) => full.is_end_stream(),
+                Kind::Passing(passing) => passing.is_end_stream(),
+            };
+            if is_over {
+                visit.whole();
+            }
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

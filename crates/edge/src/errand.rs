@@ -16,6 +16,7 @@ use crate::pool::{Head, Reply, Trouble};
 use crate::steer::{Do, End, Failure, Going, Happened, Id, Next, Repeat, Trip};
 use crate::table::{Lane, Line};
 use crate::tell::Teller;
+use crate::visit::Tries;
 
 /// Between tries at a target that is being woken and refuses meanwhile.
 const WAKING: Duration = Duration::from_millis(500);
@@ -63,6 +64,7 @@ pub(crate) struct Errand {
     held: Option<(Busy, Reply)>,
     /// How far the body was, and since when.
     progress: (usize, Moment),
+    tries: Tries,
 }
 
 type Sending = Pin<Box<dyn Future<Output = Result<Reply, Trouble>> + Send>>;
@@ -138,19 +140,20 @@ impl Running {
 
 impl Errand {
     /// Carries `order` out.
-    pub(crate) async fn run(order: Order, teller: Arc<Teller>) -> Outcome {
+    pub(crate) async fn run(order: Order, teller: Arc<Teller>) -> (Outcome, Tries) {
         let Order { repeat, limit, .. } = order;
         let now = teller.now();
         let started =
             Trip::start(&mut order.line.group.steer(), &order.line.ids, repeat, limit, now);
         let (trip, Some(first)) = started else {
-            return nothing_left("it has no target".to_owned());
+            return (nothing_left("it has no target".to_owned()), Tries::default());
         };
         for lane in trip.wake.iter().filter_map(|id| order.line.lane(*id)) {
             lane.check_now.notify_one();
         }
+        let (running, tries) = (Vec::new(), Tries::default());
         let mut errand =
-            Self { order, teller, trip, running: Vec::new(), held: None, progress: (0, now) };
+            Self { order, teller, trip, running, held: None, progress: (0, now), tries };
         errand.begin(first, false, None);
         loop {
             let look = errand.look_after();
@@ -160,7 +163,7 @@ impl Errand {
                 Err(_) => errand.look(),
             };
             if let Some(outcome) = outcome {
-                return outcome;
+                return (outcome, errand.tries);
             }
         }
     }
@@ -177,6 +180,7 @@ impl Errand {
     fn begin(&mut self, target: Id, fresh: bool, pause: Option<Duration>) {
         let Some(lane) = self.order.line.lane(target).cloned() else { return };
         lane.counts.requests.fetch_add(1, Relaxed);
+        self.tries.count += 1;
         let body = match &self.order.source {
             None => Outgoing::Empty,
             Some(source) => Outgoing::Passed(source.read()),
@@ -211,7 +215,7 @@ impl Errand {
         let status = reply.response.status();
         let refusal = matches!(status.as_u16(), 502..=504);
         let took = u64::try_from(run.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        lane.counts.answered_in(took);
+        lane.counts.answered(status.as_u16(), took);
         if status.is_server_error() {
             lane.counts.failures.fetch_add(1, Relaxed);
         }
@@ -323,6 +327,7 @@ impl Errand {
                 if let Some(lane) = self.order.line.lane(next) {
                     lane.counts.hedges.fetch_add(1, Relaxed);
                 }
+                self.tries.hedges += 1;
                 self.begin(next, false, None);
             }
             Do::Instead(next) => {

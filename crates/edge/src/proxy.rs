@@ -12,7 +12,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use linkflow_model::{ServiceKind, ServiceName};
+use linkflow_model::{ServiceKind, ServiceName, Timeouts};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -23,12 +23,14 @@ use crate::errand::{Busy, Errand, Order, Outcome};
 use crate::framing::Framing;
 use crate::gate::Gate;
 use crate::head::{self, Sender};
+use crate::meter::RouteMeter;
 use crate::pool::{Head, Reply};
 use crate::route::Ask;
 use crate::stale::Pages;
 use crate::steer::{Failure, Repeat};
 use crate::table::{Book, Line};
 use crate::tell::Teller;
+use crate::visit::{Metered, Reason, Visit, Watch};
 use crate::visitor::{Visitor, node};
 use crate::voice::Voice;
 
@@ -49,6 +51,8 @@ pub(crate) struct Proxy {
     pub(crate) in_flight: AtomicUsize,
     pub(crate) ids: Numbers,
     pub(crate) gate: Gate,
+    /// Where requests are counted and logged.
+    pub(crate) watch: Arc<Watch>,
 }
 
 /// The listener that a request came to.
@@ -105,6 +109,8 @@ struct Asked {
     secure: bool,
     upgrade: Option<OnUpgrade>,
     framing: Framing,
+    /// How long nothing may come within the answer.
+    idle: Duration,
     /// Under what a copy of the answer is kept, when it may be.
     page: Option<String>,
 }
@@ -117,12 +123,20 @@ impl Proxy {
         client: Arc<Client>,
     ) -> Response<Answer> {
         let visitor = self.gate.trust.visitor(&client, request.headers());
-        let mut response = Box::pin(self.answer(request, &client, visitor)).await;
+        let (from, dice) = ((visitor.ip, visitor.secure), || self.ids.one());
+        let mut visit = Visit::begin(&self.watch, &request, from, &self.teller, dice);
+        let is_head = *request.method() == Method::HEAD;
+        let answer = self.answer(request, &client, visitor, &mut visit);
+        let mut response = Box::pin(answer).await;
+        let (status, reason) = (response.status(), response.extensions_mut().remove());
+        visit.answered(status.as_u16(), reason);
         if visitor.secure {
             self.gate.secured(response.headers_mut());
         }
         self.gate.safe(response.headers_mut());
-        response
+        let bodiless =
+            is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        response.map(|answer| answer.watched(visit, bodiless))
     }
 
     async fn answer(
@@ -130,66 +144,71 @@ impl Proxy {
         request: Request<Incoming>,
         client: &Client,
         visitor: Visitor,
+        visit: &mut Visit,
     ) -> Response<Answer> {
         let voice = Voice::of(request.headers(), self.gate.status_page.as_ref());
-        if request.version() <= Version::HTTP_11 {
-            let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
-            if let Some(why) = client.framing.begins(chunked, !request.body().is_end_stream()) {
-                return closing(voice.say(StatusCode::BAD_REQUEST, None, why));
-            }
-        }
-        if request.method() == Method::CONNECT {
-            let why = "the edge is no forward proxy";
-            return closing(voice.say(StatusCode::METHOD_NOT_ALLOWED, None, why));
+        if let Some(answer) = refused(&request, client, &voice) {
+            return answer;
         }
         let Some(seat) = self.seat() else {
-            return voice.say(StatusCode::SERVICE_UNAVAILABLE, None, "too many requests at once");
+            let why = "too many requests at once";
+            let answer = voice.say(StatusCode::SERVICE_UNAVAILABLE, None, why);
+            return own(Reason::Overloaded, answer);
         };
         let line = {
             let host = match head::host_of(&request) {
                 Ok(host) => host,
-                Err(why) => return closing(voice.say(StatusCode::BAD_REQUEST, None, why)),
+                Err(why) => return malformed(&voice, why),
             };
             let public = matches!(client.entrance, Entrance::Public);
             if public && let Some(answer) = self.gate.challenge(request.uri().path()) {
-                return answer;
+                return own(Reason::AcmeChallenge, answer);
             }
             let (path, headers) = (request.uri().path(), request.headers());
             let admitted = || self.gate.admit(visitor, path, headers, self.teller.now());
             if public && let Err((status, why, wait)) = admitted() {
-                return voice.say_when(status, None, why, wait);
+                let answer = voice.say_when(status, None, why, wait);
+                return own(Reason::of_status(status.as_u16()), answer);
             }
-            let line = match self.line(&client.entrance, &Ask::of(&request, &host)) {
-                Ok(line) => line,
-                Err((status, service, why)) => return voice.say(status, service, why),
+            let (line, meter) = match self.line(&client.entrance, &Ask::of(&request, &host)) {
+                Ok(found) => found,
+                Err((status, reason, service, why)) => {
+                    return own(reason, voice.say(status, service, why));
+                }
             };
+            visit.routed(&meter);
             if public
                 && !visitor.secure
                 && let Some(answer) = self.gate.redirect(request.uri(), &host, &line.route)
             {
-                return answer;
+                return own(Reason::HttpsRedirect, answer);
             }
             line
         };
         if self.is_too_large(&line, request.body()) {
             let why = "the request is larger than what is taken here";
-            return closing(voice.say(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                Some(&line.route.service),
-                why,
-            ));
+            let service = Some(&line.route.service);
+            let answer = closing(voice.say(StatusCode::PAYLOAD_TOO_LARGE, service, why));
+            return own(Reason::TooLarge, answer);
         }
-        let (order, asked) = self.order(line, request, client, visitor);
+        let (order, asked) = self.order(line, request, client, visitor, visit);
         let line = Arc::clone(&order.line);
-        let outcome = Errand::run(order, Arc::clone(&self.teller)).await;
+        let (outcome, tries) = Errand::run(order, Arc::clone(&self.teller)).await;
+        visit.tried(tries);
         if outcome.is_away()
             && let Some(old) = self.old_page(asked.page.as_deref())
         {
-            return old;
+            return own(Reason::Stale, old);
         }
         match outcome {
-            Outcome::Failed { status, why } => voice.say(status, Some(&line.route.service), &why),
-            Outcome::Answered { busy, reply } => self.pass_on(busy, reply, asked, seat),
+            Outcome::Failed { status, why } => {
+                let answer = voice.say(status, Some(&line.route.service), &why);
+                own(Reason::of_status(status.as_u16()), answer)
+            }
+            Outcome::Answered { busy, reply } => {
+                visit.answered_by(busy.lane());
+                self.pass_on(busy, reply, asked, seat, visit)
+            }
         }
     }
 
@@ -213,17 +232,18 @@ impl Proxy {
         &self,
         entrance: &'a Entrance,
         ask: &Ask<'_>,
-    ) -> Result<Arc<Line>, (StatusCode, Option<&'a ServiceName>, &'static str)> {
+    ) -> Result<(Arc<Line>, Arc<RouteMeter>), Lost<'a>> {
         let table = self.book.table();
         match entrance {
             Entrance::Public => {
-                let line = table.find(ask).cloned();
-                line.ok_or((StatusCode::NOT_FOUND, None, "no such host or path here"))
+                let found = table.find(ask).map(|(line, meter)| (line.clone(), meter.clone()));
+                let why = "no such host or path here";
+                found.ok_or((StatusCode::NOT_FOUND, Reason::NoRoute, None, why))
             }
             Entrance::Internal(service) => {
-                let why = "it is not deployed";
-                let line = table.service(service).cloned();
-                line.ok_or((StatusCode::SERVICE_UNAVAILABLE, Some(service), why))
+                let found = table.service(service).map(|line| (line.clone(), line.inside.clone()));
+                let (status, why) = (StatusCode::SERVICE_UNAVAILABLE, "it is not deployed");
+                found.ok_or((status, Reason::NotDeployed, Some(service), why))
             }
         }
     }
@@ -235,6 +255,7 @@ impl Proxy {
         mut request: Request<Incoming>,
         client: &Client,
         visitor: Visitor,
+        visit: &mut Visit,
     ) -> (Order, Asked) {
         let web = line.route.kind != ServiceKind::Grpc;
         let protocol = head::wants_upgrade(&request).filter(|_| web);
@@ -251,38 +272,56 @@ impl Proxy {
             let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
             Pages::key(&parts.method, host.to_str().ok()?, path, &parts.headers)
         });
-        let limit = self.limit(repeat, web, &parts.headers);
+        let timeouts = line.route.timeouts;
+        let limit = self.limit(timeouts, repeat, web, &parts.headers);
         let sender = Sender { trust: &self.gate.trust, client, visitor, host: &host };
         let empty = body.is_end_stream();
         head::prepare_request(&mut parts.headers, &sender, protocol, empty, &self.ids);
+        visit.goes_on(&parts.headers);
         let most = if repeat == Repeat::Once { 0 } else { self.limits.replay_bytes };
         let limit_of_body = if web { self.limits.body_bytes } else { u64::MAX };
+        let framing = || client.framing.clone();
         let source =
-            (!empty).then(|| Source::new(body, most, limit_of_body, client.framing.clone()));
+            (!empty).then(|| Source::new(body, most, limit_of_body, framing(), visit.receives()));
         let root = || PathAndQuery::from_static("/");
         let path = parts.uri.path_and_query().cloned().unwrap_or_else(root);
         let head = Head { method: parts.method, path, headers: parts.headers };
-        let first_byte = self.limits.first_byte_ms;
+        let first_byte = timeouts.first_byte_ms.unwrap_or(self.limits.first_byte_ms);
         let still = web.then_some(self.limits.client_idle_ms);
         let order = Order { line, head, source, repeat, limit, first_byte, still };
-        let framing = client.framing.clone();
-        let asked = Asked { host, secure: visitor.secure, upgrade, framing, page };
+        let framing = framing();
+        let idle = Duration::from_millis(timeouts.idle_ms.unwrap_or(self.limits.body_idle_ms));
+        let asked = Asked { host, secure: visitor.secure, upgrade, framing, idle, page };
         (order, asked)
     }
 
     /// How long to wait for an answer when no other target can be asked. A call waits as long as its caller says.
-    fn limit(&self, repeat: Repeat, web: bool, headers: &HeaderMap) -> Option<u64> {
+    fn limit(
+        &self,
+        timeouts: Timeouts,
+        repeat: Repeat,
+        web: bool,
+        headers: &HeaderMap,
+    ) -> Option<u64> {
         if web {
-            return Some(match repeat {
+            let usual = match repeat {
                 Repeat::Once => self.limits.first_byte_once_ms,
                 Repeat::Safe | Repeat::Idempotent => self.limits.first_byte_alone_ms,
-            });
+            };
+            return Some(timeouts.answer_ms.unwrap_or(usual));
         }
-        let text = headers.get("grpc-timeout").and_then(|v| v.to_str().ok())?;
-        grpc_timeout(text).map(|ms| ms.saturating_add(1_000))
+        let said = headers.get("grpc-timeout").and_then(|v| grpc_timeout(v.to_str().ok()?));
+        said.map(|ms| ms.saturating_add(1_000)).or(timeouts.answer_ms)
     }
 
-    fn pass_on(&self, busy: Busy, reply: Reply, asked: Asked, seat: Seat) -> Response<Answer> {
+    fn pass_on(
+        &self,
+        busy: Busy,
+        reply: Reply,
+        asked: Asked,
+        seat: Seat,
+        visit: &mut Visit,
+    ) -> Response<Answer> {
         let lane = Arc::clone(busy.lane());
         let Reply { mut response, lent } = reply;
         let status = response.status();
@@ -307,18 +346,18 @@ impl Proxy {
                     lent.spend();
                 }
                 asked.framing.ends();
-                let tunnel = tunnel(client, target, self.cut.clone(), (busy, seat));
+                visit.answered(status.as_u16(), None);
+                let tunnel = tunnel(client, target, self.cut.clone(), visit.take(), (busy, seat));
                 self.clients.spawn(tunnel);
                 Response::new(Answer::own(""))
             }
             _ => {
-                let idle = Duration::from_millis(self.limits.body_idle_ms);
                 let on_break = Box::new(move || lane.failed(None, Failure::Broken));
                 let copy = asked.page.as_deref().and_then(|key| {
                     let pages = self.gate.pages.as_ref()?;
                     pages.copy(key, status, &parts.headers, self.teller.now())
                 });
-                let passing = Passing::new(body, idle, on_break).copied(copy);
+                let passing = Passing::new(body, asked.idle, on_break).copied(copy);
                 Response::new(Answer::passing(passing, Box::new((lent, busy, seat))))
             }
         };
@@ -358,16 +397,59 @@ fn grpc_timeout(text: &str) -> Option<u64> {
     }
 }
 
+/// Why a request leads nowhere, with the service that it is about where that is known.
+type Lost<'a> = (StatusCode, Reason, Option<&'a ServiceName>, &'static str);
+
+/// Marks an answer as the edge's own.
+fn own(reason: Reason, mut response: Response<Answer>) -> Response<Answer> {
+    response.extensions_mut().insert(reason);
+    response
+}
+
+/// The answer to what is no request for a proxy like this one.
+fn refused(
+    request: &Request<Incoming>,
+    client: &Client,
+    voice: &Voice,
+) -> Option<Response<Answer>> {
+    if request.version() <= Version::HTTP_11 {
+        let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+        if let Some(why) = client.framing.begins(chunked, !request.body().is_end_stream()) {
+            return Some(malformed(voice, why));
+        }
+    }
+    if request.method() == Method::CONNECT {
+        let why = "the edge is no forward proxy";
+        let answer = closing(voice.say(StatusCode::METHOD_NOT_ALLOWED, None, why));
+        return Some(own(Reason::MethodNotAllowed, answer));
+    }
+    None
+}
+
+fn malformed(voice: &Voice, why: &str) -> Response<Answer> {
+    own(Reason::BadRequest, closing(voice.say(StatusCode::BAD_REQUEST, None, why)))
+}
+
 fn closing(mut response: Response<Answer>) -> Response<Answer> {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
 /// Carries bytes both ways between a client and a target that have changed to another protocol.
-async fn tunnel(client: OnUpgrade, target: OnUpgrade, cut: CancellationToken, _held: (Busy, Seat)) {
+async fn tunnel(
+    client: OnUpgrade,
+    target: OnUpgrade,
+    cut: CancellationToken,
+    mut visit: Visit,
+    _held: (Busy, Seat),
+) {
+    let received = visit.receives();
+    // However it ends, it was not the answer that ended too early.
+    visit.whole();
     let carried = cut.run_until_cancelled(async {
         let (client, target) = tokio::try_join!(client, target)?;
-        let (mut client, mut target) = (TokioIo::new(client), TokioIo::new(target));
+        let (client, mut target) = (TokioIo::new(client), TokioIo::new(target));
+        let mut client = Metered { inner: client, visit: &mut visit, received };
         let copied = tokio::io::copy_bidirectional(&mut client, &mut target).await;
         Ok::<_, hyper::Error>(copied)
     });

@@ -178,6 +178,7 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let _open = self.proxy.watch.meter.connected();
         let spoke = Arc::new(AtomicBool::new(false));
         let io = TokioIo::new(Framed::new(stream, client.framing.clone()));
         let client = Arc::new(client);

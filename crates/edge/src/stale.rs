@@ -107,6 +107,12 @@ impl Pages {
         Some(answer)
     }
 
+    /// How many pages are held, and about how many bytes they take.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let held = self.held();
+        (held.pages.len(), held.bytes)
+    }
+
     fn keep(&self, key: String, headers: HeaderMap, body: Bytes, at: Moment) {
         let mut held = self.held();
         held.forget(&key);

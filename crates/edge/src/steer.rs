@@ -275,6 +275,11 @@ impl Steer {
         }
     }
 
+    /// Decides with other numbers from now on.
+    pub(crate) fn tune(&mut self, tuning: Tuning) {
+        self.tuning = tuning;
+    }
+
     /// Orders `table` (most preferred first) for a new request: the usable, then those that may sleep or are suspect,
     /// then the least bad. Never empty unless `table` is: with nothing usable, something is tried all the same.
     pub(crate) fn plan(&mut self, table: &[Id], now: Moment) -> Plan {
@@ -318,6 +323,16 @@ impl Steer {
 
     pub(crate) fn is_ejected(&self, id: Id) -> bool {
         self.targets.get(&id).is_some_and(|t| t.ejection.is_some())
+    }
+
+    /// Until when an ejection lasts at least.
+    pub(crate) fn ejected_until(&self, id: Id) -> Option<Moment> {
+        Some(self.targets.get(&id)?.ejection?.until)
+    }
+
+    /// The target of `table` that a request would be sent to first, while nobody is on the way back.
+    pub(crate) fn best(&self, table: &[Id], now: Moment) -> Option<Id> {
+        table.iter().min_by_key(|id| self.rank(**id, now)).copied()
     }
 
     fn is_suspect(&self, id: Id) -> bool {

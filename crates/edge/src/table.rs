@@ -1,8 +1,9 @@
 //! The routes as requests use them: what a request leads to, and what is known of each target.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use linkflow_model::{ProviderName, Routes, ServiceKind, ServiceName, ServiceRoute, Target};
 use tokio::sync::{Notify, watch};
@@ -11,6 +12,7 @@ use tracing::warn;
 
 use crate::address::{Place, Resolve};
 use crate::dial::Dialer;
+use crate::meter::{Counts, RouteMeter};
 use crate::pool::{Keep, Pool};
 use crate::route::{Ask, Fit};
 use crate::steer::{Effect, Failure, Happened, Id, Named, Steer, Tuning};
@@ -18,6 +20,7 @@ use crate::tell::Teller;
 
 /// The routes of one generation.
 pub(crate) struct Table {
+    generation: u64,
     lines: Vec<Arc<Line>>,
 }
 
@@ -28,6 +31,10 @@ pub(crate) struct Line {
     /// In the order of the route's targets.
     pub(crate) lanes: Vec<Arc<Lane>>,
     pub(crate) ids: Vec<Id>,
+    /// In the order of the route's hosts.
+    pub(crate) meters: Vec<Arc<RouteMeter>>,
+    /// For what comes from services of the stack.
+    pub(crate) inside: Arc<RouteMeter>,
 }
 
 /// All that is known of a service's targets, whatever the generation.
@@ -36,6 +43,14 @@ pub(crate) struct Group {
     teller: Arc<Teller>,
     steer: Mutex<Steer>,
     lanes: Mutex<Vec<Arc<Lane>>>,
+    /// What is counted goes on when routes change and targets move.
+    meters: Mutex<Meters>,
+}
+
+#[derive(Default)]
+struct Meters {
+    routes: BTreeMap<String, Arc<RouteMeter>>,
+    targets: BTreeMap<ProviderName, Arc<Counts>>,
 }
 
 /// One target.
@@ -45,9 +60,11 @@ pub(crate) struct Lane {
     pub(crate) address: String,
     pub(crate) kind: ServiceKind,
     pub(crate) health: Option<String>,
+    /// How long a connection may take, where its service has a word of its own.
+    pub(crate) connect_ms: Option<u64>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) group: Weak<Group>,
-    pub(crate) counts: Counts,
+    pub(crate) counts: Arc<Counts>,
     /// Wakes its checker.
     pub(crate) check_now: Notify,
     /// Cancelled once it is in no route any more.
@@ -56,34 +73,31 @@ pub(crate) struct Lane {
     pub(crate) checked: AtomicBool,
 }
 
-/// What has gone over a target so far.
-#[derive(Default)]
-pub(crate) struct Counts {
-    pub(crate) requests: AtomicU64,
-    pub(crate) failures: AtomicU64,
-    pub(crate) retries: AtomicU64,
-    pub(crate) hedges: AtomicU64,
-    pub(crate) in_flight: AtomicU64,
-    /// A moving average, in microseconds.
-    pub(crate) latency_us: AtomicU64,
-}
+/// How what comes from services of the stack is called among the routes.
+const INSIDE: &str = "(internal)";
 
 impl Table {
-    /// The service that the closest host, the longest path and the most conditions lead to.
-    pub(crate) fn find(&self, ask: &Ask<'_>) -> Option<&Arc<Line>> {
-        let mut best: Option<(Fit, &Arc<Line>)> = None;
+    /// The service that the closest host, the longest path and the most conditions lead to, and what counts that route.
+    pub(crate) fn find(&self, ask: &Ask<'_>) -> Option<(&Arc<Line>, &Arc<RouteMeter>)> {
+        let mut best = None;
+        let mut most: Option<Fit> = None;
         for line in &self.lines {
-            for fit in line.route.hosts.iter().filter_map(|route| ask.fit(route)) {
-                if best.is_none_or(|(most, _)| fit > most) {
-                    best = Some((fit, line));
+            for (route, meter) in line.route.hosts.iter().zip(&line.meters) {
+                let Some(fit) = ask.fit(route) else { continue };
+                if most.is_none_or(|most| fit > most) {
+                    (most, best) = (Some(fit), Some((line, meter)));
                 }
             }
         }
-        best.map(|(_, line)| line)
+        best
     }
 
     pub(crate) fn service(&self, name: &ServiceName) -> Option<&Arc<Line>> {
         self.lines.iter().find(|line| line.route.service == *name)
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
     }
 
     pub(crate) fn lines(&self) -> &[Arc<Line>] {
@@ -104,6 +118,19 @@ impl Group {
 
     fn lanes(&self) -> MutexGuard<'_, Vec<Arc<Lane>>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn meters(&self) -> MutexGuard<'_, Meters> {
+        self.meters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn meter(&self, route: &str) -> Arc<RouteMeter> {
+        let made = || Arc::new(RouteMeter::new(Some(self.service.clone()), route));
+        Arc::clone(self.meters().routes.entry(route.to_owned()).or_insert_with(made))
+    }
+
+    fn counts(&self, provider: &ProviderName) -> Arc<Counts> {
+        Arc::clone(self.meters().targets.entry(provider.clone()).or_default())
     }
 
     /// Takes notice of what happened, and does what follows.
@@ -127,7 +154,8 @@ impl Group {
             Effect::CheckNow { .. } => lane.check_now.notify_one(),
             Effect::Readmitted { .. } | Effect::Up { .. } => {}
         }
-        if let Effect::Ejected { .. } = effect {
+        if let Effect::Ejected { why, .. } = effect {
+            lane.counts.ejected(why);
             lane.check_now.notify_one();
         }
         self.teller.tell(effect, &self.service, &lane.provider);
@@ -142,7 +170,7 @@ impl Lane {
     }
 
     pub(crate) fn failed(&self, wait: Option<u64>, failure: Failure) {
-        self.counts.failures.fetch_add(1, Relaxed);
+        self.counts.failed(&failure);
         self.on(Happened::Failed { target: self.id, wait, failure });
     }
 
@@ -151,14 +179,7 @@ impl Lane {
             && self.address == target.address
             && self.kind == route.kind
             && self.health == route.health
-    }
-}
-
-impl Counts {
-    pub(crate) fn answered_in(&self, micros: u64) {
-        let before = self.latency_us.load(Relaxed);
-        let after = if before == 0 { micros } else { (before * 7 + micros) / 8 };
-        self.latency_us.store(after, Relaxed);
+            && self.connect_ms == route.timeouts.connect_ms
     }
 }
 
@@ -177,6 +198,8 @@ struct Pages {
     source: Arc<Routes>,
     table: Arc<Table>,
     groups: BTreeMap<ServiceName, Arc<Group>>,
+    /// For services with a limit of their own on connections, by that limit.
+    dialers: BTreeMap<u64, Arc<Dialer>>,
     next: u32,
 }
 
@@ -191,8 +214,9 @@ impl Book {
     ) -> Self {
         let pages = Pages {
             source: Arc::new(Routes::default()),
-            table: Arc::new(Table { lines: Vec::new() }),
+            table: Arc::new(Table { generation: 0, lines: Vec::new() }),
             groups: BTreeMap::new(),
+            dialers: BTreeMap::new(),
             next: 0,
         };
         let pages = Mutex::new(pages);
@@ -218,6 +242,7 @@ impl Book {
         let mut lines = Vec::new();
         for route in &routes.services {
             let group = self.group(pages, &route.service);
+            group.steer().tune(self.tuning(route));
             let lanes = self.lanes(pages, &group, route);
             let ids: Vec<Id> = lanes.iter().map(|lane| lane.id).collect();
             let named = |lane: &Arc<Lane>| {
@@ -226,7 +251,10 @@ impl Book {
                 Named { id: lane.id, place, sleeps }
             };
             group.on(Happened::Table { targets: lanes.iter().map(named).collect() });
-            lines.push(Arc::new(Line { route: route.clone(), group, lanes, ids }));
+            let meters = route.hosts.iter().map(|host| group.meter(&host.label())).collect();
+            let inside = group.meter(INSIDE);
+            let route = route.clone();
+            lines.push(Arc::new(Line { route, group, lanes, ids, meters, inside }));
         }
         let named = |service: &ServiceName| routes.services.iter().any(|r| r.service == *service);
         pages.groups.retain(|service, group| {
@@ -236,8 +264,24 @@ impl Book {
             }
             stays
         });
-        pages.table = Arc::new(Table { lines });
+        pages.table = Arc::new(Table { generation: routes.generation, lines });
         pages.source = routes;
+    }
+
+    /// The numbers that decisions about a service are made with: where its answers may take longer, silence does too.
+    fn tuning(&self, route: &ServiceRoute) -> Tuning {
+        let Some(first_byte) = route.timeouts.first_byte_ms else { return self.tuning };
+        let usual = self.tuning.first_byte.max(1);
+        let scaled = |ms: u64| (ms.saturating_mul(first_byte) / usual).max(1);
+        let (suspect, silent) = (scaled(self.tuning.suspect), scaled(self.tuning.silent));
+        Tuning { suspect, silent, first_byte, ..self.tuning }
+    }
+
+    fn dialer(&self, pages: &mut Pages, connect_ms: Option<u64>) -> Arc<Dialer> {
+        let Some(ms) = connect_ms else { return Arc::clone(&self.dialer) };
+        let tasks = || self.dialer.tasks.clone();
+        let made = || Arc::new(Dialer::new(Duration::from_millis(ms), tasks()));
+        Arc::clone(pages.dialers.entry(ms).or_insert_with(made))
     }
 
     fn group(&self, pages: &mut Pages, service: &ServiceName) -> Arc<Group> {
@@ -247,6 +291,7 @@ impl Book {
                 teller: Arc::clone(&self.teller),
                 steer: Mutex::new(Steer::new(self.tuning)),
                 lanes: Mutex::default(),
+                meters: Mutex::default(),
             })
         };
         Arc::clone(pages.groups.entry(service.clone()).or_insert_with(made))
@@ -280,6 +325,8 @@ impl Book {
         target: &Target,
     ) -> Result<Arc<Lane>, String> {
         let place = Place::parse(&target.address, route.kind, &self.resolve)?;
+        let connect_ms = route.timeouts.connect_ms;
+        let dialer = self.dialer(pages, connect_ms);
         pages.next += 1;
         Ok(Arc::new(Lane {
             id: Id(pages.next),
@@ -287,9 +334,10 @@ impl Book {
             address: target.address.clone(),
             kind: route.kind,
             health: route.health.clone(),
-            pool: Pool::new(place, Arc::clone(&self.dialer), self.keep),
+            connect_ms,
+            pool: Pool::new(place, dialer, self.keep),
             group: Arc::downgrade(group),
-            counts: Counts::default(),
+            counts: group.counts(&target.provider),
             check_now: Notify::new(),
             gone: CancellationToken::new(),
             checked: AtomicBool::new(false),

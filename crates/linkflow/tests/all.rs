@@ -15,6 +15,8 @@ mod here;
 mod kill;
 #[path = "all/rehearsed.rs"]
 mod rehearsed;
+#[path = "all/route.rs"]
+mod route;
 #[path = "all/server.rs"]
 mod server;
 #[path = "all/tidy.rs"]

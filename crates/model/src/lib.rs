@@ -29,7 +29,7 @@ pub use name::{ItemName, ProviderName, ServiceName, StackName};
 pub use plan::{Action, Change, Finding, Placement, Plan, Stage, Step};
 pub use release::{Author, Migration, Release, ReleaseId, ReleaseState, ServiceRelease};
 pub use rollout::{Allowed, OnFailure, RolloutPolicy};
-pub use route::{HostRoute, Routes, ServiceRoute, Sleeps, Target};
+pub use route::{HostRoute, Routes, ServiceRoute, Sleeps, Target, Timeouts};
 pub use secret::Secret;
 pub use service::{Policy, ServiceKind, ServiceSpec};
 pub use world::{Lifecycle, PlacementView, ServiceView, World};

@@ -28,6 +28,21 @@ impl HostRoute {
         Self { host: host.into(), path: path.into(), methods, headers }
     }
 
+    /// How it is called where it is counted: `shop.example.com/orders POST,PUT x-version`. No value of a header is told.
+    pub fn label(&self) -> String {
+        let path = if self.path == "/" { "" } else { self.path.as_str() };
+        let mut label = format!("{}{path}", self.host);
+        if !self.methods.is_empty() {
+            label.push(' ');
+            label.push_str(&self.methods.join(","));
+        }
+        for name in self.headers.keys() {
+            label.push(' ');
+            label.push_str(name);
+        }
+        label
+    }
+
     /// Whether it is for one host, neither `*` nor `*.example.com`.
     pub fn is_one_host(&self) -> bool {
         !self.host.starts_with('*')
@@ -57,8 +72,35 @@ pub struct ServiceRoute {
     /// Whether a write that carries an `Idempotency-Key` may be sent again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub idempotency_key: bool,
+    /// How long requests to it wait.
+    #[serde(default, skip_serializing_if = "Timeouts::is_usual")]
+    pub timeouts: Timeouts,
     /// Where it runs, the one to use first in front. All of these may be used when the ones before fail.
     pub targets: Vec<Target>,
+}
+
+/// How long requests to a service wait, where it has a word of its own. In milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// Until a connection stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_ms: Option<u64>,
+    /// Until an answer begins; then the target counts as slow, and what may be repeated goes to another one too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_byte_ms: Option<u64>,
+    /// Until an answer begins, whatever was tried; then the edge answers 504 itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_ms: Option<u64>,
+    /// How long nothing may come within an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_ms: Option<u64>,
+}
+
+impl Timeouts {
+    /// Whether all of them are the edge's own.
+    pub fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// One placement that can take requests.

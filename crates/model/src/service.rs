@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::route::HostRoute;
+use crate::route::{HostRoute, Timeouts};
 use crate::{ImageRef, ProviderName, ServiceName, Size};
 
 /// How a service is spoken to.
@@ -57,6 +57,9 @@ pub struct ServiceSpec {
     /// Whether it is checked all the time also where its provider would put it to sleep, so that it never sleeps.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_warm: bool,
+    /// How long requests to it wait.
+    #[serde(default, skip_serializing_if = "Timeouts::is_usual")]
+    pub timeouts: Timeouts,
 }
 
 impl ServiceSpec {

@@ -57,6 +57,7 @@ pub(crate) fn services() -> Vec<ServiceSpec> {
             start_within_ms: 10_000,
             idempotency_key: false,
             keep_warm: false,
+            timeouts: Default::default(),
         })
     };
     SERVICES.into_iter().filter_map(spec).collect()

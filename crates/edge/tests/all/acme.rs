@@ -179,6 +179,7 @@ impl Edged {
             resolve: Resolve::default(),
             limits: Limits::default(),
             policy: Policy::default(),
+            watched: Default::default(),
         };
         let (routes, watched) = watch::channel(Arc::new(Routes::default()));
         let (sender, events) = mpsc::channel(100);

@@ -15,5 +15,7 @@ mod smuggling;
 mod stage;
 mod streams;
 mod table;
+mod timeouts;
 mod tls;
 mod upstream;
+mod watched;

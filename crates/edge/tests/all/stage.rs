@@ -11,11 +11,11 @@ use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use linkflow_edge::{Edge, Front, Limits, Options, Resolve, TargetStats};
+use linkflow_edge::{Edge, Front, Limits, Options, Resolve, TargetStats, Watched};
 use linkflow_model::clock::SystemClock;
 use linkflow_model::{
     Event, EventKind, HostRoute, Policy, ProviderName, Routes, ServiceKind, ServiceName,
-    ServiceRoute, Target,
+    ServiceRoute, Target, Timeouts,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
@@ -44,6 +44,7 @@ pub(crate) struct Setup {
     pub(crate) limits: Limits,
     pub(crate) policy: Policy,
     pub(crate) events: usize,
+    pub(crate) watched: Watched,
 }
 
 impl Default for Setup {
@@ -56,7 +57,8 @@ impl Default for Setup {
         };
         let limits = Limits { name_target: true, ..Limits::default() };
         let front = Front::default();
-        Self { kind: ServiceKind::Web, front, count: 2, limits, policy, events: 1_000 }
+        let watched = Watched::default();
+        Self { kind: ServiceKind::Web, front, count: 2, limits, policy, events: 1_000, watched }
     }
 }
 
@@ -83,7 +85,8 @@ pub(crate) fn target(name: &str, address: String, rank: usize) -> Target {
 pub(crate) fn route(kind: ServiceKind, targets: Vec<Target>) -> ServiceRoute {
     let hosts = vec![HostRoute::new("api.example", "/")];
     let health = (kind == ServiceKind::Web).then(|| "/healthz".to_owned());
-    ServiceRoute { service: service(), kind, hosts, health, idempotency_key: false, targets }
+    let (service, timeouts) = (service(), Timeouts::default());
+    ServiceRoute { service, kind, hosts, health, idempotency_key: false, timeouts, targets }
 }
 
 /// An edge for `routes`, running.
@@ -96,12 +99,30 @@ pub(crate) async fn edge(
     resolve: Resolve,
     front: Front,
 ) -> Edge {
-    let free = SocketAddr::from(([127, 0, 0, 1], 0));
-    let internal = BTreeMap::from([(service(), free)]);
-    let options = Options { public: free, front, internal, resolve, limits, policy };
+    let watched = Watched::default();
+    let options = options(limits, policy, resolve, front, watched);
     let edge = Edge::bind(options, routes, Arc::new(SystemClock::start()), events).await.unwrap();
     edge.run(tracker);
     edge
+}
+
+fn options(
+    limits: Limits,
+    policy: Policy,
+    resolve: Resolve,
+    front: Front,
+    watched: Watched,
+) -> Options {
+    let free = SocketAddr::from(([127, 0, 0, 1], 0));
+    let internal = BTreeMap::from([(service(), free)]);
+    Options { public: free, front, internal, resolve, limits, policy, watched }
+}
+
+impl Setup {
+    fn options(&self) -> Options {
+        let (limits, policy) = (self.limits, self.policy);
+        options(limits, policy, Resolve::default(), self.front.clone(), self.watched.clone())
+    }
 }
 
 impl Stage {
@@ -121,11 +142,19 @@ impl Stage {
         let (routes, watched) = watch::channel(Arc::new(table));
         let (sender, events) = mpsc::channel(setup.events);
         let tracker = TaskTracker::new();
-        let (limits, policy) = (setup.limits, setup.policy);
-        let edge =
-            edge(watched, sender, &tracker, limits, policy, Resolve::default(), setup.front).await;
+        let clock = Arc::new(SystemClock::start());
+        let edge = Edge::bind(setup.options(), watched, clock, sender).await.unwrap();
+        edge.run(&tracker);
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self { edge, ups, ledger, routes, events, client, tracker }
+    }
+
+    /// Why no edge comes of `setup`.
+    pub(crate) async fn refused(setup: Setup) -> std::io::Error {
+        let (_routes, watched) = watch::channel(Arc::default());
+        let (sender, _events) = mpsc::channel(1);
+        let clock = Arc::new(SystemClock::start());
+        Edge::bind(setup.options(), watched, clock, sender).await.err().unwrap()
     }
 
     /// Waits until all upstreams but those named have been found up.

@@ -379,6 +379,7 @@ pub(crate) fn web(text: &str, cascade: &[&str]) -> ServiceSpec {
         start_within_ms: 60_000,
         idempotency_key: false,
         keep_warm: false,
+        timeouts: Default::default(),
     }
 }
 

@@ -27,10 +27,13 @@ mod plan_markdown;
 mod rehearse;
 mod restart;
 mod rollback;
+mod route;
+mod route_top;
 mod schema;
 mod server;
 mod shutdown;
 mod status;
+mod svg;
 mod swap;
 mod tunnel;
 mod unlock;
@@ -118,6 +121,8 @@ enum Command {
     Dns(dns::DnsCommand),
     Tunnel(tunnel::TunnelArgs),
     Status(status::StatusArgs),
+    #[command(subcommand)]
+    Route(route::RouteCommand),
     Doctor(doctor::DoctorArgs),
     Usage(usage::UsageArgs),
     #[command(subcommand)]
@@ -138,6 +143,8 @@ enum Command {
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
     App(app::AppArgs),
+    #[command(hide = true)]
+    Svg(svg::SvgArgs),
 }
 
 /// What every command knows of how it was called.
@@ -228,6 +235,7 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Doctor(args) => once(Box::pin(doctor::answer(context, &args))),
         Command::Domain(command) => once(Box::pin(domain::answer(context, &command))),
         Command::Usage(args) => once(usage::answer(context, &args)),
+        Command::Route(command) => on_runtime(route::answer(context, &command)),
         Command::Status(args) => once(status::answer(context, &args)),
         Command::Ci(command) => ci::answer(context, &command),
         Command::Worker(command) => worker::answer(context, &command),
@@ -239,6 +247,7 @@ fn run(command: Command, context: &Context) -> Answered {
             let env = context.which.env.as_deref();
             Ok(rehearse::answer(&args, env, &context.vars, context.voice).await)
         }),
+        Command::Svg(args) => svg::answer(&args),
         Command::App(args) => Ok(Answer {
             exit: app::serve(&args.words, context.vars.clone()),
             told: true,

@@ -197,6 +197,7 @@ mod tests {
             start_within_ms: 1,
             idempotency_key: false,
             keep_warm: false,
+            timeouts: Default::default(),
         }
     }
 

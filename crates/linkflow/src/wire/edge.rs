@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linkflow_edge::{
-    AcmeOptions, Certificates, Front, Guard, Limits, Options, Origin, Pace, PairOfFiles, RateRule,
-    Resolve, TlsOptions,
+    AccessLogOptions, AcmeOptions, Certificates, Front, Guard, Limits, LogTo, Options, Origin,
+    Pace, PairOfFiles, RateRule, Resolve, TlsOptions, Watched,
 };
 use linkflow_engine::{Stop, Tasks};
-use linkflow_model::config::{Acme, Config, RateLimit};
+use linkflow_model::config::{self, Acme, Config, RateLimit};
 use linkflow_model::{Clock, ServiceName};
 use linkflow_store::Store;
 use tracing::warn;
@@ -40,14 +40,39 @@ pub(super) fn options(
     };
     let clouds = options.cloud.iter().flat_map(|cloud| cloud.providers.values());
     let resolve = clouds.map(|p| (p.host_suffix.clone(), p.ingress)).collect();
+    let usual = Limits::default();
+    let timeout = config.edge.timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX));
     // In a rehearsal answers name their provider, so that people see who answered.
     let limits = Limits {
         name_target: options.cloud.is_some(),
         body_bytes: config.edge.max_body.0,
         ramp_ms: u64::try_from(config.edge.ramp.as_millis()).unwrap_or(u64::MAX),
-        ..Limits::default()
+        first_byte_alone_ms: timeout.unwrap_or(usual.first_byte_alone_ms),
+        first_byte_once_ms: timeout.unwrap_or(usual.first_byte_once_ms),
+        ..usual
     };
-    Options { public, front, internal, resolve: Resolve(resolve), limits, policy: config.policy() }
+    let (resolve, policy) = (Resolve(resolve), config.policy());
+    let watched = match options.listen {
+        Listen::Nowhere => Watched::default(),
+        Listen::At { public, .. } => watched(config, options, public),
+    };
+    Options { public, front, internal, resolve, limits, policy, watched }
+}
+
+/// How it can be seen what the edge does.
+///
+/// A rehearsal writes nothing beside what is real, and a scenario, which serves at any free port, has no metrics.
+fn watched(config: &Config, options: &OpenOptions, public: SocketAddr) -> Watched {
+    let edge = &config.edge;
+    let access_log = edge.access_log.as_ref().filter(|_| options.cloud.is_none());
+    let access_log = access_log.map(|to| AccessLogOptions {
+        to: match to {
+            config::LogTo::Stderr => LogTo::Stderr,
+            config::LogTo::File(path) => LogTo::File(options.workdir.join(path)),
+        },
+        sample: f64::from(edge.access_log_sample.0) / 100.0,
+    });
+    Watched { access_log, metrics: edge.metrics.filter(|_| public.port() != 0) }
 }
 
 /// How visitors come in.
@@ -147,7 +172,7 @@ fn files(config: &Config, options: &OpenOptions) -> Vec<PairOfFiles> {
 /// One certificate in files, whose paths begin at `folder`.
 pub(crate) fn pair(
     name: &str,
-    certificate: &linkflow_model::config::Certificate,
+    certificate: &config::Certificate,
     folder: &std::path::Path,
 ) -> PairOfFiles {
     let (chain, key) = (folder.join(&certificate.chain), folder.join(&certificate.key));
@@ -184,6 +209,10 @@ fn of_acme(
 pub(super) fn unbound(error: io::Error) -> OpenError {
     match error.kind() {
         io::ErrorKind::InvalidData => OpenError::Certificate(error.to_string()),
+        io::ErrorKind::InvalidInput => OpenError::Missing {
+            what: error.to_string(),
+            help: "`edge.access_log` says where it goes; its folder has to be there".to_owned(),
+        },
         _ => OpenError::Listen(error),
     }
 }

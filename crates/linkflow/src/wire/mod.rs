@@ -7,6 +7,7 @@ pub(crate) mod docker;
 pub(crate) mod edge;
 pub(crate) mod follow;
 pub(crate) mod hooks;
+pub(crate) mod live;
 pub(crate) mod looking;
 pub(crate) mod names;
 mod notify;
@@ -181,6 +182,9 @@ impl Stack {
         let edge = edge.await.map_err(edge::unbound)?;
         let (tracker, tasks) = (TaskTracker::new(), Tasks::default());
         edge.run(&tracker);
+        if options.listen != Listen::Nowhere {
+            live::serve(&home, edge.view(), &tasks);
+        }
         let engine = Engine::new(Parts {
             stack: config.stack.name.clone(),
             services: config.services(),

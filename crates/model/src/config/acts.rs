@@ -35,7 +35,6 @@ pub(super) const NOT_YET: &[&str] = &[
     "buckets",
     "backups",
     "mail",
-    "edge.timeout",
     "monitors",
     "heartbeats",
     "telemetry",

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::address::{Host, Mailbox, Url};
-use super::amount::Bytes;
+use super::amount::{Bytes, Percent};
 use super::codes::{self, Code};
 use super::macros::{choice, section};
 use super::node::Node;
@@ -45,8 +45,9 @@ section! {
         visitor_header: VisitorHeader = VisitorHeader::XForwardedFor,
         /// Whether each connection from `trusted` begins with the PROXY protocol, version 1 or 2.
         proxy_protocol: bool = false,
-        /// How long a whole answer may take.
-        timeout: Duration = Duration::from_secs(60),
+        /// How long a request waits until its answer begins, whatever was tried; then visitors get 504. When not said: `10s`
+        /// for what may be sent again, `1m` for what may not. A service's `timeouts.answer` wins.
+        timeout: Option<Duration>,
         /// The largest body that a request may have.
         max_body: Bytes = Bytes(10_000_000),
         /// The provider that stands in front of it: content delivery, firewall, worker, tunnel.
@@ -68,6 +69,14 @@ section! {
         /// Whether answers forbid browsers to guess types, to show them in foreign frames and to tell others whole addresses,
         /// where the service does not say so itself.
         security_headers: bool = false,
+        /// Where one line of JSON is written for each request: `stderr`, or a file; a path from the folder of the config.
+        /// Nowhere when not said.
+        access_log: Option<LogTo>,
+        /// The share of requests that are written there. Those that failed always are.
+        access_log_sample: Percent = Percent(100),
+        /// Where Prometheus reads metrics, `127.0.0.1:9464`, at `/metrics`; nowhere when not said. Whoever reaches it may
+        /// read them.
+        metrics: Option<SocketAddr>,
         /// Whether the provider's firewall rules are on.
         waf: bool = false,
         /// What is done with visitors that look like machines.
@@ -93,6 +102,45 @@ section! {
         tunnel: bool = false,
     }
 }
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTo {
+    /// To this process's stderr.
+    Stderr,
+    /// To a file.
+    File(String),
+}
+
+impl Written for LogTo {
+    const WHAT: &'static str = "`stderr`, or the path of a file, like `log/access.log`";
+    const PATTERN: Option<&'static str> = None;
+    const CODE: Code = codes::BAD_VALUE;
+
+    fn parse(text: &str) -> Result<Self, (String, String)> {
+        match text {
+            "stderr" => Ok(Self::Stderr),
+            "" | "stdout" => {
+                let what = format!("the access log cannot go to `{text}`");
+                Err((what, format!("write {}; stdout is for answers of commands", Self::WHAT)))
+            }
+            path => Ok(Self::File(path.to_owned())),
+        }
+    }
+
+    fn write(&self) -> String {
+        match self {
+            Self::Stderr => "stderr".to_owned(),
+            Self::File(path) => path.clone(),
+        }
+    }
+
+    fn blank() -> Self {
+        Self::Stderr
+    }
+}
+
+written!(LogTo);
 
 section! {
     /// How many requests one visitor may make.

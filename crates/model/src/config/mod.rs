@@ -41,8 +41,8 @@ pub use codes::Code;
 pub use data::{Backup, Bucket, Cache, Copy, Database, Keep, Primary, Promote};
 pub use deploy::{CommandLine, Deploy, Hooks};
 pub use edge::{
-    Bots, CacheRule, Dns, Edge, LeadsTo, Mail, Network, QueryCache, RateLimit, Record, RecordType,
-    Tls, TlsMode, VisitorHeader,
+    Bots, CacheRule, Dns, Edge, LeadsTo, LogTo, Mail, Network, QueryCache, RateLimit, Record,
+    RecordType, Tls, TlsMode, VisitorHeader,
 };
 pub use manual::manual;
 pub use parse::Parsed;
@@ -52,7 +52,7 @@ pub use programs::Programs;
 pub use provider::{Account, Provider, Role};
 pub use route::{Hosts, Method, PathPrefix, RouteTable};
 pub use schema::schema;
-pub use service::{Build, Service, Size};
+pub use service::{Build, Service, Size, Timeouts};
 pub use source::{Files, Source, Sources};
 pub use stack::{AtLimit, Budget, Failover, Period, Quota, Secrets, Stack};
 pub use template::{

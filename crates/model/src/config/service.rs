@@ -53,6 +53,21 @@ section! {
 }
 
 section! {
+    /// How long requests to a service wait. What is not said is as the edge has it.
+    pub struct Timeouts as "timeouts" {
+        /// Until a connection to a place stands; `1s` when not said.
+        connect: Option<Duration>,
+        /// Until an answer begins. Then the place counts as slow, what may be repeated is asked at the next one too, and a
+        /// place that answers nobody for so long is left. `2s` when not said: say more where good answers take longer.
+        first_byte: Option<Duration>,
+        /// Until an answer begins, whatever was tried; then 504. `edge.timeout` when not said.
+        answer: Option<Duration>,
+        /// How long nothing may come within an answer; `5m` when not said. Event streams need a sign of life within it.
+        idle: Option<Duration>,
+    }
+}
+
+section! {
     /// One container image that runs on a ranked list of providers.
     pub struct Service as "service" {
         /// The image. What runs is always a digest: a tag is looked up when a release is made.
@@ -90,8 +105,31 @@ section! {
         keep_warm: bool = false,
         /// Whether a POST or PATCH with an `Idempotency-Key` may be sent to a second place by the worker in front of the edge. Say so only where the app itself sees to it that the same key is carried out once, also across places.
         idempotency_key: bool = false,
+        /// How long requests to it wait.
+        timeouts: Timeouts = Timeouts::USUAL,
         /// Services that come before this one: where they do not run yet, it waits for them, and visitors are led to its new release after they were led to theirs. Those whose `address` the environment has are so anyway.
         needs: Vec<ServiceName>,
+    }
+}
+
+impl Timeouts {
+    const USUAL: Self = Self { connect: None, first_byte: None, answer: None, idle: None };
+
+    /// Each that was said, by its key.
+    pub(crate) fn said(&self) -> impl Iterator<Item = (&'static str, Duration)> {
+        let Self { connect, first_byte, answer, idle } = *self;
+        let all =
+            [("connect", connect), ("first_byte", first_byte), ("answer", answer), ("idle", idle)];
+        all.into_iter().filter_map(|(key, time)| Some((key, time?)))
+    }
+
+    fn of_routes(&self) -> crate::Timeouts {
+        crate::Timeouts {
+            connect_ms: self.connect.map(ms),
+            first_byte_ms: self.first_byte.map(ms),
+            answer_ms: self.answer.map(ms),
+            idle_ms: self.idle.map(ms),
+        }
     }
 }
 
@@ -125,6 +163,7 @@ impl Service {
             start_within_ms: ms(self.start_within),
             idempotency_key: self.idempotency_key,
             keep_warm: self.keep_warm,
+            timeouts: self.timeouts.of_routes(),
         }
     }
 }

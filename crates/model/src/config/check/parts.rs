@@ -133,6 +133,7 @@ impl Check<'_> {
 
     pub(super) fn edge_and_mail(&mut self) {
         let config = self.config;
+        self.rhythm(config.edge.timeout.is_some_and(|t| t.is_zero()), &["edge", "timeout"]);
         self.provider(&config.secrets.from, &[Role::Secrets], &["secrets", "from"]);
         self.providers(&config.secrets.sync_to, Role::Secrets, &["secrets", "sync_to"], false);
         if let Some(on) = &config.edge.on {

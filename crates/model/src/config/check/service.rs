@@ -26,6 +26,9 @@ impl Check<'_> {
             for (i, needed) in service.needs.iter().enumerate() {
                 self.service_named(needed, &[path[0], path[1], "needs", &i.to_string()]);
             }
+            for (key, time) in service.timeouts.said() {
+                self.rhythm(time.is_zero(), &[path[0], path[1], "timeouts", key]);
+            }
             if service.command.as_ref().is_some_and(Vec::is_empty) {
                 let path = [path[0], path[1], "command"];
                 self.tell(

@@ -1,0 +1,110 @@
+//! The socket at which a running `linkflow up` says what its edge does: in the state folder, which is its owner's alone.
+//!
+//! Whoever connects reads one JSON value. Nothing is asked, so nothing can be asked for that would change something.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use linkflow_edge::{EdgePicture, View};
+use linkflow_engine::{Stop, Tasks};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+use super::state::Home;
+
+const SOCKET: &str = "edge.sock";
+
+/// How long saying it, or hearing it, may take.
+const WITHIN: Duration = Duration::from_secs(2);
+
+/// No path of a socket may be longer, on any system.
+const LONGEST: usize = 100;
+
+/// A path by which the socket of `folder` is reached, and what has to be held meanwhile: paths of sockets are short.
+fn reached(folder: &Path) -> io::Result<(PathBuf, Option<File>)> {
+    let path = folder.join(SOCKET);
+    if path.as_os_str().len() <= LONGEST {
+        return Ok((path, None));
+    }
+    let held = File::open(folder)?;
+    Ok((PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", held.as_raw_fd())), Some(held)))
+}
+
+/// Says what the edge does to whoever connects, in a task of `tasks`. Of several processes with one state folder, the first
+/// one does.
+pub(super) fn serve(home: &Home, view: View, tasks: &Tasks) {
+    let listener = match open(home) {
+        Ok(Some(listener)) => listener,
+        Ok(None) => return,
+        Err(error) => {
+            warn!(%error, "`linkflow route top` will not see this process");
+            return;
+        }
+    };
+    let path = home.path(SOCKET);
+    tasks.start("live view", |stop: Stop| async move {
+        while let Some(accepted) = stop.or(listener.accept()).await {
+            match accepted {
+                Ok((stream, _)) => say(stream, &view).await,
+                Err(_) => sleep(Duration::from_millis(50)).await,
+            }
+        }
+        if let Err(error) = fs::remove_file(path) {
+            warn!(%error, "the socket of the live view is left");
+        }
+    });
+}
+
+fn open(home: &Home) -> io::Result<Option<UnixListener>> {
+    let _lock = home.lock()?;
+    let (path, _held) = reached(home.folder())?;
+    match std::os::unix::net::UnixStream::connect(&path) {
+        Ok(_) => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        // Left by a process that was killed.
+        Err(_) => fs::remove_file(&path)?,
+    }
+    let listener = UnixListener::bind(&path)?;
+    fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    Ok(Some(listener))
+}
+
+async fn say(mut stream: UnixStream, view: &View) {
+    // Plain data with text keys always has a JSON form.
+    let text = serde_json::to_vec(&view.picture()).unwrap_or_default();
+    let said = timeout(WITHIN, stream.write_all(&text)).await;
+    if !matches!(said, Ok(Ok(()))) {
+        tracing::debug!("whoever asked what the edge does did not listen");
+    }
+}
+
+/// What the edge of the process with the state folder `folder` does. `None`: there is no such process.
+///
+/// # Errors
+/// One sentence, when it is there and cannot be understood.
+pub(crate) async fn ask(folder: &Path) -> Result<Option<EdgePicture>, String> {
+    let Ok((path, _held)) = reached(folder) else { return Ok(None) };
+    let mut stream = match UnixStream::connect(&path).await {
+        Ok(stream) => stream,
+        Err(error)
+            if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(format!("{}: {error}", folder.join(SOCKET).display())),
+    };
+    let mut text = Vec::new();
+    match timeout(WITHIN, stream.read_to_end(&mut text)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => return Err(format!("the running `linkflow up` broke off: {error}")),
+        Err(_) => return Err("the running `linkflow up` does not answer in 2 s".to_owned()),
+    }
+    let other = |error| format!("the running `linkflow up` is of another version: {error}");
+    serde_json::from_slice(&text).map(Some).map_err(other)
+}

@@ -8,6 +8,7 @@ mod text;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,6 +26,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::doors::Doors;
 use crate::meter::{Counts, Histogram, KINDS, RouteMeter};
 use crate::picture::View;
 use text::{Kind, Text};
@@ -41,17 +43,23 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) async fn bind(address: SocketAddr) -> io::Result<Self> {
+    pub(crate) async fn bind(address: SocketAddr, doors: &mut Doors) -> io::Result<Self> {
         let named = |error: io::Error| {
             io::Error::new(error.kind(), format!("metrics at {address}: {error}"))
         };
-        let listener = TcpListener::bind(address).await.map_err(named)?;
+        let listener = doors.open(address).await.map_err(named)?;
         let address = listener.local_addr()?;
         Ok(Self { address, listener: Mutex::new(Some(listener)) })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its listening socket once more; `None` once it is served.
+    pub(crate) fn socket(&self) -> Option<io::Result<OwnedFd>> {
+        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        listener.as_ref().map(|listener| listener.as_fd().try_clone_to_owned())
     }
 
     /// Answers whoever asks, until `stop`. Once; a second call has nothing to do.

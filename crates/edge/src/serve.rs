@@ -35,6 +35,10 @@ const STREAMS: u32 = 256;
 /// How often an HTTP/2 client is asked whether it is there, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(20);
 
+/// How long a connection without a request is kept when the edge stops, and how often it is looked whether one came.
+const FRESH: Duration = Duration::from_secs(1);
+const HEARD: Duration = Duration::from_millis(5);
+
 /// How many headers hyper takes when it is not told.
 const HEADERS_USUAL: usize = 100;
 
@@ -218,7 +222,7 @@ impl Server {
     async fn signal(&self, spoke: &AtomicBool, first: Duration) -> Signal {
         let ends = async {
             tokio::select! {
-                () = self.stop.cancelled() => Signal::Finish,
+                () = self.finish(spoke) => Signal::Finish,
                 () = self.proxy.cut.cancelled() => Signal::Leave,
             }
         };
@@ -228,6 +232,18 @@ impl Server {
             // Whoever connects and says nothing holds the connection no longer.
             Err(_) if !spoke.load(Relaxed) => Signal::Leave,
             Err(_) => ends.await,
+        }
+    }
+}
+
+impl Server {
+    /// Waits until a connection is to be closed because the edge stops. Whoever has just come in and has not said anything
+    /// yet is heard first.
+    async fn finish(&self, spoke: &AtomicBool) {
+        self.stop.cancelled().await;
+        let since = Instant::now();
+        while !spoke.load(Relaxed) && since.elapsed() < FRESH {
+            sleep(HEARD).await;
         }
     }
 }

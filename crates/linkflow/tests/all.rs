@@ -9,6 +9,8 @@ mod ci;
 mod conversations;
 #[path = "all/dns.rs"]
 mod dns;
+#[path = "all/handover.rs"]
+mod handover;
 #[path = "all/here.rs"]
 mod here;
 #[path = "all/kill.rs"]

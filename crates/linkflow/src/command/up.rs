@@ -25,7 +25,7 @@ use super::{Answered, Context, cloud, plan, shutdown};
 /// Serve visitors, watch every placement, and move services when something dies, until Ctrl-C.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[command(
-    after_help = "Examples:\n  linkflow up\n  linkflow up --rehearsal            everything on this machine, with no account\n  linkflow up --listen 127.0.0.1:9000"
+    after_help = "Examples:\n  linkflow up\n  linkflow up --rehearsal            everything on this machine, with no account\n  linkflow up --listen 127.0.0.1:9000\n  linkflow up --take-over            after an upgrade of linkflow, with another config"
 )]
 pub(crate) struct UpArgs {
     /// Start a rehearsal cloud, deploy the stack to it, and serve it.
@@ -39,6 +39,11 @@ pub(crate) struct UpArgs {
     /// Where to listen for visitors with TLS, in place of `edge.listen_tls`.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen_tls: Option<SocketAddr>,
+
+    /// Take the place of the `linkflow up` that serves with this state folder: at its sockets, so that no visitor is turned
+    /// away. It ends once it has finished what it has under way.
+    #[arg(long, conflicts_with = "rehearsal")]
+    pub(crate) take_over: bool,
 }
 
 /// How long what is under way may take at the end.
@@ -61,6 +66,7 @@ pub(crate) async fn answer(context: &Context, args: &UpArgs) -> Answered {
     let listen = Listen::At {
         public: args.listen.unwrap_or(config.edge.listen),
         tls: args.listen_tls.or(config.edge.listen_tls),
+        takes_over: args.take_over,
     };
     let control = endpoints.as_ref().map(|cloud| cloud.control.clone());
     let options = context.options(&config, endpoints, "up", listen);
@@ -100,7 +106,7 @@ fn follows(config: &Config) -> bool {
 async fn serve(
     context: &Context,
     args: &UpArgs,
-    stack: Stack,
+    mut stack: Stack,
     names: Option<Writing>,
     control: Option<&str>,
 ) -> Answered {
@@ -117,11 +123,30 @@ async fn serve(
         if let Some(names) = names {
             tell_others(&stack, names);
         }
-        shutdown::requested().await;
-        output::err("stopping\n");
+        served(args, &mut stack).await;
     }
     stack.close(GRACE).await;
     begun.map(|()| Answer { told: true, ..Answer::default() })
+}
+
+/// Serves until this process is to end: somebody asks for it, or another one has taken its place.
+async fn served(args: &UpArgs, stack: &mut Stack) {
+    // The providers of a rehearsal end with their process, so nobody takes its place.
+    let succession = stack.succession.take().filter(|_| !args.rehearsal);
+    let taken = match succession {
+        Some(succession) => succession.begin(&stack.tasks).await,
+        None => Ok(Arc::default()),
+    };
+    let taken = taken.unwrap_or_else(|error| {
+        output::err(&format!(
+            "warning: no `linkflow up --take-over` will find this process: {error}\n"
+        ));
+        Arc::default()
+    });
+    tokio::select! {
+        () = shutdown::requested() => output::err("stopping\n"),
+        () = taken.notified() => output::err("another `linkflow up` serves now; this one finishes what it has under way\n"),
+    }
 }
 
 /// Deploys what a rehearsal lacks, and tells where everything is.

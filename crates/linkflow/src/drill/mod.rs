@@ -116,7 +116,11 @@ async fn on_cloud(
         record: wanted.record.clone(),
         vars: wanted.vars.clone(),
         what: "linkflow rehearse".to_owned(),
-        listen: Listen::At { public: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), tls: None },
+        listen: Listen::At {
+            public: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            tls: None,
+            takes_over: false,
+        },
         hooks: false,
         crash: Vec::new(),
     };

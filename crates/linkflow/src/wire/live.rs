@@ -26,20 +26,20 @@ const WITHIN: Duration = Duration::from_secs(2);
 /// No path of a socket may be longer, on any system.
 const LONGEST: usize = 100;
 
-/// A path by which the socket of `folder` is reached, and what has to be held meanwhile: paths of sockets are short.
-fn reached(folder: &Path) -> io::Result<(PathBuf, Option<File>)> {
-    let path = folder.join(SOCKET);
+/// A path by which the socket `name` of `folder` is reached, and what has to be held meanwhile: paths of sockets are short.
+pub(super) fn reached(folder: &Path, name: &str) -> io::Result<(PathBuf, Option<File>)> {
+    let path = folder.join(name);
     if path.as_os_str().len() <= LONGEST {
         return Ok((path, None));
     }
     let held = File::open(folder)?;
-    Ok((PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", held.as_raw_fd())), Some(held)))
+    Ok((PathBuf::from(format!("/proc/self/fd/{}/{name}", held.as_raw_fd())), Some(held)))
 }
 
 /// Says what the edge does to whoever connects, in a task of `tasks`. Of several processes with one state folder, the first
-/// one does.
-pub(super) fn serve(home: &Home, view: View, tasks: &Tasks) {
-    let listener = match open(home) {
+/// one does, until another one `takes_over`.
+pub(super) fn serve(home: &Home, view: View, tasks: &Tasks, takes_over: bool) {
+    let listener = match open(home, takes_over) {
         Ok(Some(listener)) => listener,
         Ok(None) => return,
         Err(error) => {
@@ -47,7 +47,6 @@ pub(super) fn serve(home: &Home, view: View, tasks: &Tasks) {
             return;
         }
     };
-    let path = home.path(SOCKET);
     tasks.start("live view", |stop: Stop| async move {
         while let Some(accepted) = stop.or(listener.accept()).await {
             match accepted {
@@ -55,20 +54,17 @@ pub(super) fn serve(home: &Home, view: View, tasks: &Tasks) {
                 Err(_) => sleep(Duration::from_millis(50)).await,
             }
         }
-        if let Err(error) = fs::remove_file(path) {
-            warn!(%error, "the socket of the live view is left");
-        }
     });
 }
 
-fn open(home: &Home) -> io::Result<Option<UnixListener>> {
+fn open(home: &Home, takes_over: bool) -> io::Result<Option<UnixListener>> {
     let _lock = home.lock()?;
-    let (path, _held) = reached(home.folder())?;
+    let (path, _held) = reached(home.folder(), SOCKET)?;
     match std::os::unix::net::UnixStream::connect(&path) {
-        Ok(_) => return Ok(None),
+        Ok(_) if !takes_over => return Ok(None),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
-        // Left by a process that was killed.
-        Err(_) => fs::remove_file(&path)?,
+        // Left by a process that has ended, or is about to.
+        _ => fs::remove_file(&path)?,
     }
     let listener = UnixListener::bind(&path)?;
     fs::set_permissions(&path, Permissions::from_mode(0o600))?;
@@ -89,7 +85,7 @@ async fn say(mut stream: UnixStream, view: &View) {
 /// # Errors
 /// One sentence, when it is there and cannot be understood.
 pub(crate) async fn ask(folder: &Path) -> Result<Option<EdgePicture>, String> {
-    let Ok((path, _held)) = reached(folder) else { return Ok(None) };
+    let Ok((path, _held)) = reached(folder, SOCKET) else { return Ok(None) };
     let mut stream = match UnixStream::connect(&path).await {
         Ok(stream) => stream,
         Err(error)

@@ -6,6 +6,7 @@ pub(crate) mod control;
 pub(crate) mod docker;
 pub(crate) mod edge;
 pub(crate) mod follow;
+pub(crate) mod handover;
 pub(crate) mod hooks;
 pub(crate) mod live;
 pub(crate) mod looking;
@@ -41,6 +42,7 @@ use linkflow_store::{Sqlite, Store};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
+use handover::{Handed, Succession};
 use hooks::Processes;
 use process::crash_at;
 use registry::Registries;
@@ -85,6 +87,8 @@ pub(crate) enum Listen {
         public: SocketAddr,
         /// Where they come in with TLS.
         tls: Option<SocketAddr>,
+        /// At the sockets of another process, which serves until this one does.
+        takes_over: bool,
     },
 }
 
@@ -139,6 +143,8 @@ pub(crate) struct Stack {
     pub(crate) config: Config,
     /// Tells the time.
     pub(crate) clock: Arc<dyn Clock>,
+    /// Who served before this process, and what the next one is to have; once.
+    pub(crate) succession: Option<Succession>,
     /// What the user knows better of vendors' plans.
     catalogue: PathBuf,
     tracker: TaskTracker,
@@ -178,13 +184,18 @@ impl Stack {
         let (routes, seen) = watch::channel(Arc::new(Routes::default()));
         let (events, told) = mpsc::channel(1_024);
         let wanted = edge::options(&config, &options, ports, front);
-        let edge = Edge::bind(wanted, seen, Arc::clone(&clock), events);
+        let mut handed = handed(&options)?;
+        let sockets = handed.as_mut().map(|handed| std::mem::take(&mut handed.sockets));
+        let sockets = sockets.unwrap_or_default();
+        let edge = Edge::take_over(wanted, sockets, seen, Arc::clone(&clock), events);
         let edge = edge.await.map_err(edge::unbound)?;
         let (tracker, tasks) = (TaskTracker::new(), Tasks::default());
-        edge.run(&tracker);
+        let takes_over = handed.is_some();
         if options.listen != Listen::Nowhere {
-            live::serve(&home, edge.view(), &tasks);
+            live::serve(&home, edge.view(), &tasks, takes_over);
         }
+        let sockets = edge.sockets().map_err(OpenError::Listen)?;
+        let succession = Succession { state: options.state.clone(), handed, sockets };
         let engine = Engine::new(Parts {
             stack: config.stack.name.clone(),
             services: config.services(),
@@ -203,6 +214,10 @@ impl Stack {
             alive: Arc::new(process::is_alive),
             crash: (!options.crash.is_empty()).then(|| crash_at(options.crash)),
         });
+        if takes_over {
+            know_routes(&engine).await?;
+        }
+        edge.run(&tracker);
         forward(&tasks, told, Arc::clone(&engine));
         edge::record_certificates(&tasks, edge.certificates(), store, Arc::clone(&clock));
         let catalogue = options.workdir.join("catalogue");
@@ -217,6 +232,7 @@ impl Stack {
             clock,
             catalogue,
             tracker,
+            succession: Some(succession),
         })
     }
 
@@ -236,6 +252,36 @@ impl Stack {
         self.tasks.shut_down(grace).await;
         self.edge.stop(grace).await;
         self.tracker.close();
+    }
+}
+
+/// Visitors of the one before come in from the first moment on, and are to be led where they were led.
+async fn know_routes(engine: &Engine) -> Result<(), OpenError> {
+    let known = async {
+        engine.follow_live().await?;
+        engine.look().await;
+        engine.world().await
+    };
+    let known = known.await.map(drop);
+    known.map_err(|error| OpenError::Missing {
+        what: format!("nothing can be taken over: {error}"),
+        help: "the `linkflow up` of before goes on serving".to_owned(),
+    })
+}
+
+/// The sockets of the process that this one takes over from, if it is to.
+fn handed(options: &OpenOptions) -> Result<Option<Handed>, OpenError> {
+    let Listen::At { takes_over: true, .. } = options.listen else { return Ok(None) };
+    let missing = |what: String| OpenError::Missing {
+        what,
+        help: "without `--take-over` this process listens by itself".to_owned(),
+    };
+    match handover::ask(&options.state) {
+        Ok(Some(handed)) => Ok(Some(handed)),
+        Ok(None) => Err(missing("no `linkflow up` serves with this state folder".to_owned())),
+        Err(error) => {
+            Err(missing(format!("the `linkflow up` that serves gives no sockets: {error}")))
+        }
     }
 }
 

@@ -88,3 +88,10 @@ fn a_placement_without_an_address_is_no_target() {
 fn workers_are_not_in_the_table() {
     check("worker queue at fly: fly=running@0\nweb api at fly: fly=up@0", "api fly:0");
 }
+
+#[test]
+fn a_services_own_limits_go_along() {
+    let (mut specs, world) = read("web api: fly=up@0", Moment(0));
+    specs[0].timeouts.answer_ms = Some(5);
+    assert_eq!(routes(&specs, &world, 1).services[0].timeouts, specs[0].timeouts);
+}

@@ -16,6 +16,8 @@ use linkflow_edge::{
 };
 use linkflow_model::{EventKind, HostRoute, Routes};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::stage::{Read, Setup, Stage, provider, until};
 use crate::upstream::full;
@@ -180,6 +182,26 @@ async fn who_leaves_early_is_noted_as_gone() {
     let line = seen.lines(1).await.remove(0);
     assert_eq!((&line["status"], &line["why"]), (&499.into(), &"client_left".into()), "{line}");
     assert_eq!(line["first_byte_ms"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgraded_connection_is_one_line_at_its_end() {
+    let seen = seen(1.0, Guard::default()).await;
+    let mut stream = TcpStream::connect(seen.stage.edge.public()).await.unwrap();
+    let ask = "GET /echo HTTP/1.1\r\nhost: api.example\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    stream.write_all(ask.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    stream.write_all(b"hello").await.unwrap();
+    stream.read_exact(&mut [0; 5]).await.unwrap();
+    assert!(lines(&seen.log).is_empty(), "it is not over yet");
+    drop(stream);
+    let line = seen.lines(1).await.remove(0);
+    assert_eq!((&line["status"], &line["why"]), (&101.into(), &Value::Null), "{line}");
+    assert_eq!((&line["bytes_received"], &line["bytes_sent"]), (&5.into(), &5.into()), "{line}");
+    assert_eq!(line["target"], "a");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -239,8 +239,9 @@ impl Screen {
         for route in rates.routes.iter().filter(asked) {
             let bad = |value: f64, tone: Tone| if value > 0.0 { tone } else { Tone::Plain };
             let Times { p50_ms, p95_ms, p99_ms } = route.times;
-            let label = match (&route.service, route.route.starts_with('(')) {
-                (Some(service), true) => format!("{service} {}", route.route),
+            // What services ask each other goes by the name of the one that is asked.
+            let label = match &route.service {
+                Some(service) if route.route.starts_with('(') => format!("({service})"),
                 _ => route.route.clone(),
             };
             table.row(vec![

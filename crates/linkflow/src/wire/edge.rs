@@ -40,23 +40,27 @@ pub(super) fn options(
     };
     let clouds = options.cloud.iter().flat_map(|cloud| cloud.providers.values());
     let resolve = clouds.map(|p| (p.host_suffix.clone(), p.ingress)).collect();
-    let usual = Limits::default();
-    let timeout = config.edge.timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX));
-    // In a rehearsal answers name their provider, so that people see who answered.
-    let limits = Limits {
-        name_target: options.cloud.is_some(),
-        body_bytes: config.edge.max_body.0,
-        ramp_ms: u64::try_from(config.edge.ramp.as_millis()).unwrap_or(u64::MAX),
-        first_byte_alone_ms: timeout.unwrap_or(usual.first_byte_alone_ms),
-        first_byte_once_ms: timeout.unwrap_or(usual.first_byte_once_ms),
-        ..usual
-    };
+    let limits = limits(config, options.cloud.is_some());
     let (resolve, policy) = (Resolve(resolve), config.policy());
     let watched = match options.listen {
         Listen::Nowhere => Watched::default(),
         Listen::At { public, .. } => watched(config, options, public),
     };
     Options { public, front, internal, resolve, limits, policy, watched }
+}
+
+/// Sizes and times. In a rehearsal answers name their provider, so that people see who answered.
+fn limits(config: &Config, rehearsal: bool) -> Limits {
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let (usual, timeout) = (Limits::default(), config.edge.timeout.map(ms));
+    Limits {
+        name_target: rehearsal,
+        body_bytes: config.edge.max_body.0,
+        ramp_ms: ms(config.edge.ramp),
+        first_byte_alone_ms: timeout.unwrap_or(usual.first_byte_alone_ms),
+        first_byte_once_ms: timeout.unwrap_or(usual.first_byte_once_ms),
+        ..usual
+    }
 }
 
 /// How it can be seen what the edge does.
@@ -244,4 +248,30 @@ pub(super) fn record_certificates(
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_limit_on_an_answers_beginning_is_for_all_that_do_not_say_their_own() {
+        let read = |edge: &str| {
+            let text = format!(
+                "[stack]\nname = \"shop\"\n[services.a]\nimage = \"a\"\nport = 1\n\
+                 timeouts = {{ connect = \"3s\", answer = \"2m\" }}\n[edge]\n{edge}"
+            );
+            let files = BTreeMap::from([("linkflow.toml".to_owned(), text)]);
+            Config::parse(&files, "linkflow.toml", None).config.unwrap()
+        };
+        let usual = Limits::default();
+        let said = limits(&read("ramp = \"5s\""), false);
+        assert_eq!(said, Limits { body_bytes: 10_000_000, ramp_ms: 5_000, ..usual });
+        let said = limits(&read("timeout = \"30s\""), true);
+        assert_eq!((said.first_byte_alone_ms, said.first_byte_once_ms), (30_000, 30_000));
+        let service = &read("").services()[0];
+        let own = service.timeouts;
+        assert_eq!((own.connect_ms, own.answer_ms), (Some(3_000), Some(120_000)));
+        assert_eq!((own.first_byte_ms, own.idle_ms), (None, None));
+    }
 }

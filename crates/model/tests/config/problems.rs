@@ -156,6 +156,19 @@ fn a_copy_stands_beside_its_original_nowhere() {
 }
 
 #[test]
+fn waits_of_nothing_and_logs_on_stdout_are_refused() {
+    check(
+        "[edge]\ntimeout = \"0s\"\naccess_log = \"stdout\"\naccess_log_sample = \"200%\"\n\
+         [services.b]\nimage = \"b\"\nport = 1\ntimeouts = { connect = \"0s\", idle = \"1m\", first = \"1s\" }\n",
+        "linkflow.toml:9:11 LF0309 `timeout` cannot be 0; write a time like `1m`\n\
+         linkflow.toml:10:14 LF0118 the access log cannot go to `stdout`; write `stderr`, or the path of a file, like `log/access.log`; stdout is for answers of commands\n\
+         linkflow.toml:11:21 LF0118 `200%` is not a share; write `80%`; 100% is the most\n\
+         linkflow.toml:15:24 LF0309 `connect` cannot be 0; write a time like `1m`\n\
+         linkflow.toml:15:43 LF0102 unknown key `first` in `services.b.timeouts`; did you mean `first_byte`?",
+    );
+}
+
+#[test]
 fn what_could_not_be_read_is_told_once() {
     // Neither a missing port nor an unknown provider is told of values that are there and wrong.
     check(

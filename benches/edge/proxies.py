@@ -2,7 +2,7 @@
 import os, shlex, shutil
 from pathlib import Path
 
-from scene import A, B, BIN, HERE, PORT
+from scene import A, B, BIN, HERE, PORT, TLS_PORT, certificate
 
 
 def which(env, *names):
@@ -12,7 +12,7 @@ def which(env, *names):
 
 def render(name, d, **kw):
     t = (HERE / name).read_text()
-    for k, v in dict(PORT=PORT, A=A, B=B, DIR=d, **kw).items():
+    for k, v in dict(PORT=PORT, TLS=TLS_PORT, PEM=certificate()[2], A=A, B=B, DIR=d, **kw).items():
         t = t.replace(f"@{k}@", str(v))
     f = Path(d) / Path(name).name
     f.write_text(t)
@@ -24,7 +24,7 @@ def proxies():
     P = {}
     a, b = f"127.0.0.1:{A}", f"127.0.0.1:{B}"
     if (BIN / "edge").exists():
-        P["linkflow"] = lambda d: [str(BIN / "edge"), str(PORT), f"http://{a}", f"http://{b}"]
+        P["linkflow"] = lambda d: [str(BIN / "edge"), str(PORT), *certificate()[:2], f"http://{a}", f"http://{b}"]
     if h := which("HAPROXY", "haproxy", "/usr/sbin/haproxy"):
         P["haproxy"] = lambda d: [h, "-db", "-f", render("conf/haproxy.cfg", d, SHAPE="backup")]
         P["haproxy-w"] = lambda d: [h, "-db", "-f", render("conf/haproxy.cfg", d, SHAPE="")]

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use linkflow_model::{ProviderName, Routes, ServiceKind, ServiceName, ServiceRoute, Target};
+use linkflow_model::{
+    Moment, ProviderName, Routes, ServiceKind, ServiceName, ServiceRoute, Target,
+};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -108,7 +110,12 @@ impl Group {
 
     /// Takes notice of what happened, and does what follows.
     pub(crate) fn on(&self, happened: Happened) {
-        let effects = self.steer().on(happened, self.teller.now());
+        self.on_at(happened, self.teller.now());
+    }
+
+    /// The same, when the time is known.
+    pub(crate) fn on_at(&self, happened: Happened, now: Moment) {
+        let effects = self.steer().on(happened, now);
         for effect in effects {
             self.carry_out(&effect);
         }
@@ -164,7 +171,6 @@ impl Counts {
 
 /// Keeps the table in step with the published routes.
 pub(crate) struct Book {
-    routes: watch::Receiver<Arc<Routes>>,
     pages: Mutex<Pages>,
     pub(crate) dialer: Arc<Dialer>,
     teller: Arc<Teller>,
@@ -174,6 +180,7 @@ pub(crate) struct Book {
 }
 
 struct Pages {
+    routes: watch::Receiver<Arc<Routes>>,
     source: Arc<Routes>,
     table: Arc<Table>,
     groups: BTreeMap<ServiceName, Arc<Group>>,
@@ -182,36 +189,45 @@ struct Pages {
 
 impl Book {
     pub(crate) fn new(
-        routes: watch::Receiver<Arc<Routes>>,
+        mut routes: watch::Receiver<Arc<Routes>>,
         dialer: Arc<Dialer>,
         teller: Arc<Teller>,
         resolve: Resolve,
         tuning: Tuning,
         keep: Keep,
     ) -> Self {
+        routes.mark_changed();
         let pages = Pages {
+            routes,
             source: Arc::new(Routes::default()),
             table: Arc::new(Table { lines: Vec::new() }),
             groups: BTreeMap::new(),
             next: 0,
         };
         let pages = Mutex::new(pages);
-        Self { routes, pages, dialer, teller, resolve, tuning, keep }
+        Self { pages, dialer, teller, resolve, tuning, keep }
     }
 
     /// Tells of new routes.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Routes>> {
-        self.routes.clone()
+        self.pages().routes.clone()
     }
 
     /// The table as the routes are at this moment.
     pub(crate) fn table(&self) -> Arc<Table> {
-        let latest = Arc::clone(&self.routes.borrow());
-        let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
-        if !Arc::ptr_eq(&pages.source, &latest) {
-            self.turn(&mut pages, latest);
+        let mut pages = self.pages();
+        // All requests pass here: the routes themselves are looked at only when there is news, or nobody to bring any.
+        if !matches!(pages.routes.has_changed(), Ok(false)) {
+            let latest = Arc::clone(&pages.routes.borrow_and_update());
+            if !Arc::ptr_eq(&pages.source, &latest) {
+                self.turn(&mut pages, latest);
+            }
         }
         Arc::clone(&pages.table)
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn turn(&self, pages: &mut Pages, routes: Arc<Routes>) {

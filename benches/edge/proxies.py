@@ -1,5 +1,5 @@
 """The proxies of the yardstick: name to what starts it in a folder of its own."""
-import os, shlex, shutil
+import os, resource, shlex, shutil
 from pathlib import Path
 
 from scene import A, B, BIN, HERE, PORT, TLS_PORT, certificate
@@ -11,6 +11,8 @@ def which(env, *names):
 
 
 def render(name, d, **kw):
+    # HAProxy refuses to begin where the files a process may open are fewer than twice its connections.
+    kw["MOST"] = min(16_384, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 2 - 100)
     t = (HERE / name).read_text()
     for k, v in dict(PORT=PORT, TLS=TLS_PORT, PEM=certificate()[2], A=A, B=B, DIR=d, **kw).items():
         t = t.replace(f"@{k}@", str(v))

@@ -60,9 +60,10 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The time limits that all proxies of the yardstick have.
+/// The limits that all proxies of the yardstick have.
 fn limits() -> Limits {
-    Limits { connect_ms: 250, first_byte_ms: 1_000, ramp_ms: 3_000, ..Limits::default() }
+    let (connections, connect_ms, first_byte_ms, ramp_ms) = (16_384, 250, 1_000, 3_000);
+    Limits { connections, connect_ms, first_byte_ms, ramp_ms, ..Limits::default() }
 }
 
 /// The checks that all proxies of the yardstick make.

@@ -101,7 +101,8 @@ async fn serve(state: Rc<State>, stream: TcpStream) {
     let service = service_fn(move |request| answer(Rc::clone(&state), request));
     let mut http = http1::Builder::new();
     // How a client ends its connection is its own affair.
-    let _ended = http.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
+    let _ended =
+        http.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
 async fn answer(

@@ -3,6 +3,7 @@
 
   bench.py thr  [--rounds 5] [--secs 6] [--only x,y]    throughput, latency, CPU for each request, memory
   bench.py fail [--rounds 3] [--only x,y] [--scenarios kill,hang,hole,503,slow,flap]
+  bench.py more [--rounds 1] [--only x,y] [--parts tls,http2,big,stream,idle,dribble]
   bench.py list                                         the proxies whose binary is there
   bench.py show                                         the tables of the last runs again
 
@@ -12,28 +13,29 @@ are not on PATH. MINE="name=command with {port} {a} {b} {dir}" adds one of your 
 """
 import argparse, json
 
-import failures, throughput
+import failures, more, throughput
 from proxies import proxies
 from scene import OUT
 
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("cmd", choices=["thr", "fail", "list", "show"])
+    ap.add_argument("cmd", choices=["thr", "fail", "more", "list", "show"])
     ap.add_argument("--rounds", type=int, default=3); ap.add_argument("--secs", type=int, default=6)
     ap.add_argument("--conns", type=int, default=32)
     ap.add_argument("--only"); ap.add_argument("--scenarios", default=",".join(failures.SCENARIOS))
+    ap.add_argument("--parts", default=",".join(more.PARTS))
     args = ap.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     P = {k: v for k, v in proxies().items() if not args.only or k in args.only.split(",")}
     if args.cmd == "list":
         print("\n".join(P))
     elif args.cmd == "show":
-        for name, part in (("thr", throughput), ("fail", failures)):
+        for name, part in (("thr", throughput), ("fail", failures), ("more", more)):
             if (f := OUT / f"{name}.json").exists():
                 part.show(json.loads(f.read_text()))
     else:
-        {"thr": throughput, "fail": failures}[args.cmd].run(P, args)
+        {"thr": throughput, "fail": failures, "more": more}[args.cmd].run(P, args)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The proxies of the yardstick: name to what starts it in a folder of its own."""
-import os, shlex, shutil
+import os, resource, shlex, shutil
 from pathlib import Path
 
-from scene import A, B, BIN, HERE, PORT
+from scene import A, B, BIN, HERE, PORT, TLS_PORT, certificate
 
 
 def which(env, *names):
@@ -11,8 +11,10 @@ def which(env, *names):
 
 
 def render(name, d, **kw):
+    # HAProxy refuses to begin where the files a process may open are fewer than twice its connections.
+    kw["MOST"] = min(16_384, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 2 - 100)
     t = (HERE / name).read_text()
-    for k, v in dict(PORT=PORT, A=A, B=B, DIR=d, **kw).items():
+    for k, v in dict(PORT=PORT, TLS=TLS_PORT, PEM=certificate()[2], A=A, B=B, DIR=d, **kw).items():
         t = t.replace(f"@{k}@", str(v))
     f = Path(d) / Path(name).name
     f.write_text(t)
@@ -24,7 +26,7 @@ def proxies():
     P = {}
     a, b = f"127.0.0.1:{A}", f"127.0.0.1:{B}"
     if (BIN / "edge").exists():
-        P["linkflow"] = lambda d: [str(BIN / "edge"), str(PORT), f"http://{a}", f"http://{b}"]
+        P["linkflow"] = lambda d: [str(BIN / "edge"), str(PORT), *certificate()[:2], f"http://{a}", f"http://{b}"]
     if h := which("HAPROXY", "haproxy", "/usr/sbin/haproxy"):
         P["haproxy"] = lambda d: [h, "-db", "-f", render("conf/haproxy.cfg", d, SHAPE="backup")]
         P["haproxy-w"] = lambda d: [h, "-db", "-f", render("conf/haproxy.cfg", d, SHAPE="")]

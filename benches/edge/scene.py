@@ -1,11 +1,11 @@
 """What a run is made of: targets, the proxy between, and what is measured of its process."""
-import os, re, signal, socket, subprocess as sp, sys, time, urllib.request
+import os, re, signal, socket, subprocess as sp, time, urllib.request
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 BIN = Path(os.environ.get("BIN", HERE / "target/release"))
 OUT = Path(os.environ.get("OUT", HERE / "out")).resolve()
-A, B, C, PORT = 21101, 21102, 21103, 21200
+A, B, PORT, TLS_PORT = 21101, 21102, 21200, 21201
 CHECK_SETTLE = 1.5  # seconds a proxy gets to see all targets healthy
 
 
@@ -31,6 +31,17 @@ def get(port, path, tries=1):
             time.sleep(0.05)
 
 
+def certificate():
+    """A certificate that nobody vouches for, and its key: for proxies that speak TLS."""
+    chain, key = OUT / "chain.pem", OUT / "key.pem"
+    if not (OUT / "both.pem").exists():
+        sp.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30",
+                "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", chain],
+               check=True, capture_output=True)
+        (OUT / "both.pem").write_text(chain.read_text() + key.read_text())
+    return str(chain), str(key), str(OUT / "both.pem")
+
+
 class Up:
     """A target: a process of `src/bin/up.rs`."""
     def __init__(self, name, port, log=None):
@@ -40,6 +51,8 @@ class Up:
     def start(self):
         self.p = sp.Popen([str(BIN / "up"), self.name, str(self.port)] + ([str(self.log)] if self.log else []))
         wait_port(self.port)
+        if self.p.poll() is not None:
+            raise RuntimeError(f"somebody else listens on {self.port}")
 
     def kill(self):
         self.p.send_signal(signal.SIGKILL); self.p.wait()
@@ -49,6 +62,11 @@ class Up:
 
     def mode(self, m):
         get(self.port, "/_ctl?" + m)
+
+    def asked(self):
+        """How many pages and writes it was asked for so far, checks not counted."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/_count", timeout=2) as r:
+            return int(r.headers["x-asked"])
 
     def stop(self):
         if self.p.poll() is None:

@@ -4,8 +4,8 @@ import json, os, random, re, statistics as S, subprocess as sp
 from scene import A, B, OUT, PORT, Proxy, Up
 
 
-def wrk(port, conns, secs, path="/"):
-    args = ["wrk", "-t1", f"-c{conns}", f"-d{secs}s", "--latency", f"http://127.0.0.1:{port}{path}"]
+def wrk(port, conns, secs, path="/", scheme="http"):
+    args = ["wrk", "-t1", f"-c{conns}", f"-d{secs}s", "--latency", f"{scheme}://127.0.0.1:{port}{path}"]
     o = sp.run(args, capture_output=True, text=True, check=True).stdout
     ms = lambda share: in_ms(re.search(rf"^ +{share}% +(\S+)", o, re.M)[1])
     return dict(n=int(re.search(r"(\d+) requests in", o)[1]), rps=float(re.search(r"Requests/sec:\s+([\d.]+)", o)[1]),
@@ -25,10 +25,12 @@ def one(name, make, args):
             px, port = Proxy(make, OUT / "run" / name), PORT
         idle = px.mem() if px else 0
         wrk(port, args.conns, 1)
-        c0 = px.cpu() if px else 0
+        c0, asked = px.cpu() if px else 0, a.asked() + b.asked()
         r = wrk(port, args.conns, args.secs)
-        c1 = px.cpu() if px else 0
-        return dict(r, proxy=name, cpu_us=(c1 - c0) / r["n"] * 1e6, idle_mb=idle, load_mb=px.mem() if px else 0,
+        c1, asked = px.cpu() if px else 0, a.asked() + b.asked() - asked
+        # What was under way when the clients left counts as asked, but not as answered.
+        extra = max(0, asked - r["n"] - args.conns) / r["n"]
+        return dict(r, proxy=name, extra=100 * extra, cpu_us=(c1 - c0) / r["n"] * 1e6, idle_mb=idle, load_mb=px.mem() if px else 0,
                     box_load=os.getloadavg()[0])
     finally:
         if px:
@@ -51,10 +53,10 @@ def show(rows):
     """Medians. Ratios are of the same round, so that what else the machine does falls out of them."""
     names = list(dict.fromkeys(r["proxy"] for r in rows))
     yard = {r["round"]: r for r in rows if r["proxy"] == "haproxy"}
-    print(f"\n{'proxy':15}{'rps':>8}{'ratio':>7}{'p50ms':>7}{'p99ms':>7}{'cpu_us':>8}{'ratio':>7}{'idleMB':>8}{'loadMB':>8}")
+    print(f"\n{'proxy':15}{'rps':>8}{'ratio':>7}{'p50ms':>7}{'p99ms':>7}{'cpu_us':>8}{'ratio':>7}{'idleMB':>8}{'loadMB':>8}{'extra%':>8}")
     for name in names:
         R = [r for r in rows if r["proxy"] == name]
         m = lambda k: S.median(r[k] for r in R)
         ratio = lambda k: S.median(r[k] / yard[r["round"]][k] for r in R if r["round"] in yard) if yard else 0
         print(f"{name:15}{m('rps'):8.0f}{ratio('rps'):7.2f}{m('p50'):7.2f}{m('p99'):7.2f}{m('cpu_us'):8.1f}"
-              f"{ratio('cpu_us'):7.2f}{m('idle_mb'):8.1f}{m('load_mb'):8.1f}{'  bad' if any(r['bad'] for r in R) else ''}")
+              f"{ratio('cpu_us'):7.2f}{m('idle_mb'):8.1f}{m('load_mb'):8.1f}{m('extra'):8.2f}{'  bad' if any(r['bad'] for r in R) else ''}")

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::body::{Outgoing, Source};
 use crate::pool::{Head, Reply, Trouble};
 use crate::steer::{Do, End, Failure, Going, Happened, Id, Next, Repeat, Trip};
-use crate::table::{Lane, Line};
+use crate::table::{Group, Lane, Line};
 use crate::tell::Teller;
 use crate::visit::Tries;
 
@@ -107,10 +107,10 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn at(lane: &Arc<Lane>, since: Moment) -> Self {
+    fn at(group: &Group, lane: &Arc<Lane>, since: Moment) -> Self {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let number = NUMBERS.fetch_add(1, Relaxed);
-        lane.on(Happened::Waits { target: lane.id, wait: number });
+        group.on_at(Happened::Waits { target: lane.id, wait: number }, since);
         Self { lane: Arc::clone(lane), number: Some(number), since }
     }
 
@@ -186,7 +186,8 @@ impl Errand {
             Some(source) => Outgoing::Passed(source.read()),
         };
         let began = self.teller.now();
-        let waiting = self.order.source.is_none().then(|| Waiting::at(&lane, began));
+        let group = &self.order.line.group;
+        let waiting = self.order.source.is_none().then(|| Waiting::at(group, &lane, began));
         let (pool, head) = (Arc::clone(&lane.pool), self.order.head.clone());
         self.running.push(Running {
             busy: Busy::at(lane),
@@ -219,7 +220,7 @@ impl Errand {
         if status.is_server_error() {
             lane.counts.failures.fetch_add(1, Relaxed);
         }
-        lane.on(Happened::Answered {
+        self.order.line.group.on(Happened::Answered {
             target: lane.id,
             wait: waiting.and_then(Waiting::over),
             began: run.began,
@@ -312,7 +313,7 @@ impl Errand {
         }
         for run in &mut self.running {
             if read && run.waiting.is_none() {
-                run.waiting = Some(Waiting::at(run.busy.lane(), now));
+                run.waiting = Some(Waiting::at(&self.order.line.group, run.busy.lane(), now));
             }
         }
         let going: Vec<Going> = self.running.iter().map(Running::going).collect();

@@ -1,8 +1,8 @@
 //! Takes a request from a client, sees it to a target, and passes the answer on.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::request::Parts;
@@ -31,7 +31,7 @@ use crate::steer::{Failure, Repeat};
 use crate::table::{Book, Line};
 use crate::tell::Teller;
 use crate::visit::{Metered, Reason, Visit, Watch};
-use crate::visitor::{Visitor, node};
+use crate::visitor::{self, Visitor, node};
 use crate::voice::Voice;
 
 /// What says that a write may be sent again: the service carries each value out once.
@@ -69,7 +69,9 @@ pub(crate) struct Client {
     /// The same, as a header's value.
     pub(crate) name: HeaderValue,
     /// The same, as `Forwarded` writes it.
-    pub(crate) node: String,
+    node: String,
+    /// What `Forwarded` said of the last request: most requests of a connection are for one host.
+    said: Mutex<Option<(HeaderValue, &'static str, HeaderValue)>>,
     pub(crate) entrance: Entrance,
     pub(crate) framing: Framing,
     /// Whether it is believed when it says whom it speaks for.
@@ -90,7 +92,40 @@ impl Client {
         // An address has no character that a header may not have.
         let name = HeaderValue::from_str(&ip.to_string());
         let name = name.unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Self { ip, name, node: node(ip), entrance, framing, trusted, secure }
+        Self {
+            ip,
+            name,
+            node: node(ip),
+            said: Mutex::default(),
+            entrance,
+            framing,
+            trusted,
+            secure,
+        }
+    }
+}
+
+impl Client {
+    /// What `Forwarded` says of a request that came to `host`, behind what was said `before`.
+    pub(crate) fn forwarded(
+        &self,
+        before: &str,
+        host: &HeaderValue,
+        proto: &'static str,
+    ) -> Option<HeaderValue> {
+        let make = || visitor::element(before, &self.node, host, proto);
+        if !before.is_empty() {
+            return make();
+        }
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        match said.as_ref() {
+            Some((of, over, value)) if of == host && *over == proto => Some(value.clone()),
+            _ => {
+                let value = make()?;
+                *said = Some((host.clone(), proto, value.clone()));
+                Some(value)
+            }
+        }
     }
 }
 

@@ -186,7 +186,9 @@ impl Server {
         let spoke = Arc::new(AtomicBool::new(false));
         let io = TokioIo::new(Framed::new(stream, client.framing.clone()));
         let client = Arc::new(client);
-        let (proxy, spoken) = (Arc::clone(&self.proxy), Arc::clone(&spoke));
+        // Counted apart for each connection: a count that all threads change is slow.
+        let proxy = Arc::new(Arc::clone(&self.proxy));
+        let spoken = Arc::clone(&spoke);
         let service = service_fn(move |request: Request<Incoming>| {
             spoken.store(true, Relaxed);
             let (proxy, client) = (Arc::clone(&proxy), Arc::clone(&client));

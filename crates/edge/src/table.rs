@@ -5,7 +5,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use linkflow_model::{ProviderName, Routes, ServiceKind, ServiceName, ServiceRoute, Target};
+use linkflow_model::{
+    Moment, ProviderName, Routes, ServiceKind, ServiceName, ServiceRoute, Target,
+};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -135,7 +137,12 @@ impl Group {
 
     /// Takes notice of what happened, and does what follows.
     pub(crate) fn on(&self, happened: Happened) {
-        let effects = self.steer().on(happened, self.teller.now());
+        self.on_at(happened, self.teller.now());
+    }
+
+    /// The same, when the time is known.
+    pub(crate) fn on_at(&self, happened: Happened, now: Moment) {
+        let effects = self.steer().on(happened, now);
         for effect in effects {
             self.carry_out(&effect);
         }
@@ -185,7 +192,6 @@ impl Lane {
 
 /// Keeps the table in step with the published routes.
 pub(crate) struct Book {
-    routes: watch::Receiver<Arc<Routes>>,
     pages: Mutex<Pages>,
     pub(crate) dialer: Arc<Dialer>,
     teller: Arc<Teller>,
@@ -195,6 +201,7 @@ pub(crate) struct Book {
 }
 
 struct Pages {
+    routes: watch::Receiver<Arc<Routes>>,
     source: Arc<Routes>,
     table: Arc<Table>,
     groups: BTreeMap<ServiceName, Arc<Group>>,
@@ -205,14 +212,16 @@ struct Pages {
 
 impl Book {
     pub(crate) fn new(
-        routes: watch::Receiver<Arc<Routes>>,
+        mut routes: watch::Receiver<Arc<Routes>>,
         dialer: Arc<Dialer>,
         teller: Arc<Teller>,
         resolve: Resolve,
         tuning: Tuning,
         keep: Keep,
     ) -> Self {
+        routes.mark_changed();
         let pages = Pages {
+            routes,
             source: Arc::new(Routes::default()),
             table: Arc::new(Table { generation: 0, lines: Vec::new() }),
             groups: BTreeMap::new(),
@@ -220,22 +229,29 @@ impl Book {
             next: 0,
         };
         let pages = Mutex::new(pages);
-        Self { routes, pages, dialer, teller, resolve, tuning, keep }
+        Self { pages, dialer, teller, resolve, tuning, keep }
     }
 
     /// Tells of new routes.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Routes>> {
-        self.routes.clone()
+        self.pages().routes.clone()
     }
 
     /// The table as the routes are at this moment.
     pub(crate) fn table(&self) -> Arc<Table> {
-        let latest = Arc::clone(&self.routes.borrow());
-        let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
-        if !Arc::ptr_eq(&pages.source, &latest) {
-            self.turn(&mut pages, latest);
+        let mut pages = self.pages();
+        // All requests pass here: the routes themselves are looked at only when there is news, or nobody to bring any.
+        if !matches!(pages.routes.has_changed(), Ok(false)) {
+            let latest = Arc::clone(&pages.routes.borrow_and_update());
+            if !Arc::ptr_eq(&pages.source, &latest) {
+                self.turn(&mut pages, latest);
+            }
         }
         Arc::clone(&pages.table)
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn turn(&self, pages: &mut Pages, routes: Arc<Routes>) {

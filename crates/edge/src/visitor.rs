@@ -125,11 +125,7 @@ impl Trust {
             remove_all(headers, is_said);
         }
         let proto = if visitor.secure { "https" } else { "http" };
-        let host_text = host.to_str().unwrap_or_default();
-        // A host has no character that would have to be quoted within quotes.
-        let parts = [&before, &client.node, ";host=\"", host_text, "\";proto=", proto];
-        let forwarded = HeaderValue::from_maybe_shared(Bytes::from(parts.concat()));
-        if let Ok(forwarded) = forwarded {
+        if let Some(forwarded) = client.forwarded(&before, host, proto) {
             headers.insert(header::FORWARDED, forwarded);
         }
         headers.insert(FORWARDED_FOR, list);
@@ -206,6 +202,19 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
         text.push_str(line);
     }
     Some(text).filter(|text| !text.is_empty())
+}
+
+/// What `Forwarded` says of a request that came to `host`: what was said `before`, and who asked us.
+pub(crate) fn element(
+    before: &str,
+    node: &str,
+    host: &HeaderValue,
+    proto: &str,
+) -> Option<HeaderValue> {
+    // A host has no character that would have to be quoted within quotes.
+    let host = host.to_str().unwrap_or_default();
+    let text = [before, node, ";host=\"", host, "\";proto=", proto].concat();
+    HeaderValue::from_maybe_shared(Bytes::from(text)).ok()
 }
 
 /// An address as `Forwarded` writes it.

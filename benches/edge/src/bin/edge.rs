@@ -1,4 +1,5 @@
-//! LinkFlow's edge, alone: `edge PORT FIRST_URL SECOND_URL ..` leads every host to the first target that works.
+//! LinkFlow's edge, alone: `edge PORT CERTIFICATE KEY FIRST_URL SECOND_URL ..` leads every host to the first target that
+//! works, in plain HTTP at PORT and with TLS at the one behind it.
 //!
 //! What `linkflow up` serves visitors with, without providers behind it: the table of routes is written here.
 
@@ -8,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkflow_edge::{Edge, Front, Limits, Options, Resolve};
+use linkflow_edge::{Edge, Front, Limits, Options, PairOfFiles, Resolve, TlsOptions};
 use linkflow_model::clock::SystemClock;
 use linkflow_model::{
     HostRoute, Policy, ProviderName, Routes, ServiceKind, ServiceName, ServiceRoute, Target,
@@ -26,12 +27,18 @@ type Failure = Box<dyn Error>;
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let args: Vec<String> = std::env::args().collect();
-    let [_, port, addresses @ ..] = args.as_slice() else {
-        return Err("edge PORT FIRST_URL SECOND_URL ..".into());
+    let [_, port, certificate, key, addresses @ ..] = args.as_slice() else {
+        return Err("edge PORT CERTIFICATE KEY FIRST_URL SECOND_URL ..".into());
     };
+    let port: u16 = port.parse()?;
+    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut tls = TlsOptions::at(at(port + 1));
+    tls.https_only = false;
+    let (name, chain, key) = ("bench".to_owned(), certificate.into(), key.into());
+    tls.files = vec![PairOfFiles { name, chain, key }];
     let options = Options {
-        public: SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse()?)),
-        front: Front::default(),
+        public: at(port),
+        front: Front { tls: Some(tls), ..Front::default() },
         internal: BTreeMap::new(),
         resolve: Resolve::default(),
         limits: limits(),
@@ -53,9 +60,10 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The time limits that all proxies of the yardstick have.
+/// The limits that all proxies of the yardstick have.
 fn limits() -> Limits {
-    Limits { connect_ms: 250, first_byte_ms: 1_000, ramp_ms: 3_000, ..Limits::default() }
+    let (connections, connect_ms, first_byte_ms, ramp_ms) = (16_384, 250, 1_000, 3_000);
+    Limits { connections, connect_ms, first_byte_ms, ramp_ms, ..Limits::default() }
 }
 
 /// The checks that all proxies of the yardstick make.

@@ -2,9 +2,9 @@
 //!
 //! `GET /` is 256 bytes, or as many as `?bytes=N` says; `GET /healthz` is 200. `POST` answers with how many bytes came and
 //! appends the request's `x-id` to the log first, so that a request carried out twice shows as two lines. Every answer names
-//! its target in `x-up`. `GET /_ctl?MODE` sets how it does: `ok`, `503`, `slow:MS`; none of them touches `/healthz`.
+//! its target in `x-up`. `GET /_count` is how many pages and writes it was asked for. `GET /_ctl?MODE` sets how it does: `ok`, `503`, `slow:MS`; none of them touches `/healthz`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::error::Error;
 use std::fs::{File, OpenOptions};
@@ -36,6 +36,7 @@ struct State {
     name: String,
     mode: RefCell<String>,
     log: RefCell<Option<File>>,
+    asked: Cell<u64>,
 }
 
 /// So many bytes.
@@ -77,6 +78,7 @@ async fn main() -> Result<(), Failure> {
         name: name.clone(),
         mode: RefCell::new("ok".to_owned()),
         log: RefCell::new(log.transpose()?),
+        asked: Cell::new(0),
     });
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
@@ -99,7 +101,8 @@ async fn serve(state: Rc<State>, stream: TcpStream) {
     let service = service_fn(move |request| answer(Rc::clone(&state), request));
     let mut http = http1::Builder::new();
     // How a client ends its connection is its own affair.
-    let _ended = http.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
+    let _ended =
+        http.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
 async fn answer(
@@ -118,6 +121,10 @@ async fn answer(
     if path == "/healthz" {
         return reply(200, 3);
     }
+    if path == "/_count" {
+        return Response::builder().header("x-asked", state.asked.get()).body(Page(0));
+    }
+    state.asked.set(state.asked.get() + 1);
     let size = query.strip_prefix("bytes=").and_then(|n| n.parse().ok()).unwrap_or(PAGE);
     let mode = state.mode.borrow().clone();
     if let Some(ms) = mode.strip_prefix("slow:").and_then(|ms| ms.parse().ok()) {

@@ -26,6 +26,7 @@ pub fn routes(services: &[ServiceSpec], world: &World, generation: u64) -> Route
                 address: address.clone(),
                 rank,
                 sleeps: placement.sleeps,
+                most: spec.concurrency.at(provider),
             };
             targets.push((placement.health == Health::Down, !is_active, target));
         }
@@ -42,6 +43,7 @@ pub fn routes(services: &[ServiceSpec], world: &World, generation: u64) -> Route
             health: spec.health.clone(),
             idempotency_key: spec.idempotency_key,
             timeouts: spec.timeouts,
+            queue: spec.concurrency.queue,
             targets: targets.into_iter().map(|(_, _, target)| target).collect(),
         }
     });

@@ -61,6 +61,7 @@ fn spec(kind: &str, name: ServiceName) -> ServiceSpec {
         idempotency_key: false,
         keep_warm: false,
         timeouts: Default::default(),
+        concurrency: Default::default(),
     }
 }
 

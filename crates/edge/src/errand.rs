@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::body::{Outgoing, Source};
 use crate::pool::{Head, Reply, Trouble};
+use crate::slots::{Slot, Slots};
 use crate::steer::{Do, End, Failure, Going, Happened, Id, Next, Repeat, Trip};
 use crate::table::{Group, Lane, Line};
 use crate::tell::Teller;
@@ -27,6 +28,8 @@ pub(crate) enum Outcome {
     Answered { busy: Busy, reply: Reply },
     /// None did.
     Failed { status: StatusCode, why: String },
+    /// None has room.
+    Full,
 }
 
 impl Outcome {
@@ -34,6 +37,7 @@ impl Outcome {
     pub(crate) fn is_away(&self) -> bool {
         let status = match self {
             Self::Failed { status, .. } => *status,
+            Self::Full => StatusCode::SERVICE_UNAVAILABLE,
             Self::Answered { reply, .. } => reply.response.status(),
         };
         matches!(status.as_u16(), 502..=504)
@@ -80,22 +84,26 @@ struct Running {
 }
 
 /// Counts a request as in flight at its target.
-pub(crate) struct Busy(Arc<Lane>);
+pub(crate) struct Busy {
+    lane: Arc<Lane>,
+    /// Where the target takes only so many.
+    _slot: Option<Slot>,
+}
 
 impl Busy {
-    fn at(lane: Arc<Lane>) -> Self {
+    fn at(lane: Arc<Lane>, slot: Option<Slot>) -> Self {
         lane.counts.in_flight.fetch_add(1, Relaxed);
-        Self(lane)
+        Self { lane, _slot: slot }
     }
 
     pub(crate) fn lane(&self) -> &Arc<Lane> {
-        &self.0
+        &self.lane
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.counts.in_flight.fetch_sub(1, Relaxed);
+        self.lane.counts.in_flight.fetch_sub(1, Relaxed);
     }
 }
 
@@ -154,7 +162,9 @@ impl Errand {
         let (running, tries) = (Vec::new(), Tries::default());
         let mut errand =
             Self { order, teller, trip, running, held: None, progress: (0, now), tries };
-        errand.begin(first, false, None);
+        if !errand.enter(first).await {
+            return (Outcome::Full, errand.tries);
+        }
         loop {
             let look = errand.look_after();
             let outcome = match timeout(look, first_ended(&mut errand.running)).await {
@@ -176,8 +186,47 @@ impl Errand {
         self.order.source.as_ref().is_none_or(Source::is_whole)
     }
 
-    /// Sends the request to `target`, after a `pause` where there is one.
-    fn begin(&mut self, target: Id, fresh: bool, pause: Option<Duration>) {
+    /// Sends the request to `first`, else to the best other target that has room, else to the first one that gets some
+    /// while it waits in line. Says whether it went.
+    async fn enter(&mut self, first: Id) -> bool {
+        if self.begin(first, false, None) {
+            return true;
+        }
+        let line = Arc::clone(&self.order.line);
+        let others = self.trip.others(&line.group.steer(), self.teller.now());
+        for other in others.iter().copied() {
+            if self.begin(other, false, None) {
+                self.trip.goes_to(other);
+                return true;
+            }
+        }
+        let targets: Vec<(Id, Arc<Slots>)> = [first]
+            .into_iter()
+            .chain(others)
+            .filter_map(|id| Some((id, Arc::clone(line.slots.get(&id)?))))
+            .collect();
+        let Some((target, slot)) = line.group.waiters.wait(line.route.queue, &targets).await else {
+            return false;
+        };
+        self.trip.goes_to(target);
+        self.send(target, Some(slot), false, None);
+        true
+    }
+
+    /// Sends the request to `target`, after a `pause` where there is one. Says whether it has room.
+    fn begin(&mut self, target: Id, fresh: bool, pause: Option<Duration>) -> bool {
+        let slot = match self.order.line.slots.get(&target) {
+            None => None,
+            Some(slots) => match slots.take() {
+                None => return false,
+                slot => slot,
+            },
+        };
+        self.send(target, slot, fresh, pause);
+        true
+    }
+
+    fn send(&mut self, target: Id, slot: Option<Slot>, fresh: bool, pause: Option<Duration>) {
         let Some(lane) = self.order.line.lane(target).cloned() else { return };
         lane.counts.requests.fetch_add(1, Relaxed);
         self.tries.count += 1;
@@ -190,7 +239,7 @@ impl Errand {
         let waiting = self.order.source.is_none().then(|| Waiting::at(group, &lane, began));
         let (pool, head) = (Arc::clone(&lane.pool), self.order.head.clone());
         self.running.push(Running {
-            busy: Busy::at(lane),
+            busy: Busy::at(lane, slot),
             began,
             started: Instant::now(),
             waiting,
@@ -203,11 +252,21 @@ impl Errand {
         });
     }
 
-    fn retry(&mut self, target: Id, fresh: bool, pause: Option<Duration>) {
+    /// Sends the request to `target`, or to the next one that has room.
+    fn retry(&mut self, mut target: Id, fresh: bool, pause: Option<Duration>) -> Option<Outcome> {
+        while !self.begin(target, fresh, pause) {
+            match self.next(target, End::NeverSent) {
+                Next::Try(next) => target = next,
+                Next::Wait => return None,
+                Next::Again(_) | Next::Later(_) | Next::Stop => {
+                    return Some(self.held_or(Outcome::Full));
+                }
+            }
+        }
         if let Some(lane) = self.order.line.lane(target) {
             lane.counts.retries.fetch_add(1, Relaxed);
         }
-        self.begin(target, fresh, pause);
+        None
     }
 
     fn answered(&mut self, at: usize, reply: Reply) -> Option<Outcome> {
@@ -231,14 +290,14 @@ impl Errand {
             self.outrun(at);
             return Some(Outcome::Answered { busy: run.busy, reply });
         }
-        match self.next(lane.id, End::Refusal) {
+        let next = self.next(lane.id, End::Refusal);
+        self.held = Some((run.busy, reply));
+        match next {
             Next::Try(next) | Next::Again(next) => self.retry(next, false, None),
             Next::Later(same) => self.retry(same, false, Some(WAKING)),
-            Next::Wait => {}
-            Next::Stop => return Some(Outcome::Answered { busy: run.busy, reply }),
+            Next::Wait => None,
+            Next::Stop => Some(self.held_or(Outcome::Full)),
         }
-        self.held = Some((run.busy, reply));
-        None
     }
 
     /// The try that was at `at` has won: those begun before it were slower.
@@ -280,25 +339,28 @@ impl Errand {
         if let Next::Again(same) = next {
             // An idle connection that its target had just closed: no fault of the target.
             drop(run);
-            self.retry(same, true, None);
-            return None;
+            return self.retry(same, true, None);
         }
         let why = describe(&lane, &failure, sent);
         run.failed(failure);
         match next {
             Next::Try(next) => self.retry(next, false, None),
             Next::Later(same) => self.retry(same, true, Some(WAKING)),
-            Next::Again(_) | Next::Wait => {}
-            Next::Stop if sent => return Some(self.or_held(StatusCode::BAD_GATEWAY, why)),
-            Next::Stop => return Some(self.or_held(StatusCode::SERVICE_UNAVAILABLE, why)),
+            Next::Again(_) | Next::Wait => None,
+            Next::Stop if sent => Some(self.or_held(StatusCode::BAD_GATEWAY, why)),
+            Next::Stop => Some(self.or_held(StatusCode::SERVICE_UNAVAILABLE, why)),
         }
-        None
     }
 
     fn or_held(&mut self, status: StatusCode, why: String) -> Outcome {
+        self.held_or(Outcome::Failed { status, why })
+    }
+
+    /// The answer that is held for want of a better one, or `outcome`.
+    fn held_or(&mut self, outcome: Outcome) -> Outcome {
         match self.held.take() {
             Some((busy, reply)) => Outcome::Answered { busy, reply },
-            None => Outcome::Failed { status, why },
+            None => outcome,
         }
     }
 
@@ -324,16 +386,16 @@ impl Errand {
         };
         match decided {
             Do::Nothing => {}
-            Do::Beside(next) => {
+            Do::Beside(next) if self.begin(next, false, None) => {
                 if let Some(lane) = self.order.line.lane(next) {
                     lane.counts.hedges.fetch_add(1, Relaxed);
                 }
                 self.tries.hedges += 1;
-                self.begin(next, false, None);
             }
+            Do::Beside(_) => {}
             Do::Instead(next) => {
                 self.abandon(now);
-                self.retry(next, false, None);
+                return self.retry(next, false, None);
             }
             Do::GiveUp => {
                 let waited = self.order.limit.unwrap_or_default();

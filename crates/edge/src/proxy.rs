@@ -240,6 +240,10 @@ impl Proxy {
                 let answer = voice.say(status, Some(&line.route.service), &why);
                 own(Reason::of_status(status.as_u16()), answer)
             }
+            Outcome::Full => {
+                let (status, why) = (StatusCode::SERVICE_UNAVAILABLE, "every place of it is busy");
+                own(Reason::Overloaded, voice.say(status, Some(&line.route.service), why))
+            }
             Outcome::Answered { busy, reply } => {
                 visit.answered_by(busy.lane());
                 self.pass_on(busy, reply, asked, seat, visit)

@@ -17,6 +17,7 @@ use crate::dial::Dialer;
 use crate::meter::{Counts, RouteMeter};
 use crate::pool::{Keep, Pool};
 use crate::route::{Ask, Fit};
+use crate::slots::{Slots, Waiters};
 use crate::steer::{Effect, Failure, Happened, Id, Named, Steer, Tuning};
 use crate::tell::Teller;
 
@@ -33,6 +34,8 @@ pub(crate) struct Line {
     /// In the order of the route's targets.
     pub(crate) lanes: Vec<Arc<Lane>>,
     pub(crate) ids: Vec<Id>,
+    /// Of the targets that do not take as many requests as come.
+    pub(crate) slots: BTreeMap<Id, Arc<Slots>>,
     /// In the order of the route's hosts.
     pub(crate) meters: Vec<Arc<RouteMeter>>,
     /// For what comes from services of the stack.
@@ -47,6 +50,9 @@ pub(crate) struct Group {
     lanes: Mutex<Vec<Arc<Lane>>>,
     /// What is counted goes on when routes change and targets move.
     meters: Mutex<Meters>,
+    /// What is taken stays taken when routes change.
+    slots: Mutex<BTreeMap<Id, Arc<Slots>>>,
+    pub(crate) waiters: Waiters,
 }
 
 #[derive(Default)]
@@ -118,6 +124,19 @@ impl Group {
         self.steer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the targets take at once: as before, where they take as much as before.
+    fn slots(&self, lanes: &[Arc<Lane>], route: &ServiceRoute) -> BTreeMap<Id, Arc<Slots>> {
+        let mut held = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slots = lanes.iter().filter_map(|lane| {
+            let most = lane.target(route)?.most?;
+            let same = held.get(&lane.id).filter(|slots| slots.most() == most).cloned();
+            Some((lane.id, same.unwrap_or_else(|| Arc::new(Slots::new(most)))))
+        });
+        let slots: BTreeMap<Id, Arc<Slots>> = slots.collect();
+        held.clone_from(&slots);
+        slots
+    }
+
     fn lanes(&self) -> MutexGuard<'_, Vec<Arc<Lane>>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -179,6 +198,11 @@ impl Lane {
     pub(crate) fn failed(&self, wait: Option<u64>, failure: Failure) {
         self.counts.failed(&failure);
         self.on(Happened::Failed { target: self.id, wait, failure });
+    }
+
+    /// What `route` says of it.
+    fn target<'a>(&self, route: &'a ServiceRoute) -> Option<&'a Target> {
+        route.targets.iter().find(|target| self.is(target, route))
     }
 
     fn is(&self, target: &Target, route: &ServiceRoute) -> bool {
@@ -262,15 +286,15 @@ impl Book {
             let lanes = self.lanes(pages, &group, route);
             let ids: Vec<Id> = lanes.iter().map(|lane| lane.id).collect();
             let named = |lane: &Arc<Lane>| {
-                let target = route.targets.iter().find(|target| lane.is(target, route));
-                let (place, sleeps) = target.map_or((0, None), |t| (t.rank, t.sleeps));
+                let (place, sleeps) = lane.target(route).map_or((0, None), |t| (t.rank, t.sleeps));
                 Named { id: lane.id, place, sleeps }
             };
             group.on(Happened::Table { targets: lanes.iter().map(named).collect() });
             let meters = route.hosts.iter().map(|host| group.meter(&host.label())).collect();
             let inside = group.meter(INSIDE);
             let route = route.clone();
-            lines.push(Arc::new(Line { route, group, lanes, ids, meters, inside }));
+            let slots = group.slots(&lanes, &route);
+            lines.push(Arc::new(Line { route, group, lanes, ids, slots, meters, inside }));
         }
         let named = |service: &ServiceName| routes.services.iter().any(|r| r.service == *service);
         pages.groups.retain(|service, group| {
@@ -308,6 +332,8 @@ impl Book {
                 steer: Mutex::new(Steer::new(self.tuning)),
                 lanes: Mutex::default(),
                 meters: Mutex::default(),
+                slots: Mutex::default(),
+                waiters: Waiters::default(),
             })
         };
         Arc::clone(pages.groups.entry(service.clone()).or_insert_with(made))

@@ -75,6 +75,9 @@ pub struct ServiceRoute {
     /// How long requests to it wait.
     #[serde(default, skip_serializing_if = "Timeouts::is_usual")]
     pub timeouts: Timeouts,
+    /// What becomes of requests for which no target has room.
+    #[serde(default, skip_serializing_if = "Queue::is_usual")]
+    pub queue: Queue,
     /// Where it runs, the one to use first in front. All of these may be used when the ones before fail.
     pub targets: Vec<Target>,
 }
@@ -103,6 +106,28 @@ impl Timeouts {
     }
 }
 
+/// What becomes of requests for which no target has room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queue {
+    /// How many may wait at once.
+    pub longest: u32,
+    /// How long each may wait, in milliseconds.
+    pub wait_ms: u64,
+}
+
+impl Queue {
+    /// Whether it is as when nobody says anything.
+    pub fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { longest: 100, wait_ms: 2_000 }
+    }
+}
+
 /// One placement that can take requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
@@ -115,6 +140,9 @@ pub struct Target {
     /// Its provider puts it to sleep when nobody asks for it. `None`: it never sleeps, or is to be kept awake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sleeps: Option<Sleeps>,
+    /// How many requests it takes at once. `None`: as many as come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<u32>,
 }
 
 /// How a provider puts an idle service to sleep. Times are in milliseconds.

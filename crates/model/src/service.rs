@@ -1,8 +1,10 @@
 //! What the loop needs to know of a service: the config, with every reference followed.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::route::{HostRoute, Timeouts};
+use crate::route::{HostRoute, Queue, Timeouts};
 use crate::{ImageRef, ProviderName, ServiceName, Size};
 
 /// How a service is spoken to.
@@ -60,6 +62,35 @@ pub struct ServiceSpec {
     /// How long requests to it wait.
     #[serde(default, skip_serializing_if = "Timeouts::is_usual")]
     pub timeouts: Timeouts,
+    /// How many requests its placements take at once.
+    #[serde(default, skip_serializing_if = "Concurrency::is_usual")]
+    pub concurrency: Concurrency,
+}
+
+/// How many requests the placements of a service take at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Concurrency {
+    /// So many each. `None`: as many as come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<u32>,
+    /// Another number at some providers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub on: BTreeMap<ProviderName, u32>,
+    /// What becomes of more.
+    #[serde(default, skip_serializing_if = "Queue::is_usual")]
+    pub queue: Queue,
+}
+
+impl Concurrency {
+    /// Whether there is no limit.
+    pub fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// How many requests the placement on `provider` takes at once; `None`: as many as come.
+    pub fn at(&self, provider: &ProviderName) -> Option<u32> {
+        self.on.get(provider).copied().or(self.most)
+    }
 }
 
 impl ServiceSpec {

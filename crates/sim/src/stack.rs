@@ -58,6 +58,7 @@ pub(crate) fn services() -> Vec<ServiceSpec> {
             idempotency_key: false,
             keep_warm: false,
             timeouts: Default::default(),
+            concurrency: Default::default(),
         })
     };
     SERVICES.into_iter().filter_map(spec).collect()

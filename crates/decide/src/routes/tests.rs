@@ -91,7 +91,13 @@ fn workers_are_not_in_the_table() {
 
 #[test]
 fn a_services_own_limits_go_along() {
-    let (mut specs, world) = read("web api: fly=up@0", Moment(0));
+    let (mut specs, world) = read("web api: fly=up@0 render=up@0", Moment(0));
     specs[0].timeouts.answer_ms = Some(5);
-    assert_eq!(routes(&specs, &world, 1).services[0].timeouts, specs[0].timeouts);
+    specs[0].concurrency.most = Some(50);
+    specs[0].concurrency.on.insert("render".parse().unwrap(), 7);
+    specs[0].concurrency.queue.longest = 9;
+    let route = &routes(&specs, &world, 1).services[0];
+    assert_eq!((route.timeouts, route.queue.longest), (specs[0].timeouts, 9));
+    let most: Vec<_> = route.targets.iter().map(|target| target.most).collect();
+    assert_eq!(most, [Some(50), Some(7)]);
 }

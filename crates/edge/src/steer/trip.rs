@@ -113,6 +113,19 @@ impl Trip {
         if hedge > 0 { (hedge + 1).min(LOOK) } else { LOOK }
     }
 
+    /// The other targets that are usable, the best first.
+    pub(crate) fn others(&self, steer: &Steer, now: Moment) -> Vec<Id> {
+        let left = self.table.iter().filter(|id| !self.tried.contains(id) && steer.usable(**id));
+        let mut others: Vec<Id> = left.copied().collect();
+        others.sort_by_key(|id| steer.rank(*id, now));
+        others
+    }
+
+    /// The first try goes to `target`, because the one that was chosen has no room.
+    pub(crate) fn goes_to(&mut self, target: Id) {
+        self.tried = vec![target];
+    }
+
     fn untried(&self, steer: &Steer, now: Moment) -> Option<Id> {
         let left = self.table.iter().filter(|id| !self.tried.contains(id));
         left.min_by_key(|id| steer.rank(**id, now)).copied()

@@ -4,6 +4,7 @@
 
 mod acme;
 mod calls;
+mod crowd;
 mod failures;
 mod front;
 mod guard;

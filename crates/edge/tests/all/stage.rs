@@ -14,7 +14,7 @@ use hyper_util::rt::TokioExecutor;
 use linkflow_edge::{Edge, Front, Limits, Options, Resolve, TargetStats, Watched};
 use linkflow_model::clock::SystemClock;
 use linkflow_model::{
-    Event, EventKind, HostRoute, Policy, ProviderName, Routes, ServiceKind, ServiceName,
+    Event, EventKind, HostRoute, Policy, ProviderName, Queue, Routes, ServiceKind, ServiceName,
     ServiceRoute, Target, Timeouts,
 };
 use tokio::sync::{mpsc, watch};
@@ -79,14 +79,14 @@ pub(crate) fn provider(name: &str) -> ProviderName {
 }
 
 pub(crate) fn target(name: &str, address: String, rank: usize) -> Target {
-    Target { provider: provider(name), address, rank, sleeps: None }
+    Target { provider: provider(name), address, rank, sleeps: None, most: None }
 }
 
 pub(crate) fn route(kind: ServiceKind, targets: Vec<Target>) -> ServiceRoute {
     let hosts = vec![HostRoute::new("api.example", "/")];
     let health = (kind == ServiceKind::Web).then(|| "/healthz".to_owned());
-    let (service, timeouts) = (service(), Timeouts::default());
-    ServiceRoute { service, kind, hosts, health, idempotency_key: false, timeouts, targets }
+    let (service, timeouts, queue) = (service(), Timeouts::default(), Queue::default());
+    ServiceRoute { service, kind, hosts, health, idempotency_key: false, timeouts, queue, targets }
 }
 
 /// An edge for `routes`, running.

@@ -380,6 +380,7 @@ pub(crate) fn web(text: &str, cascade: &[&str]) -> ServiceSpec {
         idempotency_key: false,
         keep_warm: false,
         timeouts: Default::default(),
+        concurrency: Default::default(),
     }
 }
 

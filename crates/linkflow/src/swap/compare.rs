@@ -198,6 +198,7 @@ mod tests {
             idempotency_key: false,
             keep_warm: false,
             timeouts: Default::default(),
+            concurrency: Default::default(),
         }
     }
 

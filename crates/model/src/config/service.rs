@@ -1,6 +1,6 @@
 //! Services: what runs, and where.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -68,6 +68,21 @@ section! {
 }
 
 section! {
+    /// How many requests the places of a service take at once, and what becomes of more: they go to the next place that has
+    /// room, else they wait in line.
+    pub struct Concurrency as "concurrency" {
+        /// So many at each place; as many as come when not said. Streams and open WebSockets count as long as they last.
+        most: Option<NonZeroU32>,
+        /// Another number at some providers: a small last resort that is to stay up, say.
+        on: BTreeMap<ProviderName, NonZeroU32>,
+        /// How many may wait in line. More are answered 503 at once.
+        queue: u32 = 100,
+        /// How long each may wait; then 503.
+        wait: Duration = Duration::from_secs(2),
+    }
+}
+
+section! {
     /// One container image that runs on a ranked list of providers.
     pub struct Service as "service" {
         /// The image. What runs is always a digest: a tag is looked up when a release is made.
@@ -107,6 +122,8 @@ section! {
         idempotency_key: bool = false,
         /// How long requests to it wait.
         timeouts: Timeouts = Timeouts::USUAL,
+        /// How many requests each place takes at once.
+        concurrency: Concurrency = Concurrency::USUAL,
         /// Services that come before this one: where they do not run yet, it waits for them, and visitors are led to its new release after they were led to theirs. Those whose `address` the environment has are so anyway.
         needs: Vec<ServiceName>,
     }
@@ -129,6 +146,20 @@ impl Timeouts {
             first_byte_ms: self.first_byte.map(ms),
             answer_ms: self.answer.map(ms),
             idle_ms: self.idle.map(ms),
+        }
+    }
+}
+
+impl Concurrency {
+    /// No limit.
+    const USUAL: Self =
+        Self { most: None, on: BTreeMap::new(), queue: 100, wait: Duration::from_secs(2) };
+
+    fn of_spec(&self) -> crate::Concurrency {
+        crate::Concurrency {
+            most: self.most.map(NonZeroU32::get),
+            on: self.on.iter().map(|(provider, most)| (provider.clone(), most.get())).collect(),
+            queue: crate::Queue { longest: self.queue, wait_ms: ms(self.wait) },
         }
     }
 }
@@ -164,6 +195,7 @@ impl Service {
             idempotency_key: self.idempotency_key,
             keep_warm: self.keep_warm,
             timeouts: self.timeouts.of_routes(),
+            concurrency: self.concurrency.of_spec(),
         }
     }
 }

@@ -169,6 +169,15 @@ fn waits_of_nothing_and_logs_on_stdout_are_refused() {
 }
 
 #[test]
+fn a_limit_at_a_place_that_the_service_does_not_have_is_refused() {
+    check(
+        "[services.b]\nimage = \"b\"\nport = 1\n[services.b.concurrency]\nmost = 0\non = { fly = 5 }\n",
+        "linkflow.toml:12:8 LF0107 `most` is out of range; it takes an integer from 1 to 1000000\n\
+         linkflow.toml:13:14 LF0305 `b` does not run on `fly`; name a provider of its `runs_on`",
+    );
+}
+
+#[test]
 fn what_could_not_be_read_is_told_once() {
     // Neither a missing port nor an unknown provider is told of values that are there and wrong.
     check(

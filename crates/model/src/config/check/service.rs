@@ -29,6 +29,11 @@ impl Check<'_> {
             for (key, time) in service.timeouts.said() {
                 self.rhythm(time.is_zero(), &[path[0], path[1], "timeouts", key]);
             }
+            for provider in service.concurrency.on.keys().filter(|p| !service.runs_on.contains(p)) {
+                let path = [path[0], path[1], "concurrency", "on", provider.as_str()];
+                let what = format!("`{name}` does not run on `{provider}`");
+                self.tell(codes::DOES_NOT_FIT, &path, what, "name a provider of its `runs_on`");
+            }
             if service.command.as_ref().is_some_and(Vec::is_empty) {
                 let path = [path[0], path[1], "command"];
                 self.tell(

@@ -48,7 +48,7 @@ def stream(px):
                     shell=True, capture_output=True, text=True).stdout
     finally:
         done.set(); t.join()
-    return dict(peak_mb=peak, down_ok=int(down) == GB, up_ok=up == f"{GB} 200")
+    return dict(peak_mb=peak, down_ok=int(down) == GB, up_ok=int(up.split()[0]) >= GB and up.endswith(" 200"))
 
 
 def clients(count, first):

@@ -160,6 +160,12 @@ impl Stalls {
 /// Answers one call, as the faults of now let it.
 async fn serve(vendor: Arc<dyn Beside>, call: Call) -> Answer {
     let ground = vendor.ground();
+    let answer = answer(&*vendor, ground.faults.of_call(call)).await;
+    ground.faults.of_answer(answer, ground.clock.wall())
+}
+
+async fn answer(vendor: &dyn Beside, call: Call) -> Answer {
+    let ground = vendor.ground();
     ground.requests.fetch_add(1, Ordering::Relaxed);
     let slow = |t| if let Trouble::Slow { ms } = t { Some(ms) } else { None };
     if let Some(ms) = ground.faults.find(None, slow) {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::answer::{Answer, Call};
-use super::cloudflare::Cloudflare;
+use super::cloudflare::{Cloudflare, Told};
 use super::desec::Desec;
 use super::dice::Dice;
 use super::door::Door;
@@ -138,6 +138,11 @@ impl Stalls {
     /// What Cloudflare and deSEC hold, for the control API.
     pub(crate) fn zones(&self) -> (Value, Value) {
         (self.cloudflare.held(), self.desec.held())
+    }
+
+    /// Has Cloudflare be as a test tells it, for the control API.
+    pub(crate) fn tell_cloudflare(&self, told: Told) {
+        self.cloudflare.take(told);
     }
 
     /// What GitHub holds, for the control API. Of secrets only a hash.

@@ -33,9 +33,17 @@ struct FrontTold<'a> {
 struct FrontSeen {
     /// What differs; or, where something must not be read, each refusal.
     differs: Result<Vec<FrontChange>, Vec<Fault>>,
-    tunnel: Option<Tunnel>,
     /// `None` where there is no worker whose requests count.
     usage: Option<Result<Vec<Usage>, Fault>>,
+}
+
+/// The tunnel that records may lead to.
+enum Way {
+    /// There is none, or none is asked for.
+    Open,
+    Tunnel(Tunnel),
+    /// The one in front could not tell, which its own chapter says.
+    Unknown,
 }
 
 /// Why something was not told.
@@ -57,20 +65,35 @@ pub(super) async fn examine(patient: &Patient<'_>, asking: &Asking) -> Vec<Chapt
         ZoneTold { name, zone }
     }));
     let front = async {
-        let (name, opened) = names.cdn.as_ref()?;
-        let counts = names.worker(patient.config).is_some();
-        let front = match (opened, &names.asked.front) {
-            (Ok(cdn), Some(wanted)) => {
-                in_front(&**cdn, wanted, counts, names.asked.has_tunnel()).await
+        let (name, opened) = names.cdn.as_ref().filter(|(name, _)| patient.is_asked(name))?;
+        let wanted = names.asked.front.as_ref()?;
+        let front = match opened {
+            Ok(cdn) => {
+                let counts = names.worker(patient.config).is_some();
+                in_front(&**cdn, wanted, counts).await.map_err(Untold::Fault)
             }
-            (Err(error), _) => Err(Untold::Shut(error)),
-            (Ok(_), None) => return None,
+            Err(error) => Err(Untold::Shut(error)),
         };
         Some(FrontTold { name, front })
     };
-    // Which records are due depends on the tunnel, so the one in front is asked also when another one is looked at.
-    let (zones, front) = tokio::join!(zones, front);
-    chapters(patient, asking, &zones, front.as_ref())
+    let (zones, front, way) = tokio::join!(zones, front, way(patient, asking));
+    chapters(patient, asking, &zones, front.as_ref(), &way)
+}
+
+/// Looks up the tunnel, whoever answers for the zone that is looked at.
+async fn way(patient: &Patient<'_>, asking: &Asking) -> Way {
+    let names = &asking.names;
+    let is_needed = names.dns.iter().any(|(name, _)| patient.is_asked(name));
+    let cdn = match &names.cdn {
+        Some((_, opened)) if is_needed && names.asked.has_tunnel() => opened,
+        _ => return Way::Open,
+    };
+    let Ok(cdn) = cdn else { return Way::Unknown };
+    match guarded(cdn.name(), "tell its tunnel", Patience::LOOK, || cdn.tunnel()).await {
+        Ok(Some(tunnel)) => Way::Tunnel(tunnel),
+        Ok(None) => Way::Open,
+        Err(_) => Way::Unknown,
+    }
 }
 
 async fn zone(asking: &Asking, dns: &dyn DnsLook) -> Result<(Zone, u64), Fault> {
@@ -79,12 +102,7 @@ async fn zone(asking: &Asking, dns: &dyn DnsLook) -> Result<(Zone, u64), Fault> 
     Ok((zone, asking.clock.now().since(began)))
 }
 
-async fn in_front<'a>(
-    cdn: &dyn CdnLook,
-    wanted: &Front,
-    counts: bool,
-    has_tunnel: bool,
-) -> Result<FrontSeen, Untold<'a>> {
+async fn in_front(cdn: &dyn CdnLook, wanted: &Front, counts: bool) -> Result<FrontSeen, Fault> {
     let look = async {
         let call = || cdn.differences(wanted);
         match guarded(cdn.name(), "tell what is in front", Patience::LOOK, call).await {
@@ -96,16 +114,9 @@ async fn in_front<'a>(
             Err(fault) => Err(fault),
         }
     };
-    let tunnel = async {
-        if !has_tunnel {
-            return None;
-        }
-        // That it may not be read is told with the rest.
-        guarded(cdn.name(), "tell its tunnel", Patience::LOOK, || cdn.tunnel()).await.ok().flatten()
-    };
     let usage = async { if counts { Some(usage::ask_front(cdn).await) } else { None } };
-    let (differs, tunnel, usage) = tokio::join!(look, tunnel, usage);
-    Ok(FrontSeen { differs: differs.map_err(Untold::Fault)?, tunnel, usage })
+    let (differs, usage) = tokio::join!(look, usage);
+    Ok(FrontSeen { differs: differs?, usage })
 }
 
 /// One chapter for each provider, whatever it is named for.
@@ -114,9 +125,8 @@ fn chapters(
     asking: &Asking,
     zones: &[ZoneTold<'_>],
     front: Option<&FrontTold<'_>>,
+    way: &Way,
 ) -> Vec<Chapter> {
-    let tunnel = front.and_then(|told| told.front.as_ref().ok()?.tunnel.as_ref());
-    let front = front.filter(|told| patient.is_asked(told.name));
     let mut named: Vec<&ProviderName> = zones.iter().map(|told| told.name).collect();
     named.extend(front.map(|told| told.name).filter(|name| !named.contains(name)));
     let mut chapters = Vec::new();
@@ -128,7 +138,7 @@ fn chapters(
         let mut chapter = Chapter::new(name.as_str(), title);
         let mut facts = json!({ "kind": provider.kind().word });
         if let Some(told) = zone {
-            facts["zone"] = of_zone(asking, &provider, told, tunnel, &mut chapter);
+            facts["zone"] = of_zone(asking, &provider, told, way, &mut chapter);
         }
         if let Some(told) = front {
             facts["front"] = of_front(patient, &provider, told, &mut chapter);
@@ -172,7 +182,7 @@ fn of_zone(
     asking: &Asking,
     provider: &Provider,
     told: &ZoneTold<'_>,
-    tunnel: Option<&Tunnel>,
+    way: &Way,
     chapter: &mut Chapter,
 ) -> Value {
     let (zone, took_ms) = match &told.zone {
@@ -189,20 +199,30 @@ fn of_zone(
     let records = plural(all, "record");
     let name = &zone.name;
     chapter.well(format!("answers{accepts}, in {took}; {name} has {records}, {ours} of them ours"));
-    let mut facts = json!({ "answered_ms": took_ms, "records": all, "ours": ours });
+    let seen = json!({ "answered_ms": took_ms, "records": all, "ours": ours });
+    let differ = of_records(asking, zone, way, chapter);
+    json!({ "seen": seen, "differ": differ })
+}
+
+/// Says which records are not as the config asks; counts them where that can be told.
+fn of_records(asking: &Asking, zone: &Zone, way: &Way, chapter: &mut Chapter) -> Option<usize> {
+    let depends = |on: &str| format!("which records are due depends on {on}");
+    let drift = "`linkflow dns drift` asks that too";
     if asking.names.asked.follows() {
-        chapter.add(
-            State::Known,
-            "which records are due depends on where services run",
-            "`linkflow dns drift` asks that too",
-        );
-        return facts;
+        chapter.add(State::Known, depends("where services run"), drift);
+        return None;
     }
+    let tunnel = match way {
+        Way::Unknown if zone.proxies => {
+            chapter.add(State::Known, depends("the tunnel, which could not be looked up"), drift);
+            return None;
+        }
+        Way::Tunnel(tunnel) => Some(tunnel),
+        Way::Open | Way::Unknown => None,
+    };
     let named = asking.names.asked.named(zone, tunnel, &World::default());
     let changes = zone.changes(&named.records);
     let differ = changes.create.len() + changes.change.len() + changes.remove.len();
-    facts["differ"] = differ.into();
-    facts["blocked"] = changes.blocked.len().into();
     match differ {
         0 => chapter.well("its records are as the config asks"),
         _ => {
@@ -218,7 +238,7 @@ fn of_zone(
     for (what, why) in &named.without {
         chapter.add(State::Doubtful, format!("{what} has no record: {why}"), "");
     }
-    facts
+    Some(differ)
 }
 
 fn of_front(

@@ -41,10 +41,13 @@ pub(crate) struct Looking {
     pub(crate) asked: Asked,
 }
 
+/// A provider's name, and its part or why it cannot be opened.
+type Opened<T> = (ProviderName, Result<Arc<T>, OpenError>);
+
 /// The same parts, each opened by itself: one that lacks its token keeps no other from being asked.
 pub(crate) struct Apart {
-    pub(crate) dns: Vec<(ProviderName, Result<Arc<dyn DnsLook>, OpenError>)>,
-    pub(crate) cdn: Option<(ProviderName, Result<Arc<dyn CdnLook>, OpenError>)>,
+    pub(crate) dns: Vec<Opened<dyn DnsLook>>,
+    pub(crate) cdn: Option<Opened<dyn CdnLook>>,
     pub(crate) asked: Asked,
 }
 
@@ -117,13 +120,10 @@ impl Apart {
     }
 
     /// Whoever runs the worker, of which a plan allows so many requests.
-    pub(crate) fn worker(
-        &self,
-        config: &Config,
-    ) -> Option<&(ProviderName, Result<Arc<dyn CdnLook>, OpenError>)> {
-        let provider = |name| config.provider(name);
+    pub(crate) fn worker(&self, config: &Config) -> Option<&Opened<dyn CdnLook>> {
         let counts = |name| {
-            provider(name).is_some_and(|p| !matches!(p.settings, kinds::Settings::Embedded(_)))
+            let provider = config.provider(name);
+            provider.is_some_and(|p| !matches!(p.settings, kinds::Settings::Embedded(_)))
         };
         self.cdn.as_ref().filter(|(name, _)| config.edge.worker && counts(name))
     }

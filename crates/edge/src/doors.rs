@@ -1,9 +1,14 @@
 //! Listening sockets: new ones, and those that another process has had.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 
+use linkflow_model::ServiceName;
 use tokio::net::TcpListener;
+
+use crate::proxy::Entrance;
+use crate::serve::Way;
 
 /// Opens listening sockets.
 #[derive(Debug, Default)]
@@ -23,5 +28,21 @@ impl Doors {
         let socket = self.given.swap_remove(at);
         socket.set_nonblocking(true)?;
         TcpListener::from_std(socket)
+    }
+
+    /// Opens those at which services call each other, into `listeners`. The answer is where each listens.
+    pub(crate) async fn open_internal(
+        &mut self,
+        wanted: BTreeMap<ServiceName, SocketAddr>,
+        listeners: &mut Vec<(TcpListener, Way)>,
+    ) -> io::Result<BTreeMap<ServiceName, SocketAddr>> {
+        let mut opened = BTreeMap::new();
+        for (service, address) in wanted {
+            let listener = self.open(address).await?;
+            opened.insert(service.clone(), listener.local_addr()?);
+            let entrance = Entrance::Internal(service);
+            listeners.push((listener, Way { entrance, secure: false }));
+        }
+        Ok(opened)
     }
 }

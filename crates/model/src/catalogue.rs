@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 /// The files in the binary, by the kind of provider.
 const FILES: &[(&str, &str)] = &[
     ("azure-container-apps", include_str!("../../../catalogue/azure-container-apps.toml")),
+    ("cloudflare", include_str!("../../../catalogue/cloudflare.toml")),
     ("fly", include_str!("../../../catalogue/fly.toml")),
     ("koyeb", include_str!("../../../catalogue/koyeb.toml")),
     ("railway", include_str!("../../../catalogue/railway.toml")),
@@ -56,6 +57,9 @@ pub struct PlanFacts {
     pub card: bool,
     /// What happens when an allowance of it ends.
     pub at_end: AtEnd,
+    /// The same in words, where it means something of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<String>,
     /// When the vendor puts idle services to sleep.
     #[serde(default)]
     pub sleeps: Option<String>,

@@ -423,6 +423,74 @@ async fn the_last_write_of_a_day_is_not_met() {
     assert!(server.lines().iter().all(|line| line.starts_with("GET ")), "{:?}", server.lines());
 }
 
+/// Has the simulated account be so, by the control API.
+async fn tell(stage: &Stage, told: Value) {
+    let url = format!("{}/v1/cloudflare", stage.endpoints.control);
+    let answer = reqwest::Client::new().put(url).json(&told).send().await.unwrap();
+    assert_eq!(answer.status(), 204, "{told}");
+}
+
+#[tokio::test]
+async fn cloudflare_tells_what_all_workers_of_the_account_used_today_and_what_ours_did() {
+    let stage = Stage::start(&[]).await;
+    let cdn = front(&stage);
+    let told = async || {
+        let rows = cdn.usage().await.unwrap();
+        let day = 86_400_000;
+        let next = stage.kit.clock().wall().0 / day * day + day;
+        assert!(rows.iter().all(|row| row.resets.unwrap().0 == next), "{rows:?}");
+        rows.into_iter().map(|row| (row.what, row.used, row.limit)).collect::<Vec<_>>()
+    };
+    let row = |what: &str, used, limit| (what.to_owned(), used, limit);
+    let rows = |all, own, writes| {
+        vec![
+            row("worker_requests", all, Some(100_000.0)),
+            row("worker_requests_of_this_stack", own, None),
+            row("kv_writes", writes, Some(1_000.0)),
+        ]
+    };
+    assert_eq!(told().await, rows(0.0, 0.0, 0.0), "nobody asked anything yet");
+    let used = json!({ "linkflow-router": 70_000, "theirs": 12_000 });
+    tell(&stage, json!({ "worker_requests": used, "value_writes": 400 })).await;
+    tell(&stage, json!({ "worker_requests": { "linkflow-router": 500 } })).await;
+    assert_eq!(told().await, rows(82_500.0, 70_500.0, 400.0));
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_permission_that_the_token_for_cloudflare_lacks_is_named() {
+    let stage = Stage::start(&[]).await;
+    let cdn = front(&stage);
+    assert_eq!(cdn.refused(&wanted()).await.unwrap(), []);
+    let lacks = json!(["settings", "cache", "routes", "scripts", "tunnels", "analytics"]);
+    tell(&stage, json!({ "lacks": lacks })).await;
+    let refused = cdn.refused(&wanted()).await.unwrap();
+    let named: Vec<&str> = refused
+        .iter()
+        .map(|fault| fault.said.rsplit_once("; the token lacks the permission ").unwrap().1)
+        .collect();
+    let expected = [
+        "`Zone · Zone Settings`",
+        "`Zone · Cache Rules`",
+        "`Account · Workers Scripts`",
+        "`Account · Cloudflare Tunnel`",
+    ];
+    assert_eq!(named, expected);
+    let fault = cdn.usage().await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Denied);
+    let said = "not authorized for that account; the token lacks the permission `Account · Account Analytics · Read`";
+    assert_eq!(fault.said, said);
+    // A token that nobody gave is refused as a whole, whatever is asked.
+    stage.fault("cloudflare", Trouble::Denied);
+    let fault = cdn.refused(&wanted()).await.unwrap_err();
+    assert_eq!(
+        (fault.kind, fault.attempt.as_str()),
+        (FaultKind::Denied, "look up zone example.com")
+    );
+    assert_eq!(fault.said, "Authentication error");
+    stage.stop().await;
+}
+
 #[tokio::test]
 async fn the_tunnel_is_made_once_its_key_is_shown_to_nobody_and_a_persons_own_keeps_its_ways() {
     let stage = Stage::start(&[]).await;

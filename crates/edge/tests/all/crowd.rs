@@ -8,7 +8,7 @@ use linkflow_model::{Queue, Routes};
 use tokio::task::JoinHandle;
 
 use crate::stage::{Read, Setup, Stage, send, until};
-use crate::upstream::full;
+use crate::upstream::{background, full};
 
 /// Longer than any test waits: nothing here is to be given up, or tried elsewhere, because it takes long.
 const AGES: u64 = 600_000;
@@ -46,7 +46,7 @@ impl Stage {
     fn begins(&self, path: &str) -> JoinHandle<Read> {
         let request = self.request("GET", path).body(full("")).unwrap();
         let client = self.client.clone();
-        tokio::spawn(async move { send(&client, request).await.unwrap() })
+        background(async move { send(&client, request).await.unwrap() })
     }
 
     /// A request that stays at the first target until it is let go.

@@ -325,13 +325,16 @@ fn answered(report: &Report, asked: &Asked, colours: bool) -> Answer {
         answer.err = expectation(asked.ttl_s());
     }
     for fault in &report.faults {
-        answer.err.push_str(&format!("error: {fault}\n"));
-        answer.errors.push(json!({ "message": fault.to_string(), "help": "" }));
-        let exit = match fault.kind {
-            FaultKind::Denied => 4,
-            FaultKind::Unclear => 7,
-            _ => 1,
+        let (exit, help) = match fault.kind {
+            FaultKind::Denied => {
+                (4, "docs/dns.md names what each provider's token must be allowed")
+            }
+            FaultKind::Unclear => (7, ""),
+            _ => (1, ""),
         };
+        let one = Answer::failure(exit, &fault.to_string(), help);
+        answer.err.push_str(&one.err);
+        answer.errors.extend(one.errors);
         answer.exit = answer.exit.max(exit);
     }
     answer

@@ -16,8 +16,9 @@ use super::{Answered, Context, REHEARSAL};
 /// Ask everything that can be asked without changing anything: what is well, what is not, and what helps.
 ///
 /// Looks at this machine (config, state folder, secrets, lock, clock, Docker), asks each provider whether it answers and
-/// takes its token, what it can do for the services that may run there and what is left of its plan, looks each image up,
-/// and asks GitHub for the repository. Nothing is written, neither there nor here.
+/// takes its token, what it can do for the services that may run there and what is left of its plan, whoever answers for the
+/// zone or stands in front of the edge what differs from the config, looks each image up, and asks GitHub for the
+/// repository. Nothing is written, neither there nor here.
 ///
 /// The exit code is 0 when it works, also with warnings; 1 when something is broken; 4 when a token is refused.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]

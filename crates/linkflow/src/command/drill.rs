@@ -40,7 +40,7 @@ pub(crate) struct SetArgs {
     /// Only this service.
     #[arg(long)]
     service: Option<ServiceName>,
-    /// For `slow`: by how many milliseconds.
+    /// For `slow` and `clock-ahead`: by how many milliseconds.
     #[arg(long, default_value_t = 500)]
     ms: u64,
     /// For `errors`: the status of every answer.
@@ -75,6 +75,10 @@ enum Word {
     DeployStuck,
     /// A deploy runs another image than asked.
     WrongImage,
+    /// The API refuses the token of every call.
+    Denied,
+    /// The API tells a time that is off (--ms).
+    ClockAhead,
 }
 
 impl SetArgs {
@@ -92,6 +96,8 @@ impl SetArgs {
             Word::OutOfQuota => Trouble::OutOfQuota,
             Word::DeployStuck => Trouble::DeployStuck,
             Word::WrongImage => Trouble::WrongImage,
+            Word::Denied => Trouble::Denied,
+            Word::ClockAhead => Trouble::ClockAhead { ms: self.ms },
         }
     }
 }

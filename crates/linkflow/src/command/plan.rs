@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use linkflow_engine::Draft;
-use linkflow_model::{Lifecycle, Release, World};
+use linkflow_model::{Fault, FaultKind, Lifecycle, ProviderName, Release, World};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -65,8 +65,7 @@ async fn planned(context: &Context, stack: &Stack, args: &PlanArgs) -> Answered 
     if args.markdown {
         answer.out = plan_markdown::text(&stack.config.stack.name, &draft);
     }
-    let silent = silent(stack, &mut answer.err);
-    answer.warnings.extend(silent);
+    silent_or_refused(stack, &mut answer);
     if args.exit_code && answer.exit == 0 && !draft.plan.is_empty() {
         answer.exit = 3;
     }
@@ -87,13 +86,30 @@ pub(super) async fn drafted(stack: &Stack) -> Result<Draft, Box<Answer>> {
 }
 
 /// A warning for each provider that does not answer.
-pub(super) fn silent(stack: &Stack, err: &mut String) -> Vec<serde_json::Value> {
-    let faults = stack.engine.faults();
-    let tell = |(provider, fault): (&linkflow_model::ProviderName, &linkflow_model::Fault)| {
-        err.push_str(&format!("warning: {fault}\n"));
-        json!({ "provider": provider, "message": fault.to_string() })
-    };
-    faults.iter().map(tell).collect()
+pub(super) fn silent(stack: &Stack, answer: &mut Answer) {
+    for (provider, fault) in &stack.engine.faults() {
+        warn(provider, fault, answer);
+    }
+}
+
+fn warn(provider: &ProviderName, fault: &Fault, answer: &mut Answer) {
+    answer.err.push_str(&format!("warning: {fault}\n"));
+    answer.warnings.push(json!({ "provider": provider, "message": fault.to_string() }));
+}
+
+/// The same. One that refuses its token makes the exit code 4: only a person can mend that.
+fn silent_or_refused(stack: &Stack, answer: &mut Answer) {
+    for (provider, fault) in &stack.engine.faults() {
+        if fault.kind == FaultKind::Denied {
+            let help = format!("`linkflow doctor {provider}` tells which token it is");
+            let one = Answer::failure(4, &fault.to_string(), &help);
+            answer.err.push_str(&one.err);
+            answer.errors.extend(one.errors);
+            answer.exit = answer.exit.max(one.exit);
+        } else {
+            warn(provider, fault, answer);
+        }
+    }
 }
 
 /// `draft` with what it was made from.

@@ -47,7 +47,7 @@ async fn stands(context: &Context, stack: &Stack) -> Answered {
         result: value(&specs, &world, live.as_ref()),
         ..Answer::default()
     };
-    answer.warnings = plan::silent(stack, &mut answer.err);
+    plan::silent(stack, &mut answer);
     Ok(answer)
 }
 

@@ -70,6 +70,6 @@ async fn config(stack: &Stack) -> Answered {
     }
     let result = json!(config);
     let mut answer = Answer { out: format!("{result:#}\n"), result, ..Answer::default() };
-    answer.warnings = plan::silent(stack, &mut answer.err);
+    plan::silent(stack, &mut answer);
     Ok(answer)
 }

@@ -4,14 +4,14 @@
 use linkflow_engine::{Patience, guarded, misfits};
 use linkflow_model::config::kinds;
 use linkflow_model::role::{Capabilities, PrivateImages, Seen, Usage};
-use linkflow_model::{Fault, FaultKind, ImageRef, ProviderName, ServiceName, ServiceSpec};
+use linkflow_model::{Fault, ImageRef, ProviderName, ServiceName, ServiceSpec};
 use serde_json::json;
 
-use crate::say::time::{day, took};
+use crate::say::time::took;
 use crate::wire::asking::{Asking, Place};
 
 use super::images::Images;
-use super::{Chapter, Patient, State, state_of, usage};
+use super::{Chapter, Patient, State, explained, state_of, usage};
 
 /// What a provider answered.
 pub(super) struct Asked {
@@ -116,28 +116,8 @@ fn answers(name: &ProviderName, place: &Place, asked: &Asked, chapter: &mut Chap
         }
         Err(fault) => fault,
     };
-    let word = place.provider.kind().word;
-    let page = format!("docs/providers/{word}.md");
-    let (what, help) = match fault.kind {
-        FaultKind::Denied => {
-            let which = token.map(|token| format!(", `${{{}}}`,", token.reference));
-            let what = format!("the token{} is refused", which.unwrap_or_default());
-            (what, format!("put a new one into the environment; {page} says how it is made"))
-        }
-        FaultKind::Unreachable | FaultKind::Unclear => (
-            "is away".to_owned(),
-            format!("what runs there goes on; `linkflow doctor {name}` asks again"),
-        ),
-        FaultKind::Limited { .. } => {
-            ("answers, and was asked too often".to_owned(), "wait as long as it asks".to_owned())
-        }
-        FaultKind::Exhausted => {
-            ("an allowance is used up".to_owned(), format!("`linkflow usage {name}`"))
-        }
-        _ => ("answers, and does not do as it should".to_owned(), page),
-    };
-    let state = milder(state_of(fault), place);
-    chapter.add(state, format!("{what}: {}", fault.said), help);
+    let (what, help) = explained(&place.provider, name, fault);
+    chapter.add(milder(state_of(fault), place), what, help);
 }
 
 /// What it can do, and what not.
@@ -227,29 +207,5 @@ fn used(asked: &Asked, chapter: &mut Chapter) {
             return chapter.add(State::Doubtful, what, "");
         }
     };
-    let (much, little): (Vec<&Usage>, Vec<&Usage>) =
-        rows.iter().partition(|row| usage::is_much(row));
-    for row in much {
-        let share = usage::share(row).unwrap_or_default();
-        let used = usage::amount(row.used, "");
-        let limit = usage::amount(row.limit.unwrap_or_default(), &row.unit);
-        let resets = row.resets.map(|at| format!(", anew on {}", day(at))).unwrap_or_default();
-        let what =
-            format!("{share:.0} % of {} are used, {used} of {limit}{resets}", usage::what(row));
-        chapter.add(
-            State::Doubtful,
-            what,
-            "`linkflow swap` leads services elsewhere; `linkflow usage`",
-        );
-    }
-    let told: Vec<String> = little
-        .iter()
-        .map(|row| match usage::share(row) {
-            Some(share) => format!("{} {share:.0} %", usage::what(row)),
-            None => format!("{} {}", usage::what(row), usage::amount(row.used, &row.unit)),
-        })
-        .collect();
-    if !told.is_empty() {
-        chapter.well(format!("used: {}", told.join(", ")));
-    }
+    usage::tell(rows, "`linkflow swap` leads services elsewhere; `linkflow usage`", chapter);
 }

@@ -165,12 +165,16 @@ fn secrets(patient: &Patient<'_>, asking: &Asking, chapter: &mut Chapter) -> Vec
     missing
 }
 
-/// The names that services and the providers they run on refer to.
+/// The names that services refer to, the providers they run on, and whoever leads visitors to them.
 fn needed(patient: &Patient<'_>, asking: &Asking) -> Vec<String> {
     let services = patient.config.services.values();
     let templates = services.flat_map(|service| service.env.values());
     let mut references: Vec<Reference> =
         templates.flat_map(|template| template.references().cloned()).collect();
+    let answering = asking.names.dns.iter().map(|(name, _)| name);
+    let leading = answering.chain(asking.names.cdn.iter().map(|(name, _)| name));
+    let leading = leading.filter_map(|name| patient.config.provider(name));
+    references.extend(leading.filter_map(|p| p.secret().map(|secret| secret.reference.clone())));
     let used = asking.places.values().filter(|place| place.needed);
     for place in used {
         references.extend(place.provider.secret().map(|secret| secret.reference.clone()));

@@ -6,6 +6,7 @@ mod accounts;
 mod compute;
 mod images;
 mod machine;
+mod names;
 pub(crate) mod show;
 pub(crate) mod usage;
 
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use linkflow_model::ProviderName;
 use linkflow_model::catalogue::Catalogue;
-use linkflow_model::config::{Config, Parsed, kinds};
+use linkflow_model::config::{Config, Parsed, Provider, kinds};
 use linkflow_model::{Fault, FaultKind};
 use serde::Serialize;
 use serde_json::Value;
@@ -135,8 +136,10 @@ pub(crate) async fn examine(
         waiting.for_one("images", images::ask(patient, asking)).await
     };
     let accounts = waiting.for_one("accounts", accounts::examine(patient, asking));
+    let names = waiting.for_one("names", names::examine(patient, asking));
     let engine = machine::engine(patient, asking);
-    let (computes, images, accounts, engine) = tokio::join!(computes, images, accounts, engine);
+    let (computes, images, accounts, names, engine) =
+        tokio::join!(computes, images, accounts, names, engine);
 
     let mut chapters = Vec::new();
     if patient.only.is_none() {
@@ -145,7 +148,9 @@ pub(crate) async fn examine(
     for (name, place, asked) in &computes {
         chapters.push(compute::chapter(patient, name, place, asked, &images));
     }
-    let about_images = patient.only.is_none_or(|only| !asking.places.contains_key(only));
+    let about_images =
+        wants_images && patient.only.is_none_or(|only| !asking.places.contains_key(only));
+    chapters.extend(names);
     chapters.extend(images::chapter(patient, &images).filter(|_| about_images));
     chapters.extend(accounts);
     chapters
@@ -158,4 +163,28 @@ fn state_of(fault: &Fault) -> State {
         FaultKind::Limited { .. } => State::Doubtful,
         _ => State::Broken,
     }
+}
+
+/// What a fault means and what helps, in words: a refused token and an absent provider are two things.
+fn explained(provider: &Provider, name: &ProviderName, fault: &Fault) -> (String, String) {
+    let page = format!("docs/providers/{}.md", provider.kind().word);
+    let (what, help) = match fault.kind {
+        FaultKind::Denied => {
+            let which = provider.secret().map(|token| format!(", `${{{}}}`,", token.reference));
+            let what = format!("the token{} is refused", which.unwrap_or_default());
+            (what, format!("put a new one into the environment; {page} says how it is made"))
+        }
+        FaultKind::Unreachable | FaultKind::Unclear => (
+            "is away".to_owned(),
+            format!("what is there goes on; `linkflow doctor {name}` asks again"),
+        ),
+        FaultKind::Limited { .. } => {
+            ("answers, and was asked too often".to_owned(), "wait as long as it asks".to_owned())
+        }
+        FaultKind::Exhausted => {
+            ("an allowance is used up".to_owned(), format!("`linkflow usage {name}`"))
+        }
+        _ => ("answers, and does not do as it should".to_owned(), page),
+    };
+    (format!("{what}: {}", fault.said), help)
 }

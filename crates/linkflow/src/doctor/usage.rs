@@ -4,7 +4,11 @@ use linkflow_engine::{Patience, guarded};
 use linkflow_model::Fault;
 use linkflow_model::catalogue::{AtEnd, Entry, PlanFacts};
 use linkflow_model::config::{Provider, kinds};
-use linkflow_model::role::{ComputeLook, Usage};
+use linkflow_model::role::{CdnLook, ComputeLook, Usage};
+
+use crate::say::time::day;
+
+use super::{Chapter, State};
 
 /// From which share on an allowance is told as nearly used up, in percent.
 const MUCH: f64 = 80.0;
@@ -17,6 +21,11 @@ pub(crate) async fn ask(compute: &dyn ComputeLook) -> Option<Result<Vec<Usage>, 
     Some(guarded(compute.name(), "tell its usage", Patience::LOOK, || compute.usage()).await)
 }
 
+/// What the provider in front of the edge says was used.
+pub(crate) async fn ask_front(cdn: &dyn CdnLook) -> Result<Vec<Usage>, Fault> {
+    guarded(cdn.name(), "tell its usage", Patience::LOOK, || cdn.usage()).await
+}
+
 /// How much of its allowance was used, in percent; `None` where there is no end to it.
 pub(crate) fn share(usage: &Usage) -> Option<f64> {
     usage.limit.filter(|limit| *limit > 0.0).map(|limit| usage.used / limit * 100.0)
@@ -24,7 +33,32 @@ pub(crate) fn share(usage: &Usage) -> Option<f64> {
 
 /// Whether little is left.
 pub(crate) fn is_much(usage: &Usage) -> bool {
-    share(usage).is_some_and(|share| share > MUCH)
+    share(usage).is_some_and(|share| share >= MUCH)
+}
+
+/// `81 % of worker requests are used, 81000 of 100000, anew on 2026-11-30`.
+pub(crate) fn sentence(usage: &Usage) -> String {
+    let share = share(usage).unwrap_or_default();
+    let used = amount(usage.used, "");
+    let limit = amount(usage.limit.unwrap_or_default(), &usage.unit);
+    let resets = usage.resets.map(|at| format!(", anew on {}", day(at))).unwrap_or_default();
+    format!("{share:.0} % of {} are used, {used} of {limit}{resets}", what(usage))
+}
+
+/// Says of each allowance how much was used. `help` is for those of which little is left.
+pub(super) fn tell(rows: &[Usage], help: &str, chapter: &mut Chapter) {
+    let (much, little): (Vec<&Usage>, Vec<&Usage>) = rows.iter().partition(|row| is_much(row));
+    for row in much {
+        chapter.add(State::Doubtful, sentence(row), help);
+    }
+    let one = |row: &&Usage| match share(row) {
+        Some(share) => format!("{} {share:.0} %", what(row)),
+        None => format!("{} {}", what(row), amount(row.used, &row.unit)),
+    };
+    let told: Vec<String> = little.iter().map(one).collect();
+    if !told.is_empty() {
+        chapter.well(format!("used: {}", told.join(", ")));
+    }
 }
 
 /// `vcpu seconds`.
@@ -81,11 +115,12 @@ pub(crate) fn plans<'a>(provider: &Provider, entry: &'a Entry) -> Vec<&'a PlanFa
 /// What happens when an allowance of one of `plans` is used up; `None` where nothing is known of them.
 pub(crate) fn at_end(plans: &[&PlanFacts]) -> Option<String> {
     let one = |plan: &&PlanFacts| {
-        let end = match plan.at_end {
-            AtEnd::Reject => "more is refused, what runs goes on",
-            AtEnd::Throttle => "everything becomes slow",
-            AtEnd::Suspend => "what runs is stopped until the next period",
-            AtEnd::Bill => "it goes on and costs money",
+        let end = match (&plan.end, plan.at_end) {
+            (Some(end), _) => end,
+            (None, AtEnd::Reject) => "more is refused, what runs goes on",
+            (None, AtEnd::Throttle) => "everything becomes slow",
+            (None, AtEnd::Suspend) => "what runs is stopped until the next period",
+            (None, AtEnd::Bill) => "it goes on and costs money",
         };
         let sure = if plan.confirmed { "" } else { " (not confirmed)" };
         format!("{}: {end}{sure}", plan.name)
@@ -111,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn four_fifths_of_an_allowance_are_not_much_yet_and_no_limit_is_never() {
+    fn four_fifths_of_an_allowance_are_much_and_without_a_limit_nothing_is() {
         let usage = |used, limit| Usage {
             what: "requests".to_owned(),
             used,
@@ -119,8 +154,8 @@ mod tests {
             unit: String::new(),
             resets: None,
         };
-        assert!(!is_much(&usage(80.0, Some(100.0))));
-        assert!(is_much(&usage(81.0, Some(100.0))));
+        assert!(!is_much(&usage(79.9, Some(100.0))));
+        assert!(is_much(&usage(80.0, Some(100.0))));
         assert!(!is_much(&usage(81.0, Some(0.0))) && !is_much(&usage(81.0, None)));
     }
 }

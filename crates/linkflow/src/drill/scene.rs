@@ -281,5 +281,7 @@ fn word(trouble: Trouble) -> &'static str {
         Trouble::OutOfQuota => "has no allowance left",
         Trouble::DeployStuck => "does not finish a deploy",
         Trouble::WrongImage => "runs another image than asked",
+        Trouble::Denied => "refuses its token",
+        Trouble::ClockAhead { .. } => "tells a time that is off",
     }
 }

@@ -12,6 +12,7 @@ use linkflow_model::{Clock, ProviderName};
 use linkflow_providers::kit::{Kit, KitOptions};
 use linkflow_store::{Sqlite, Store, StoreError};
 
+use super::names::Apart;
 use super::parts;
 use super::registry::Registries;
 use super::secrets::Secrets;
@@ -22,6 +23,8 @@ use super::{OpenError, OpenOptions, process};
 pub(crate) struct Asking {
     /// The providers that can run services.
     pub(crate) places: BTreeMap<ProviderName, Place>,
+    /// Whoever answers for the zone or stands in front of the edge.
+    pub(crate) names: Apart,
     /// Where images are looked up.
     pub(crate) registries: Registries,
     /// Follows references to secrets.
@@ -71,7 +74,8 @@ impl Asking {
         });
         let places = places.collect();
         let registries = Registries::open(config, options.cloud.as_ref(), &secrets, &kit)?;
-        Ok(Self { places, registries, secrets, kit, clock })
+        let names = Apart::open(config, options, &secrets, &kit);
+        Ok(Self { places, names, registries, secrets, kit, clock })
     }
 }
 

@@ -36,18 +36,14 @@ const FRESH: &str = "up.sock.new";
 /// What the next one says once it serves.
 const SERVING: &str = "serving\n";
 
-/// The sockets of the one before, which goes on until [`Handed::serving`].
-pub(crate) struct Handed {
-    /// The sockets.
-    pub(crate) sockets: Vec<TcpListener>,
-    stream: UnixStream,
-}
+/// The one before, which goes on until [`Handed::serving`].
+pub(crate) struct Handed(UnixStream);
 
 /// Asks whoever serves for the state folder `state` for its sockets. `None`: nobody does.
 ///
 /// # Errors
 /// When it does not give them.
-pub(crate) fn ask(state: &Path) -> io::Result<Option<Handed>> {
+pub(crate) fn ask(state: &Path) -> io::Result<Option<(Handed, Vec<TcpListener>)>> {
     let (path, _held) = reached(state, SOCKET)?;
     let stream = match UnixStream::connect(path) {
         Ok(stream) => stream,
@@ -64,7 +60,7 @@ pub(crate) fn ask(state: &Path) -> io::Result<Option<Handed>> {
         let why = format!("{announced} sockets were announced, {} came", sockets.len());
         return Err(io::Error::new(ErrorKind::InvalidData, why));
     }
-    Ok(Some(Handed { sockets: sockets.into_iter().map(TcpListener::from).collect(), stream }))
+    Ok(Some((Handed(stream), sockets.into_iter().map(TcpListener::from).collect())))
 }
 
 impl Handed {
@@ -73,8 +69,8 @@ impl Handed {
     /// # Errors
     /// When it is not there any more.
     fn serving(mut self) -> io::Result<()> {
-        self.stream.write_all(SERVING.as_bytes())?;
-        self.stream.read_exact(&mut [0])
+        self.0.write_all(SERVING.as_bytes())?;
+        self.0.read_exact(&mut [0])
     }
 }
 
@@ -222,13 +218,13 @@ mod tests {
         let address = own.local_addr().unwrap();
         let (tasks, taken) = offered(folder.path(), sockets);
         let state = folder.path().to_owned();
-        let handed =
-            tokio::task::spawn_blocking(move || ask(&state)).await.unwrap().unwrap().unwrap();
-        assert_eq!(handed.sockets[0].local_addr().unwrap(), address);
+        let asked = tokio::task::spawn_blocking(move || ask(&state)).await.unwrap();
+        let (handed, sockets) = asked.unwrap().unwrap();
+        assert_eq!(sockets[0].local_addr().unwrap(), address);
         // It waits in the socket's queue while the one before closes its own.
         let mut client = std::net::TcpStream::connect(address).unwrap();
         drop(own);
-        let next = handed.sockets[0].try_clone().unwrap();
+        let next = sockets[0].try_clone().unwrap();
         tokio::task::spawn_blocking(|| handed.serving()).await.unwrap().unwrap();
         timeout(LINE, taken.notified()).await.unwrap();
         tasks.shut_down(Duration::from_secs(5)).await;

@@ -25,7 +25,7 @@ mod warm;
 pub(crate) mod worker;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -160,14 +160,7 @@ impl Stack {
         let home = Home::open(&options.state).map_err(in_folder)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(home.path("linkflow.db"))?);
-        let user_agent = concat!("linkflow/", env!("CARGO_PKG_VERSION")).to_owned();
-        let record = options.record.clone();
-        let kit = Kit::new(KitOptions {
-            record,
-            clock: Arc::clone(&clock),
-            user_agent,
-            limits: Some(home.path(LIMITS)),
-        })?;
+        let kit = kit(&home, &options, &clock)?;
         let ports = ports::choose(&home, &config).map_err(in_folder)?;
 
         let secrets =
@@ -184,9 +177,7 @@ impl Stack {
         let (routes, seen) = watch::channel(Arc::new(Routes::default()));
         let (events, told) = mpsc::channel(1_024);
         let wanted = edge::options(&config, &options, ports, front);
-        let mut handed = handed(&options)?;
-        let sockets = handed.as_mut().map(|handed| std::mem::take(&mut handed.sockets));
-        let sockets = sockets.unwrap_or_default();
+        let (handed, sockets) = handed(&options)?;
         let edge = Edge::take_over(wanted, sockets, seen, Arc::clone(&clock), events);
         let edge = edge.await.map_err(edge::unbound)?;
         let (tracker, tasks) = (TaskTracker::new(), Tasks::default());
@@ -255,6 +246,16 @@ impl Stack {
     }
 }
 
+/// The client that providers are asked with.
+fn kit(home: &Home, options: &OpenOptions, clock: &Arc<dyn Clock>) -> Result<Kit, OpenError> {
+    Ok(Kit::new(KitOptions {
+        record: options.record.clone(),
+        clock: Arc::clone(clock),
+        user_agent: concat!("linkflow/", env!("CARGO_PKG_VERSION")).to_owned(),
+        limits: Some(home.path(LIMITS)),
+    })?)
+}
+
 /// Visitors of the one before come in from the first moment on, and are to be led where they were led.
 async fn know_routes(engine: &Engine) -> Result<(), OpenError> {
     let known = async {
@@ -270,14 +271,16 @@ async fn know_routes(engine: &Engine) -> Result<(), OpenError> {
 }
 
 /// The sockets of the process that this one takes over from, if it is to.
-fn handed(options: &OpenOptions) -> Result<Option<Handed>, OpenError> {
-    let Listen::At { takes_over: true, .. } = options.listen else { return Ok(None) };
+fn handed(options: &OpenOptions) -> Result<(Option<Handed>, Vec<TcpListener>), OpenError> {
+    let Listen::At { takes_over: true, .. } = options.listen else {
+        return Ok((None, Vec::new()));
+    };
     let missing = |what: String| OpenError::Missing {
         what,
         help: "without `--take-over` this process listens by itself".to_owned(),
     };
     match handover::ask(&options.state) {
-        Ok(Some(handed)) => Ok(Some(handed)),
+        Ok(Some((handed, sockets))) => Ok((Some(handed), sockets)),
         Ok(None) => Err(missing("no `linkflow up` serves with this state folder".to_owned())),
         Err(error) => {
             Err(missing(format!("the `linkflow up` that serves gives no sockets: {error}")))

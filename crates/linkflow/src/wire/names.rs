@@ -41,6 +41,16 @@ pub(crate) struct Looking {
     pub(crate) asked: Asked,
 }
 
+/// A provider's name, and its part or why it cannot be opened.
+type Opened<T> = (ProviderName, Result<Arc<T>, OpenError>);
+
+/// The same parts, each opened by itself: one that lacks its token keeps no other from being asked.
+pub(crate) struct Apart {
+    pub(crate) dns: Vec<Opened<dyn DnsLook>>,
+    pub(crate) cdn: Option<Opened<dyn CdnLook>>,
+    pub(crate) asked: Asked,
+}
+
 /// What the config asks of them.
 #[derive(Clone)]
 pub(crate) struct Asked {
@@ -73,9 +83,9 @@ impl Writing {
             user_agent,
             limits: Some(home.path(LIMITS)),
         })?;
-        let opening = Opening { config, options, secrets, kit };
+        let opening = Opening { config, options, secrets: &secrets, kit: &kit };
         let asked = Asked::of(config, &options.workdir);
-        let named = config.dns.iter().flat_map(|dns| std::iter::once(&dns.on).chain(&dns.also_on));
+        let named = answering(config);
         let dns = named.map(|name| opening.dns(name, &asked.zone)).collect::<Result<_, _>>()?;
         let cdn = config.edge.on.as_ref().map(|name| opening.cdn(name)).transpose()?;
         Ok(Self { dns, cdn, asked })
@@ -88,11 +98,47 @@ impl Writing {
     }
 }
 
+impl Apart {
+    /// Opens them. Nothing is asked of a provider yet, and nothing is written.
+    pub(super) fn open(
+        config: &Config,
+        options: &OpenOptions,
+        secrets: &Secrets,
+        kit: &Kit,
+    ) -> Self {
+        let opening = Opening { config, options, secrets, kit };
+        let asked = Asked::of(config, &options.workdir);
+        let dns = |name: &ProviderName| {
+            let opened = opening.dns(name, &asked.zone);
+            (name.clone(), opened.map(|whole| whole as Arc<dyn DnsLook>))
+        };
+        let cdn = |name: &ProviderName| {
+            (name.clone(), opening.cdn(name).map(|whole| whole as Arc<dyn CdnLook>))
+        };
+        let dns = answering(config).map(dns).collect();
+        Self { dns, cdn: config.edge.on.as_ref().map(cdn), asked }
+    }
+
+    /// Whoever runs the worker, of which a plan allows so many requests.
+    pub(crate) fn worker(&self, config: &Config) -> Option<&Opened<dyn CdnLook>> {
+        let counts = |name| {
+            let provider = config.provider(name);
+            provider.is_some_and(|p| !matches!(p.settings, kinds::Settings::Embedded(_)))
+        };
+        self.cdn.as_ref().filter(|(name, _)| config.edge.worker && counts(name))
+    }
+}
+
+/// Whoever answers for the zone, the first one first.
+fn answering(config: &Config) -> impl Iterator<Item = &ProviderName> {
+    config.dns.iter().flat_map(|dns| std::iter::once(&dns.on).chain(&dns.also_on))
+}
+
 struct Opening<'a> {
     config: &'a Config,
     options: &'a OpenOptions,
-    secrets: Secrets,
-    kit: Kit,
+    secrets: &'a Secrets,
+    kit: &'a Kit,
 }
 
 impl Opening<'_> {
@@ -110,7 +156,7 @@ impl Opening<'_> {
                     api: Some(cloud.desec.api.clone()),
                 },
                 None => dns::desec::Settings {
-                    token: parts::token(name, &provider, &self.secrets)?,
+                    token: parts::token(name, &provider, self.secrets)?,
                     zone,
                     api: provider.api().map(ToOwned::to_owned),
                 },
@@ -120,7 +166,7 @@ impl Opening<'_> {
                 dns::Settings::Embedded(dns::embedded::Settings { zone, folder })
             }
         };
-        Ok(dns::open(settings, &self.kit, &self.config.stack.name, name))
+        Ok(dns::open(settings, self.kit, &self.config.stack.name, name))
     }
 
     fn cdn(&self, name: &ProviderName) -> Result<Arc<dyn Cdn>, OpenError> {
@@ -143,7 +189,7 @@ impl Opening<'_> {
                 cdn::Settings::Embedded(cdn::embedded::Settings { folder })
             }
         };
-        Ok(cdn::open(settings, &self.kit, stack, name))
+        Ok(cdn::open(settings, self.kit, stack, name))
     }
 
     fn account(
@@ -162,7 +208,7 @@ impl Opening<'_> {
                 api: Some(cloud.cloudflare.api.clone()),
             },
             None => dns::cloudflare::Settings {
-                token: parts::token(name, provider, &self.secrets)?,
+                token: parts::token(name, provider, self.secrets)?,
                 zone,
                 zone_id: own.zone.clone(),
                 account: own.account.clone(),
@@ -276,6 +322,11 @@ impl Asked {
     /// Whether records of routes follow the placement that serves.
     pub(crate) fn follows(&self) -> bool {
         self.section.as_ref().is_some_and(|dns| dns.leads_to == LeadsTo::Placement)
+    }
+
+    /// Whether visitors may come through a tunnel.
+    pub(crate) fn has_tunnel(&self) -> bool {
+        self.has_tunnel
     }
 
     /// How long others may keep the answers of routes, in seconds.

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::conversations::{Said, linkflow};
+use crate::dns::at_cloudflare;
 use crate::rehearsed::Stage;
 
 /// Accounts at vendors with each of what can be told apart: own domains, usage, an API that nobody describes.
@@ -178,7 +179,185 @@ fn usage_is_shown_with_what_happens_at_its_end() {
     assert!(away["warnings"].to_string().contains("railway could not"), "{away}");
     stage.expect(&["usage", "railway"], 1);
     let none = stage.expect(&["usage", "github"], 2);
-    assert!(none.err.contains("these run services: "), "{}", none.err);
+    assert!(none.err.contains("these do: embedded, koyeb, railway"), "{}", none.err);
+}
+
+/// What all Workers of the simulated account were asked today, ours most.
+const MUCH: &str =
+    r#"{ "worker_requests": { "linkflow-shop": 79000, "theirs": 1000 }, "value_writes": 799 }"#;
+
+#[test]
+fn usage_warns_of_the_workers_requests_when_four_fifths_are_gone_and_says_what_happens_then() {
+    let stage = at_cloudflare();
+    let early = stage.expect(&["usage", "cloudflare"], 0);
+    assert_eq!(early.err, "", "nothing was used");
+    stage.tell("/v1/cloudflare", MUCH);
+    let said = stage.expect(&["usage", "cloudflare"], 0);
+    let rows: Vec<String> = said
+        .out
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|line| line.contains('%') || line.contains("this stack"))
+        .collect();
+    let begins = [
+        "cloudflare worker requests 80000 100000 80 % 20",
+        "worker requests of this stack 79000 20",
+        "kv writes 799 1000 80 % 20",
+    ];
+    assert_eq!(rows.len(), begins.len(), "{}", said.out);
+    for (row, begin) in rows.iter().zip(begins) {
+        assert!(row.starts_with(begin), "{row}");
+    }
+    let warning =
+        "warning: cloudflare: 80 % of worker requests are used, 80000 of 100000, anew on 20";
+    assert!(said.err.starts_with(warning), "{}", said.err);
+    let end = "the routes fail open, so visitors go past the Worker to the edge that DNS names";
+    assert!(said.err.contains(end), "{}", said.err);
+    let json = stage.expect(&["usage", "--json"], 0).value();
+    let providers = json["result"]["providers"].as_array().unwrap();
+    let told = providers.iter().find(|row| row["provider"] == "cloudflare").unwrap();
+    assert_eq!(
+        (&told["kind"], &told["usage"][0]["used"]),
+        (&"cloudflare".into(), &80_000.0.into())
+    );
+    let warnings = json["warnings"].as_array().unwrap().iter();
+    let warnings = warnings.filter(|row| row["provider"] == "cloudflare").count();
+    assert_eq!(warnings, 1, "799 of 1000 are not much yet");
+    let doctor = stage.expect(&["doctor", "cloudflare", "--json"], 0);
+    let lines = lines(&chapter(&doctor, "cloudflare"));
+    says(&lines, "doubtful: 80 % of worker requests are used, 80000 of 100000");
+    says(&lines, "well: used: worker requests of this stack 79000, kv writes 80 %");
+    says(&lines, "known: at the end of an allowance: Workers Free: the routes fail open");
+}
+
+#[test]
+fn a_doctor_asks_whoever_answers_for_the_zone_and_stands_in_front() {
+    let stage = at_cloudflare();
+    let before = stage.expect(&["doctor", "--json"], 1);
+    let cloudflare = lines(&chapter(&before, "cloudflare"));
+    says(&cloudflare, "well: answers and accepts the token, in ");
+    says(&cloudflare, "doubtful: 3 records are not as the config asks");
+    says(&cloudflare, "doubtful: www.example.com has no record: there is no tunnel yet");
+    assert!(!stage.folder().join(".linkflow/zones").exists(), "it wrote a zone");
+    stage.expect(&["dns", "apply"], 0);
+    for name in ["cloudflare", "desec"] {
+        let lines = lines(&chapter(&stage.expect(&["doctor", name, "--json"], 0), name));
+        assert!(lines.iter().all(|line| !line.starts_with("doubtful")), "{lines:#?}");
+        says(&lines, "well: its records are as the config asks");
+    }
+    let said = stage.expect(&["doctor", "cloudflare"], 0);
+    for part in [
+        "cloudflare  Cloudflare, zone example.com, in front of the edge\n",
+        "✓ what stands in front is as the config asks\n",
+        "✓ used: worker requests 0 %, worker requests of this stack 0, kv writes 0 %\n",
+        "all is well\n",
+    ] {
+        assert!(said.out.contains(part), "{part}\n{}", said.out);
+    }
+    // One that is away keeps the other from nothing.
+    stage.expect(&["drill", "set", "desec", "api-down"], 0);
+    let away = stage.expect(&["doctor", "--json"], 1);
+    says(&lines(&chapter(&away, "desec")), "broken: is away: ");
+    says(&lines(&chapter(&away, "cloudflare")), "well: its records are as the config asks");
+}
+
+#[test]
+fn a_permission_that_a_token_lacks_is_named_by_the_doctor() {
+    let stage = at_cloudflare();
+    stage.tell("/v1/cloudflare", r#"{ "lacks": ["analytics"] }"#);
+    let lines_of = |code| {
+        lines(&chapter(&stage.expect(&["doctor", "cloudflare", "--json"], code), "cloudflare"))
+    };
+    let analytics = "doubtful: what the worker used could not be read: not authorized for that account; the token lacks the permission `Account · Account Analytics · Read`";
+    says(&lines_of(0), analytics);
+    stage.expect(&["usage", "cloudflare"], 4);
+    stage.tell("/v1/cloudflare", r#"{ "lacks": ["dns", "bots", "tunnels"] }"#);
+    let lines = lines_of(4);
+    let refused = "refused: the token, `${secret.CLOUDFLARE_TOKEN}`, is refused: Authentication error; the token lacks the permission ";
+    for permission in ["Zone · DNS", "Zone · Bot Management", "Account · Cloudflare Tunnel"] {
+        says(&lines, &format!("{refused}`{permission}`"));
+    }
+    assert_eq!(lines.iter().filter(|line| line.starts_with("refused")).count(), 3, "{lines:#?}");
+    let plan = stage.expect(&["dns", "plan"], 4);
+    assert!(plan.err.contains("the token lacks the permission `Zone · DNS`"), "{}", plan.err);
+}
+
+#[test]
+fn a_token_that_is_missing_keeps_no_other_provider_from_being_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = "[edge]\naddress = \"https://edge.example.com\"\n[dns]\nzone = \"example.com\"\non = \"embedded\"\nalso_on = [\"desec\"]\n\
+                 [providers.desec]\nkind = \"desec\"\ntoken = \"${secret.DESEC_TOKEN}\"\n";
+    let text = alone(dir.path(), &format!("runs_on = [\"embedded\"]\n{names}"));
+    std::fs::write(dir.path().join("linkflow.toml"), text).unwrap();
+    let said = linkflow(dir.path(), &["doctor", "--json"]);
+    assert_eq!(said.code, 1, "{}{}", said.out, said.err);
+    let missing = "broken: the token of `desec`, `${secret.DESEC_TOKEN}`, is not there";
+    says(&lines(&chapter(&said, "desec")), missing);
+    let value = said.value();
+    let chapters = value["result"]["chapters"].as_array().unwrap();
+    let zone = chapters.iter().find(|c| c["title"] == "the zone in a file").unwrap();
+    says(&lines(zone), "well: answers, in ");
+    assert!(!dir.path().join(".linkflow").exists(), "it made a state folder");
+}
+
+#[test]
+fn a_refused_token_is_told_by_whoever_asks_with_exit_code_4() {
+    let stage = Stage::of(&STACK.replace("\"embedded\"]", "\"zeabur\", \"embedded\"]"));
+    for name in ["railway", "koyeb", "zeabur", "github"] {
+        stage.expect(&["drill", "set", name, "denied"], 0);
+        let said = stage.expect(&["doctor", name, "--json"], 4);
+        let lines = lines(&chapter(&said, name));
+        assert!(lines[0].starts_with("refused: the token"), "{name}: {lines:#?}");
+        stage.expect(&["drill", "clear"], 0);
+    }
+    stage.expect(&["drill", "set", "koyeb", "denied"], 0);
+    let doctor = stage.expect(&["doctor"], 4);
+    let text = doctor.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("✗ the token, `${secret.KOYEB_TOKEN}`, is refused: "), "{}", doctor.out);
+    assert!(text.contains("railway Railway ✓ answers and accepts the token"), "{}", doctor.out);
+    for words in [["usage", "--json"], ["plan", "--json"]] {
+        let value = stage.expect(&words, 4).value();
+        let message = value["errors"][0]["message"].as_str().unwrap();
+        assert!(message.starts_with("koyeb could not "), "{words:?}: {value}");
+    }
+    let plan = stage.expect(&["plan"], 4);
+    assert!(plan.err.contains("error: koyeb could not "), "{}", plan.err);
+    let help = "help: `linkflow doctor koyeb` tells which token it is";
+    assert!(plan.err.contains(help), "{}", plan.err);
+    assert!(plan.out.contains("deploy r1 of api on railway"), "{}", plan.out);
+
+    let stage = at_cloudflare();
+    stage.expect(&["drill", "set", "desec", "denied"], 0);
+    let desec = stage.expect(&["dns", "plan"], 4);
+    assert!(desec.err.starts_with("error: desec could not look up zone"), "{}", desec.err);
+    assert!(desec.out.contains("names at cloudflare\n"), "{}", desec.out);
+    stage.expect(&["doctor", "desec"], 4);
+    stage.expect(&["drill", "clear"], 0);
+    stage.expect(&["drill", "set", "cloudflare", "denied"], 0);
+    for words in [["dns", "plan"], ["usage", "cloudflare"]] {
+        let said = stage.expect(&words, 4);
+        let line = "error: cloudflare could not look up zone example.com: Authentication error\n";
+        assert!(said.err.starts_with(line), "{words:?}: {}", said.err);
+    }
+    let lines = lines(&chapter(&stage.expect(&["doctor", "--json"], 4), "cloudflare"));
+    let refused =
+        "refused: the token, `${secret.CLOUDFLARE_TOKEN}`, is refused: Authentication error";
+    assert_eq!(lines[0], refused, "{lines:#?}");
+    assert_eq!(lines.iter().filter(|line| line.starts_with("refused")).count(), 1, "{lines:#?}");
+}
+
+#[test]
+fn a_clock_that_differs_from_a_providers_is_told() {
+    let stage = Stage::of(STACK);
+    stage.expect(&["drill", "set", "koyeb", "clock-ahead", "--ms", "3600000"], 0);
+    let said = stage.expect(&["doctor", "--json"], 0);
+    let machine = chapter(&said, "machine");
+    let line = lines(&machine).into_iter().find(|line| line.contains("the clock ")).unwrap();
+    let apart = line.strip_prefix("doubtful: the clock is ").unwrap();
+    let (seconds, rest) = apart.split_once(" s ").unwrap();
+    assert_eq!(rest, "behind that of koyeb");
+    // The vendor tells whole seconds, and asking takes some.
+    assert!((3_540..=3_601).contains(&seconds.parse::<u64>().unwrap()), "{line}");
 }
 
 #[test]

@@ -51,7 +51,7 @@ kind = "desec"
 token = "${secret.DESEC_TOKEN}"
 "#;
 
-fn at_cloudflare() -> Stage {
+pub(crate) fn at_cloudflare() -> Stage {
     Stage::of(&format!("{SHOP}{CLOUDFLARE}"))
 }
 

@@ -93,11 +93,14 @@ fn visitors_do_not_notice_that_another_process_takes_over() {
             before = next;
         }
         let served = asked.load(SeqCst);
-        while asked.load(SeqCst) < served + 20 && !visitors.iter().any(|v| v.is_finished()) {
+        while asked.load(SeqCst) < served + 20
+            && !visitors.iter().any(std::thread::ScopedJoinHandle::is_finished)
+        {
             std::thread::sleep(Duration::from_millis(10));
         }
         stop.store(true, SeqCst);
-        let joined: Vec<_> = visitors.into_iter().map(|visitor| visitor.join()).collect();
+        let joined: Vec<_> =
+            visitors.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         before.kill().unwrap();
         before.wait().unwrap();
         assert!(joined.iter().all(Result::is_ok), "every request was answered");

@@ -71,7 +71,7 @@ section! {
     /// How many requests the places of a service take at once, and what becomes of more: they go to the next place that has
     /// room, else they wait in line.
     pub struct Concurrency as "concurrency" {
-        /// So many at each place; as many as come when not said. Streams and open WebSockets count as long as they last.
+        /// So many at each place; as many as come when not said. Streams and open `WebSocket`s count as long as they last.
         most: Option<NonZeroU32>,
         /// Another number at some providers: a small last resort that is to stay up, say.
         on: BTreeMap<ProviderName, NonZeroU32>,

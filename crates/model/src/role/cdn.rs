@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use super::Usage;
 use crate::{Fault, ProviderName, Secret};
 
 /// What stands in front of the edge, as it ought to be. What is `None`, `false` or empty is left as it is: nothing that
@@ -168,6 +169,13 @@ pub trait CdnLook: Send + Sync {
 
     /// The stack's tunnel, when it is there.
     async fn tunnel(&self) -> Result<Option<Tunnel>, Fault>;
+
+    /// What was used of its plan; empty where nothing of it is counted.
+    async fn usage(&self) -> Result<Vec<Usage>, Fault>;
+
+    /// Each part of `wanted` that the credential may not read, as the refusal of it. What may be read may still be refused
+    /// when it is to be written: nobody can ask for that without writing.
+    async fn refused(&self, wanted: &Front) -> Result<Vec<Fault>, Fault>;
 }
 
 /// Stands in front of the edge.

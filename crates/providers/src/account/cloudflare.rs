@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::kit::graphql::{Operation, query_at};
 use crate::kit::{Account, Auth, Call, Kit, Limiter, Rule, Scope, Vendor, encode};
 
 /// The API.
@@ -162,6 +163,41 @@ fn hide(body: &mut Value) {
     }
 }
 
+/// Where the GraphQL Analytics API is.
+const ANALYTICS: &str = "/graphql";
+
+/// The permission that a call to `path` takes, in the words of the dashboard.
+fn permission(path: &str) -> Option<&'static str> {
+    const PERMISSIONS: [(&str, &str); 9] = [
+        ("/dns_records", "Zone · DNS"),
+        ("/settings/", "Zone · Zone Settings"),
+        ("/bot_management", "Zone · Bot Management"),
+        ("/http_request_cache_settings", "Zone · Cache Rules"),
+        ("/rulesets", "Zone · Zone WAF"),
+        ("/workers/routes", "Zone · Workers Routes"),
+        ("/workers/scripts/", "Account · Workers Scripts"),
+        ("/storage/kv/", "Account · Workers KV Storage"),
+        ("/cfd_tunnel", "Account · Cloudflare Tunnel"),
+    ];
+    if path == ANALYTICS {
+        return Some("Account · Account Analytics · Read");
+    }
+    // The settings of a script are not those of a zone.
+    let is_of_account = path.starts_with("/accounts/");
+    let fits = |(part, permission): &&(&str, &str)| {
+        path.contains(part) && permission.starts_with("Account") == is_of_account
+    };
+    PERMISSIONS.iter().find(fits).map(|(_, permission)| *permission)
+}
+
+/// A refusal of what comes after the zone was looked up: the token is a good one then, and lacks a permission.
+fn lacking(mut fault: Fault, permission: Option<&str>) -> Fault {
+    if let (FaultKind::Denied, Some(permission)) = (fault.kind, permission) {
+        fault.said.push_str(&format!("; the token lacks the permission `{permission}`"));
+    }
+    fault
+}
+
 impl Cloudflare {
     /// Sends `call`, and gives what is in the envelope.
     pub(crate) async fn send(&self, call: Call) -> Result<Value, Fault> {
@@ -215,8 +251,9 @@ impl Cloudflare {
     }
 
     async fn open(&self, call: Call) -> Result<Envelope, Fault> {
-        let answer = self.api.send(call.clone()).await?;
-        let envelope: Envelope = self.api.read(call.attempt(), &answer)?;
+        let (attempt, permission) = (call.attempt(), permission(call.path()));
+        let answer = self.api.send(call).await.map_err(|fault| lacking(fault, permission))?;
+        let envelope: Envelope = self.api.read(attempt.clone(), &answer)?;
         if envelope.success {
             return Ok(envelope);
         }
@@ -227,7 +264,16 @@ impl Cloudflare {
             .collect();
         let said = told.join("; ");
         let kind = judge(StatusCode::BAD_REQUEST, &said).unwrap_or(FaultKind::Invalid);
-        Err(self.api.fault(kind, call.attempt(), &said))
+        Err(lacking(self.api.fault(kind, attempt, &said), permission))
+    }
+
+    /// Asks the GraphQL Analytics API.
+    pub(crate) async fn query<T: DeserializeOwned>(
+        &self,
+        operation: Operation<'_>,
+    ) -> Result<T, Fault> {
+        let told = query_at(&self.api, ANALYTICS, operation).await;
+        told.map_err(|fault| lacking(fault, permission(ANALYTICS)))
     }
 
     /// The zone. One request; its id and account are asked for once a look, so that a moved zone is noticed.

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use async_trait::async_trait;
-use linkflow_model::role::{Cdn, CdnLook, Front, FrontChange, Tunnel, TunnelKey};
+use linkflow_model::role::{Cdn, CdnLook, Front, FrontChange, Tunnel, TunnelKey, Usage};
 use linkflow_model::{Fault, FaultKind, ProviderName, StackName};
 
 use crate::kit::{Kit, encode};
@@ -79,6 +79,14 @@ impl CdnLook for Nobody {
 
     async fn tunnel(&self) -> Result<Option<Tunnel>, Fault> {
         Ok(None)
+    }
+
+    async fn usage(&self) -> Result<Vec<Usage>, Fault> {
+        Ok(Vec::new())
+    }
+
+    async fn refused(&self, _: &Front) -> Result<Vec<Fault>, Fault> {
+        Ok(Vec::new())
     }
 }
 

@@ -1,7 +1,6 @@
 //! Providers that run containers.
 
 mod copies;
-mod graphql;
 mod settle;
 pub(crate) mod time;
 

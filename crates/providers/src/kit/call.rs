@@ -168,6 +168,11 @@ impl Call {
         self.counted_for.as_deref().unwrap_or(&self.about)
     }
 
+    /// Where it goes, below the address of the API.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// What is being tried, for people: "stop machine 148ed".
     pub(crate) fn attempt(&self) -> String {
         if self.about.is_empty() {

@@ -1,6 +1,7 @@
 //! The one HTTP client of all adapters: time limits, rate limits, masking, recording, and what went wrong in our words.
 
 mod call;
+pub(crate) mod graphql;
 mod judge;
 mod limit;
 mod limit_book;

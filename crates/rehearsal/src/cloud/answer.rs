@@ -5,13 +5,14 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use linkflow_model::Timestamp;
 use serde_json::Value;
 
 use super::door::Wire;
@@ -43,6 +44,19 @@ impl Call {
     /// The token of `Authorization: Bearer …`.
     pub(crate) fn bearer(&self) -> Option<&str> {
         self.header("authorization").and_then(|v| v.strip_prefix("Bearer "))
+    }
+
+    /// The same call with a token that nobody was given.
+    pub(crate) fn with_revoked_token(mut self) -> Self {
+        for name in ["authorization", "project-access-token"] {
+            let Some(held) = self.header(name) else { continue };
+            let scheme = held.split_once(' ').map(|(scheme, _)| format!("{scheme} "));
+            let revoked = format!("{}revoked", scheme.unwrap_or_default());
+            if let Ok(revoked) = HeaderValue::try_from(revoked) {
+                self.headers.insert(name, revoked);
+            }
+        }
+        self
     }
 
     /// The body as JSON; `None` when it is none. An empty body is `null`.
@@ -86,6 +100,16 @@ impl Answer {
     /// Whether it says that the caller asks too often: every vendor says so with this status.
     pub(crate) fn is_refused_for_rate(&self) -> bool {
         self.0.status() == StatusCode::TOO_MANY_REQUESTS
+    }
+
+    /// With the time at which it was made, as `at` has it.
+    pub(crate) fn dated(self, at: Timestamp) -> Self {
+        let at = i64::try_from(at.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+        let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+        match at.and_then(|at| printer.timestamp_to_rfc9110_string(&at).ok()) {
+            Some(text) => self.with(DATE.as_str(), &text),
+            None => self,
+        }
     }
 
     /// With one more header.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::answer::{Answer, Call};
-use super::cloudflare::Cloudflare;
+use super::cloudflare::{Cloudflare, Told};
 use super::desec::Desec;
 use super::dice::Dice;
 use super::door::Door;
@@ -140,6 +140,11 @@ impl Stalls {
         (self.cloudflare.held(), self.desec.held())
     }
 
+    /// Has Cloudflare be as a test tells it, for the control API.
+    pub(crate) fn tell_cloudflare(&self, told: Told) {
+        self.cloudflare.take(told);
+    }
+
     /// What GitHub holds, for the control API. Of secrets only a hash.
     pub(crate) fn held(&self) -> Value {
         self.github.held()
@@ -159,6 +164,12 @@ impl Stalls {
 
 /// Answers one call, as the faults of now let it.
 async fn serve(vendor: Arc<dyn Beside>, call: Call) -> Answer {
+    let ground = vendor.ground();
+    let answer = answer(&*vendor, ground.faults.of_call(call)).await;
+    ground.faults.of_answer(answer, ground.clock.wall())
+}
+
+async fn answer(vendor: &dyn Beside, call: Call) -> Answer {
     let ground = vendor.ground();
     ground.requests.fetch_add(1, Ordering::Relaxed);
     let slow = |t| if let Trouble::Slow { ms } = t { Some(ms) } else { None };

@@ -32,6 +32,13 @@ pub(crate) fn answer(hub: &Hub, call: &Call) -> Answer {
         ("GET", "/v1/slack/messages") => Answer::json(200, &hub.stalls.messages()),
         ("GET", "/v1/github") => Answer::json(200, &hub.stalls.held()),
         ("GET", "/v1/cloudflare") => Answer::json(200, &hub.stalls.zones().0),
+        ("PUT", "/v1/cloudflare") => match serde_json::from_slice(&call.body) {
+            Ok(told) => {
+                hub.stalls.tell_cloudflare(told);
+                Answer::empty(204)
+            }
+            Err(error) => refusal(400, &error.to_string()),
+        },
         ("GET", "/v1/desec") => Answer::json(200, &hub.stalls.zones().1),
         ("PUT", "/v1/faults") => set(hub, call),
         ("DELETE", "/v1/faults") => lift(hub, call),

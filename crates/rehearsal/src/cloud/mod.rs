@@ -385,10 +385,10 @@ fn build(
             let answer = if site.faults.any(None, |t| matches!(t, Trouble::RateLimited)) {
                 vendor.limited()
             } else {
-                vendor.answer(call).await
+                vendor.answer(site.faults.of_call(call)).await
             };
             site.counts.note(&answer);
-            answer
+            site.faults.of_answer(answer, site.clock.wall())
         }
     })?;
     let front = Arc::new(Ingress::new(Arc::clone(&site), Arc::clone(&vendor)));

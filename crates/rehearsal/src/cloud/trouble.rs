@@ -7,6 +7,8 @@ use linkflow_model::{ProviderName, ServiceName, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
+use super::answer::{Answer, Call};
+
 /// One injected fault. As JSON: `{"trouble": "slow", "ms": 300}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "trouble", rename_all = "snake_case")]
@@ -44,6 +46,13 @@ pub enum Trouble {
     DeployStuck,
     /// A deploy runs another image than asked: the one before, or else the first good tag of the repository.
     WrongImage,
+    /// The API refuses the token of every call, as the vendor does when it was revoked. What runs goes on.
+    Denied,
+    /// The API tells a time that is off by this much.
+    ClockAhead {
+        /// Milliseconds.
+        ms: u64,
+    },
 }
 
 impl Trouble {
@@ -149,6 +158,23 @@ impl Faults {
         fits: impl Fn(Trouble) -> bool,
     ) -> bool {
         self.find(service, |t| fits(t).then_some(())).is_some()
+    }
+
+    /// `call` as it reaches the API: with a revoked token, where that is what is wrong.
+    pub(crate) fn of_call(&self, call: Call) -> Call {
+        if self.any(None, |t| matches!(t, Trouble::Denied)) {
+            return call.with_revoked_token();
+        }
+        call
+    }
+
+    /// `answer` as it leaves the API: with another time than `now`, where that is what is wrong.
+    pub(crate) fn of_answer(&self, answer: Answer, now: Timestamp) -> Answer {
+        let ahead = |t| if let Trouble::ClockAhead { ms } = t { Some(ms) } else { None };
+        match self.find(None, ahead) {
+            Some(ms) => answer.dated(Timestamp(now.0.saturating_add(ms))),
+            None => answer,
+        }
     }
 
     /// Waits while a fault, of the provider or of `service`, fits.

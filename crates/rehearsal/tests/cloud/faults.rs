@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use linkflow_model::role::{Compute, ComputeLook, Progress};
-use linkflow_model::{Lifecycle, Timestamp};
+use linkflow_model::{FaultKind, Lifecycle, Timestamp};
 use linkflow_rehearsal::cloud::Trouble;
 use linkflow_rehearsal::ledger::{Ledger, Span};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -216,6 +216,18 @@ async fn a_wrong_image_shows_in_the_digest() {
     assert_eq!(stage.deploy(&wanted).await, Progress::Done);
     let told = &stage.adapter("generic").look().await.unwrap()[0];
     assert_eq!((told.digest.as_ref(), told.release), (Some(&before), Some(wanted.release)));
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_refused_and_what_runs_goes_on() {
+    let stage = stage("api:1.0").await;
+    stage.fault("generic", Trouble::Denied);
+    let fault = stage.adapter("generic").look().await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Denied, "{fault}");
+    assert_eq!(stage.visit("generic", API, HEALTH).await.unwrap().status, 200);
+    stage.fault("generic", None);
+    assert_eq!(stage.adapter("generic").look().await.unwrap().len(), 1);
     stage.stop().await;
 }
 

@@ -7,13 +7,14 @@
 mod rules;
 mod settings;
 mod tunnel;
+mod usage;
 mod values;
 mod worker;
 
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use linkflow_model::role::{Cdn, CdnLook, Front, FrontChange, Tunnel, TunnelKey};
+use linkflow_model::role::{Cdn, CdnLook, Front, FrontChange, Tunnel, TunnelKey, Usage};
 use linkflow_model::{Clock, Fault, FaultKind, ProviderName, StackName};
 
 use crate::account::cloudflare::{self as account, Cloudflare, ZoneRow};
@@ -66,6 +67,30 @@ struct Due {
     call: Option<Call>,
 }
 
+/// What stands in front, cut as permissions are.
+#[derive(Clone, Copy)]
+enum Part {
+    Settings,
+    Bots,
+    Rates,
+    Cache,
+    Firewall,
+    Worker,
+    Tunnel,
+}
+
+impl Part {
+    const ALL: [Self; 7] = [
+        Self::Settings,
+        Self::Bots,
+        Self::Rates,
+        Self::Cache,
+        Self::Firewall,
+        Self::Worker,
+        Self::Tunnel,
+    ];
+}
+
 impl Due {
     fn new(change: FrontChange, call: Call) -> Self {
         Self { change, call: Some(call) }
@@ -96,12 +121,23 @@ impl CloudflareFront {
     }
 
     async fn due(&self, row: &ZoneRow, wanted: &Front) -> Result<Vec<Due>, Fault> {
-        let mut due = self.due_settings(row, wanted).await?;
-        due.extend(self.due_bots(row, wanted).await?);
-        due.extend(self.due_rules(row, wanted).await?);
-        due.extend(self.due_worker(row, wanted).await?);
-        due.extend(self.due_tunnel(row, wanted).await?);
+        let mut due = Vec::new();
+        for part in Part::ALL {
+            due.extend(self.due_of(part, row, wanted).await?);
+        }
         Ok(due)
+    }
+
+    async fn due_of(&self, part: Part, row: &ZoneRow, wanted: &Front) -> Result<Vec<Due>, Fault> {
+        match part {
+            Part::Settings => self.due_settings(row, wanted).await,
+            Part::Bots => self.due_bots(row, wanted).await,
+            Part::Rates => self.due_rates(row, wanted).await,
+            Part::Cache => self.due_cache(row, wanted).await,
+            Part::Firewall => self.due_firewall(row, wanted).await,
+            Part::Worker => self.due_worker(row, wanted).await,
+            Part::Tunnel => self.due_tunnel(row, wanted).await,
+        }
     }
 }
 
@@ -119,6 +155,24 @@ impl CdnLook for CloudflareFront {
     async fn tunnel(&self) -> Result<Option<Tunnel>, Fault> {
         let row = self.api.row().await?;
         Ok(self.find_tunnel(&row).await?.map(tunnel::Row::told))
+    }
+
+    async fn usage(&self) -> Result<Vec<Usage>, Fault> {
+        let row = self.api.row().await?;
+        self.used(&row).await
+    }
+
+    async fn refused(&self, wanted: &Front) -> Result<Vec<Fault>, Fault> {
+        let row = self.api.row().await?;
+        let mut refused = Vec::new();
+        for part in Part::ALL {
+            match self.due_of(part, &row, wanted).await {
+                Ok(_) => {}
+                Err(fault) if fault.kind == FaultKind::Denied => refused.push(fault),
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(refused)
     }
 }
 

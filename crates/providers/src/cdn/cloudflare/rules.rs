@@ -48,13 +48,14 @@ impl CloudflareFront {
         format!("linkflow_{}_{what}", self.stack)
     }
 
-    pub(super) async fn due_rules(&self, row: &ZoneRow, wanted: &Front) -> Result<Vec<Due>, Fault> {
+    pub(super) async fn due_rates(&self, row: &ZoneRow, wanted: &Front) -> Result<Vec<Due>, Fault> {
         let rate = wanted.rate.iter().enumerate().map(|(at, rule)| self.rate_rule(at, rule));
-        let mut due = self.due_phase(row, RATE, rate.collect()).await?;
+        self.due_phase(row, RATE, rate.collect()).await
+    }
+
+    pub(super) async fn due_cache(&self, row: &ZoneRow, wanted: &Front) -> Result<Vec<Due>, Fault> {
         let cache = wanted.cache.iter().enumerate().map(|(at, rule)| self.keep_rule(at, rule));
-        due.extend(self.due_phase(row, CACHE, cache.collect()).await?);
-        due.extend(self.due_firewall(row, wanted).await?);
-        Ok(due)
+        self.due_phase(row, CACHE, cache.collect()).await
     }
 
     async fn entry_point(&self, row: &ZoneRow, phase: &str) -> Result<Option<Ruleset>, Fault> {
@@ -128,7 +129,11 @@ impl CloudflareFront {
     }
 
     /// The managed firewall. A rule that somebody made and that executes the same rules is enough.
-    async fn due_firewall(&self, row: &ZoneRow, wanted: &Front) -> Result<Vec<Due>, Fault> {
+    pub(super) async fn due_firewall(
+        &self,
+        row: &ZoneRow,
+        wanted: &Front,
+    ) -> Result<Vec<Due>, Fault> {
         let held = self.entry_point(row, FIREWALL).await?;
         let own = self.ref_of("firewall");
         if !wanted.firewall {

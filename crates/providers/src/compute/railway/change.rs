@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::super::graphql::Operation;
+use crate::kit::graphql::Operation;
 use super::Railway;
 use super::placement::{Aim, BEFORE, LOGIN, NONE, Placement, RESTING};
 use super::scope::Scope;

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Railway;
-use super::super::graphql::Operation;
+use crate::kit::graphql::Operation;
 use super::placement::Placement;
 use super::scope::Scope;
 use super::wire::{CREATE_OWN_DOMAIN, DELETE_OWN_DOMAIN, DOMAINS};

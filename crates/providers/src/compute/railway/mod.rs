@@ -33,7 +33,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tokio::sync::OnceCell;
 
-use super::graphql::{Operation, mutate, own_judgement, query};
+use crate::kit::graphql::{Operation, mutate, own_judgement, query};
 use super::settle::Settling;
 use super::time::timestamp;
 use crate::kit::{Account, Auth, Kit, Limiter, Rule, Scope as LimitScope, Vendor};

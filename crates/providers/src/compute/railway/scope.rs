@@ -3,7 +3,7 @@
 use linkflow_model::{Fault, FaultKind};
 use serde_json::{Map, Value, json};
 
-use super::super::graphql::Operation;
+use crate::kit::graphql::Operation;
 use super::wire::{
     CREATE_PROJECT, PROJECT, PROJECTS, Project, ProjectAnswer, ProjectCreated, ProjectsAnswer,
     TOKEN, TokenAnswer,

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Railway;
-use super::super::graphql::Operation;
+use crate::kit::graphql::Operation;
 use super::wire::USAGE;
 
 /// What is asked for, our word for it, its unit, and how much of that unit one of Railway's is (docs:

@@ -7,7 +7,7 @@ use linkflow_model::{Definition, EnvValue, Fault, FaultKind, ServiceKind, Servic
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
-use super::super::graphql::Operation;
+use crate::kit::graphql::Operation;
 use super::Zeabur;
 use super::placement::{Aim, BEFORE, GRPC, IMAGE, NONE, Placement, WEB};
 use super::scope::Scope;

@@ -3,7 +3,7 @@
 use linkflow_model::{Fault, FaultKind};
 use serde_json::{Map, Value, json};
 
-use super::super::graphql::Operation;
+use crate::kit::graphql::Operation;
 use super::Zeabur;
 use super::wire::{
     CREATE_PROJECT, ENVIRONMENTS, Environment, EnvironmentsAnswer, PROJECT, PROJECTS, Project,

@@ -6,6 +6,7 @@
 //! cloudflare/cloudflare-go#828 (`request_limit_fail_open` of routes, told always and taken when a route is changed).
 //! Codes of errors are those that clients have met; nobody publishes a list.
 
+mod analytics;
 mod records;
 mod rules;
 mod tunnels;
@@ -24,6 +25,8 @@ use super::beside::{Beside, Ground};
 use super::endpoints::CloudflareEndpoint;
 use super::limit::{Limits, Rate};
 use super::trouble::Trouble;
+pub(super) use analytics::Told;
+use analytics::{Counted, Right};
 use records::Record;
 use rules::Ruleset;
 use tunnels::Tunnel;
@@ -63,6 +66,9 @@ struct State {
     /// Writes of values on a day, which is counted from 1970.
     written: (u64, u32),
     tunnels: Vec<Tunnel>,
+    counted: Counted,
+    /// What the token may not.
+    lacks: Vec<Right>,
 }
 
 /// What a handler says instead of an answer.
@@ -177,7 +183,14 @@ impl Cloudflare {
     fn dispatch(&self, call: &Call) -> Result<Answer, Refused> {
         let parts = call.parts();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        if Right::of(&parts).is_some_and(|right| self.state().lacks.contains(&right)) {
+            return Err(match parts.as_slice() {
+                ["graphql"] => analytics::not_yours(self.now()),
+                _ => refusal(403, 10_000, "Authentication error"),
+            });
+        }
         match (call.method.as_str(), parts.as_slice()) {
+            ("POST", ["graphql"]) => self.of_analytics(call),
             ("GET", ["zones"]) => {
                 let fits =
                     |name: &str, value: &str| call.parameter(name).is_none_or(|p| p == value);
@@ -315,6 +328,9 @@ impl Beside for Cloudflare {
 
     fn answer(&self, call: &Call) -> Answer {
         match call.bearer() {
+            token if call.path == "/graphql" && token != Some(&self.token) => {
+                return analytics::refusal(401, "Unauthorized", self.now());
+            }
             None => return refusal(400, 6_003, "Invalid request headers"),
             Some(token) if token != self.token => {
                 return refusal(401, 10_000, "Authentication error");

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::kit::{Call, Vendor, is_spent};
+use super::{Call, Vendor, is_spent};
 
 /// How long to leave the API alone after a refusal that names no time.
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -49,7 +49,16 @@ pub(crate) async fn query<T: DeserializeOwned>(
     api: &Vendor,
     operation: Operation<'_>,
 ) -> Result<T, Fault> {
-    ask(api, operation, true).await
+    ask(api, "", operation, true).await
+}
+
+/// The same, of an API that has other paths too.
+pub(crate) async fn query_at<T: DeserializeOwned>(
+    api: &Vendor,
+    path: &str,
+    operation: Operation<'_>,
+) -> Result<T, Fault> {
+    ask(api, path, operation, true).await
 }
 
 /// Asks a mutation.
@@ -57,17 +66,18 @@ pub(crate) async fn mutate<T: DeserializeOwned>(
     api: &Vendor,
     operation: Operation<'_>,
 ) -> Result<T, Fault> {
-    ask(api, operation, false).await
+    ask(api, "", operation, false).await
 }
 
 async fn ask<T: DeserializeOwned>(
     api: &Vendor,
+    path: &str,
     operation: Operation<'_>,
     reads: bool,
 ) -> Result<T, Fault> {
     let Operation { action, about, text, variables } = operation;
     let body = json!({ "query": text, "variables": variables });
-    let call = Call::write(Method::POST, action, about, "").json(body);
+    let call = Call::write(Method::POST, action, about, path).json(body);
     let answer = api.send(if reads { call.as_read() } else { call }).await?;
     let attempt = || format!("{action} {about}").trim_end().to_owned();
     // Errors first: with an error, `data` may be anything.

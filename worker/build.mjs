@@ -7,7 +7,7 @@ export const TOOLS = new URL("../target/worker-tools/", import.meta.url);
 
 /** Names of properties that are the worker's own: they may be shortened. None of a platform's, of JSON or of headers. */
 const OWN = `
-  again appStreak breaks compare despair doubt ejection ejections endWait beginWait hedgeAfter hedges hopeless isEmpty
+  again appStreak fails failedOfLate compare despair doubt ejection ejections endWait beginWait hedgeAfter hedges hopeless isEmpty
   isLosing isSuspect isWhole late lateSince learn life lives lookAfter mayHope p95 published readmit readmitted refresh
   retries showsLife silence steer stopWaiting streak tick ticked trial trialFailed tuning usable verdict
   answered failed follow spend earn beside lane lanes began since kind target reply group repeat wait stop stale sent take

@@ -1,8 +1,7 @@
 /** The worker's own answers, in the form the client asked for. */
 
 const TITLES: Record<number, string> = {
-  502: "Something went wrong on the way",
-  503: "We will be back in a moment",
+  503: "We will be right back",
   504: "This is taking too long",
   508: "This request goes round in circles",
 };
@@ -19,7 +18,7 @@ function html(status: number, why: string, statusPage: string | undefined): stri
   const page = statusPage == null ? "" : `<p><a href="${escaped(statusPage)}">How things are</a></p>`;
   return `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">\
 <title>${title}</title><style>body{font:1.1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:20vh auto;padding:0 1rem;\
-color-scheme:light dark}</style><h1>${title}</h1><p>${status === 503 ? "Please try again shortly." : "Please see whether it was done before you try again."}</p>\
+color-scheme:light dark}</style><h1>${title}</h1><p>${status === 503 ? "Try again shortly." : "See whether it was done, then try again."}</p>\
 ${page}<small>${status}: ${escaped(why)}</small></html>\n`;
 }
 

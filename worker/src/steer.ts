@@ -40,9 +40,11 @@ const HEDGE_LATEST = 500;
 /** Races lost in a row, over at least {@link LATE_FOR}, until a target is ejected for being slow. */
 const LATE = 5;
 const LATE_FOR = 1_000;
-/** An answer that breaks off counts this much; each good one takes one away. */
-const BREAK = 10;
-/** So much ejects: more than one in ten answers breaks off. */
+/** A request that fails, or whose answer breaks off, counts this much; each good one takes one away. */
+const FAIL = 10;
+/** So much ejects, and more is not counted: more than one in ten requests fails. */
+const FAILS = 45;
+/** So much ejects when answers break off, which no other sign tells. */
 const BREAKS = 25;
 /** How long a trial may take before another one may begin: whoever made it may be gone without a word. */
 const TRIAL = 10_000;
@@ -68,6 +70,9 @@ export interface Plan {
   hedgeAfter: number | undefined;
 }
 
+/** How often it failed, where `streak` failures were in a row. */
+const often = (streak: number): string => (streak < STREAK ? "one of many" : `${streak} failures in a row`);
+
 /** One target, as the requests so far show it. */
 class Standing {
   verdict: Health = "unknown";
@@ -80,7 +85,7 @@ class Standing {
   streak = 0;
   /** Answers of 500 and the like in a row: the app's own failures. */
   appStreak = 0;
-  breaks = 0;
+  fails = 0;
   lateSince: Moment | undefined;
   late = 0;
   ejection: { at: Moment; until: Moment } | undefined;
@@ -110,6 +115,11 @@ class Standing {
 
   stopWaiting(wait: number | undefined): void {
     if (wait != null) this.waits.delete(wait);
+  }
+
+  /** Counts a failure. Says how many there are, with good answers between them or without: see `FAIL`. */
+  failedOfLate(): number {
+    return (this.fails = Math.min(this.fails + FAIL, FAILS));
   }
 
   showsLife(now: Moment): void {
@@ -238,13 +248,13 @@ export class Steer {
     if (status >= 500) {
       t.appStreak += 1;
       if (t.appStreak >= STREAK && this.#anotherIsHealthy(id)) {
-        return this.#eject(id, `answered ${status}, ${STREAK} failures in a row`, now);
+        return this.#eject(id, `answered ${status}, ${often(STREAK)}`, now);
       }
       return [];
     }
     t.streak = 0;
     t.appStreak = 0;
-    t.breaks = Math.max(0, t.breaks - 1);
+    t.fails = Math.max(0, t.fails - 1);
     const took = since(now, began);
     if (took <= t.hedgeAfter()) {
       t.late = 0;
@@ -268,19 +278,18 @@ export class Steer {
     }
     if (failure !== BROKEN) return this.#strike(id, failure, now);
     // An answer that begins well and breaks off is good first: failures in a row would never be found.
-    t.breaks += BREAK;
-    return t.breaks < BREAKS ? [] : this.#eject(id, failure, now);
+    return t.failedOfLate() < BREAKS ? [] : this.#eject(id, failure, now);
   }
 
-  /** Counts a failure in a row, and ejects at the third. */
+  /** Counts a failure, and ejects at the third in a row, or when more than one in ten requests fails. */
   #strike(id: Id, why: string, now: Moment): Effect[] {
     const t = this.#targets.get(id);
     if (t == null) return [];
     t.streak += 1;
     const newly = !t.doubt;
     t.doubt = true;
-    if (t.streak >= STREAK) {
-      const effects = this.#eject(id, `${why}, ${t.streak} failures in a row`, now);
+    if (t.failedOfLate() >= FAILS || t.streak >= STREAK) {
+      const effects = this.#eject(id, `${why}, ${often(t.streak)}`, now);
       if (effects.length > 0) return effects;
     }
     return newly ? [{ kind: "check_now", target: id }] : [];
@@ -340,7 +349,7 @@ export class Steer {
     if (t.readmitted != null && now - t.readmitted >= this.tuning.forgiven) t.ejections = 0;
     t.readmitted = undefined;
     t.doubt = true;
-    t.streak = t.appStreak = t.breaks = t.late = 0;
+    t.streak = t.appStreak = t.fails = t.late = 0;
     t.lateSince = undefined;
     return [this.#sendAway(id, t, why, now)];
   }

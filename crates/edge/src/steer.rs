@@ -65,9 +65,11 @@ const LATE: u32 = 5;
 /// See [`LATE`]. A pause (a garbage collection, say) is shorter.
 const LATE_FOR: u64 = 1_000;
 
-/// An answer that breaks off counts this much; each good one takes one away.
-const BREAK: u32 = 10;
-/// So much ejects: more than one in ten answers breaks off.
+/// A request that fails, or whose answer breaks off, counts this much; each good one takes one away.
+const FAIL: u32 = 10;
+/// So much ejects, and more is not counted: more than one in ten requests fails.
+const FAILS: u32 = 45;
+/// So much ejects when answers break off, which no other sign tells.
 const BREAKS: u32 = 25;
 
 /// How a try failed.
@@ -170,8 +172,8 @@ struct Standing {
     streak: u32,
     /// Answers of 500 and the like in a row: the app's own failures.
     app_streak: u32,
-    /// How often answers break off of late: see [`BREAK`].
-    breaks: u32,
+    /// How often requests fail of late: see [`FAIL`].
+    fails: u32,
     late_since: Option<Moment>,
     late: u32,
     ejection: Option<Ejection>,
@@ -480,7 +482,7 @@ impl Steer {
             _ => {
                 t.streak = 0;
                 t.app_streak = 0;
-                t.breaks = t.breaks.saturating_sub(1);
+                t.fails = t.fails.saturating_sub(1);
                 let took = now.since(began);
                 if took <= t.hedge_after() {
                     t.late = 0;
@@ -521,21 +523,20 @@ impl Steer {
     /// An answer that begins well and breaks off is good first: failures in a row would never be found.
     fn broke(&mut self, id: Id, now: Moment) -> Vec<Effect> {
         let Some(t) = self.targets.get_mut(&id) else { return Vec::new() };
-        t.breaks += BREAK;
-        if t.breaks < BREAKS {
+        if t.failed_of_late() < BREAKS {
             return Vec::new();
         }
         self.eject(id, Failure::Broken.words(), now)
     }
 
-    /// Counts a failure in a row, and ejects at the third.
+    /// Counts a failure, and ejects at the third in a row, or when more than one in ten requests fails.
     fn strike(&mut self, id: Id, why: &str, now: Moment) -> Vec<Effect> {
         let Some(t) = self.targets.get_mut(&id) else { return Vec::new() };
         t.streak += 1;
         let streak = t.streak;
         let newly = !std::mem::replace(&mut t.doubt, true);
-        if streak >= STREAK {
-            let effects = self.eject(id, format!("{why}, {streak} failures in a row"), now);
+        if t.failed_of_late() >= FAILS || streak >= STREAK {
+            let effects = self.eject(id, format!("{why}, {}", often(streak)), now);
             if !effects.is_empty() {
                 return effects;
             }
@@ -653,13 +654,27 @@ impl Steer {
         t.readmitted = None;
         t.good_checks = 0;
         t.doubt = true;
-        (t.streak, t.app_streak, t.breaks) = (0, 0, 0);
+        (t.streak, t.app_streak, t.fails) = (0, 0, 0);
         (t.late, t.late_since) = (0, None);
         vec![Effect::Ejected { target: id, for_ms, why }]
     }
 }
 
+/// How often it failed, where `streak` failures were in a row.
+fn often(streak: u32) -> String {
+    match streak {
+        STREAK.. => format!("{streak} failures in a row"),
+        _ => "one of many".to_owned(),
+    }
+}
+
 impl Standing {
+    /// Counts a failure. Says how many there are, with good answers between them or without: see [`FAIL`].
+    fn failed_of_late(&mut self) -> u32 {
+        self.fails = (self.fails + FAIL).min(FAILS);
+        self.fails
+    }
+
     fn readmit(&mut self, id: Id, why: String, now: Moment) -> Effect {
         self.ejection = None;
         self.readmitted = Some(now);

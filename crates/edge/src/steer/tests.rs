@@ -168,6 +168,38 @@ fn three_failures_in_a_row_eject_two_do_not() {
 }
 
 #[test]
+fn failures_eject_when_they_are_more_than_one_in_ten_also_with_good_answers_between_them() {
+    let why = |every: u64| {
+        let mut steer = steer(&[A, B]);
+        let mut told = (1..400_u64).flat_map(|n| {
+            let now = Moment(n);
+            let what = if n % every == 0 { "a 503" } else { "a 200" };
+            steer.on(read(what, now), now)
+        });
+        told.find_map(|effect| match effect {
+            Effect::Ejected { why, .. } => Some(why),
+            _ => None,
+        })
+    };
+    assert_eq!(why(3).as_deref(), Some("answered 503, one of many"));
+    assert_eq!(why(8).as_deref(), Some("answered 503, one of many"));
+    assert_eq!(why(12), None);
+    let mut alone = steer(&[A]);
+    for n in 1..100 {
+        alone.on(read("a 503", Moment(n)), Moment(n));
+    }
+    alone.on(Happened::Table { targets: names(&[A, B]) }, Moment(100));
+    for n in 101..140 {
+        alone.on(read("a 200", Moment(n)), Moment(n));
+    }
+    let effects = alone.on(read("a 503", Moment(140)), Moment(140));
+    assert!(
+        !effects.iter().any(|e| matches!(e, Effect::Ejected { .. })),
+        "what is past is forgotten"
+    );
+}
+
+#[test]
 fn answers_that_break_off_eject_when_they_are_more_than_one_in_ten() {
     let mut steer = steer(&[A, B]);
     let mut broken_at_one_in = |every: u64| {

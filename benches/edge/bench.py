@@ -4,6 +4,7 @@
   bench.py thr  [--rounds 5] [--secs 6] [--only x,y]    throughput, latency, CPU for each request, memory
   bench.py fail [--rounds 3] [--only x,y] [--scenarios kill,hang,hole,503,slow,flap]
   bench.py more [--rounds 1] [--only x,y] [--parts tls,http2,big,stream,idle,dribble]
+  bench.py few  [--rounds 3] [--only x,y]               three targets, other routes under load, a small last resort
   bench.py list                                         the proxies whose binary is there
   bench.py show                                         the tables of the last runs again
 
@@ -13,14 +14,14 @@ are not on PATH. MINE="name=command with {port} {a} {b} {dir}" adds one of your 
 """
 import argparse, json
 
-import failures, more, throughput
+import failures, few, more, throughput
 from proxies import proxies
 from scene import OUT
 
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("cmd", choices=["thr", "fail", "more", "list", "show"])
+    ap.add_argument("cmd", choices=["thr", "fail", "more", "few", "list", "show"])
     ap.add_argument("--rounds", type=int, default=3); ap.add_argument("--secs", type=int, default=6)
     ap.add_argument("--conns", type=int, default=32)
     ap.add_argument("--only"); ap.add_argument("--scenarios", default=",".join(failures.SCENARIOS))
@@ -31,11 +32,11 @@ def main():
     if args.cmd == "list":
         print("\n".join(P))
     elif args.cmd == "show":
-        for name, part in (("thr", throughput), ("fail", failures), ("more", more)):
+        for name, part in (("thr", throughput), ("fail", failures), ("more", more), ("few", few)):
             if (f := OUT / f"{name}.json").exists():
                 part.show(json.loads(f.read_text()))
     else:
-        {"thr": throughput, "fail": failures, "more": more}[args.cmd].run(P, args)
+        {"thr": throughput, "fail": failures, "more": more, "few": few}[args.cmd].run(P, args)
 
 
 if __name__ == "__main__":

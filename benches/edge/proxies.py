@@ -2,7 +2,10 @@
 import os, resource, shlex, shutil
 from pathlib import Path
 
-from scene import A, B, BIN, HERE, PORT, TLS_PORT, certificate
+from scene import A, B, C, BIN, HERE, PORT, TLS_PORT, certificate
+
+
+SMALL = 10  # so many requests at once are all that a small target stands
 
 
 def which(env, *names):
@@ -14,7 +17,7 @@ def render(name, d, **kw):
     # HAProxy refuses to begin where the files a process may open are fewer than twice its connections.
     kw["MOST"] = min(16_384, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 2 - 100)
     t = (HERE / name).read_text()
-    for k, v in dict(PORT=PORT, TLS=TLS_PORT, PEM=certificate()[2], A=A, B=B, DIR=d, **kw).items():
+    for k, v in dict(dict(LIMIT="", THIRD=""), PORT=PORT, TLS=TLS_PORT, PEM=certificate()[2], A=A, B=B, DIR=d, **kw).items():
         t = t.replace(f"@{k}@", str(v))
     f = Path(d) / Path(name).name
     f.write_text(t)
@@ -43,4 +46,20 @@ def proxies():
     for item in filter(None, os.environ.get("MINE", "").split(";")):
         k, cmd = item.split("=", 1)
         P[k] = lambda d, cmd=cmd: shlex.split(cmd.format(port=PORT, a=a, b=b, dir=d))
+    return P
+
+
+def special(part):
+    """The same for what only some can be set up for: three targets, other routes while they serve, a limit for each target."""
+    P, urls = {}, [f"http://127.0.0.1:{port}" for port in (A, B, C)]
+    if (BIN / "edge").exists():
+        edge = lambda *more: lambda d: [*more, str(BIN / "edge"), str(PORT), *certificate()[:2], *urls[: 3 if part == "three" else 2]]
+        P["linkflow"] = edge("env", f"MOST={SMALL}") if part == "overload" else edge()
+    if h := which("HAPROXY", "haproxy", "/usr/sbin/haproxy"):
+        kw = dict(SHAPE="backup")
+        if part == "three":
+            kw["THIRD"] = f"server c 127.0.0.1:{C} weight 1 backup"
+        if part == "overload":
+            kw["LIMIT"] = f"maxconn {SMALL} maxqueue 64"
+        P["haproxy"] = lambda d: [h, "-W", "-db", "-f", render("conf/haproxy.cfg", d, **kw)]
     return P

@@ -5,7 +5,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 BIN = Path(os.environ.get("BIN", HERE / "target/release"))
 OUT = Path(os.environ.get("OUT", HERE / "out")).resolve()
-A, B, PORT, TLS_PORT = 21101, 21102, 21200, 21201
+A, B, C, PORT, TLS_PORT = 21101, 21102, 21103, 21200, 21201
 CHECK_SETTLE = 1.5  # seconds a proxy gets to see all targets healthy
 
 
@@ -102,6 +102,10 @@ class Proxy:
         if get(PORT, "/", tries=100) != 200:
             raise RuntimeError("the proxy does not lead to the target")
         time.sleep(CHECK_SETTLE)
+
+    def reload(self):
+        """Has it serve by other routes; each has a signal of its own for that."""
+        self.p.send_signal(signal.SIGUSR2 if "haproxy" in str(self.p.args[0]) else signal.SIGHUP)
 
     def pids(self):
         kids, todo = [], [self.p.pid]

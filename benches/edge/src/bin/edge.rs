@@ -1,5 +1,6 @@
 //! LinkFlow's edge, alone: `edge PORT CERTIFICATE KEY FIRST_URL SECOND_URL ..` leads every host to the first target that
-//! works, in plain HTTP at PORT and with TLS at the one behind it.
+//! works, in plain HTTP at PORT and with TLS at the one behind it. `MOST` is how many requests each target takes at once;
+//! SIGHUP publishes other routes.
 //!
 //! What `linkflow up` serves visitors with, without providers behind it: the table of routes is written here.
 
@@ -9,10 +10,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkflow_edge::{Edge, Front, Limits, Options, PairOfFiles, Resolve, TlsOptions};
+use linkflow_edge::{Edge, Front, Limits, Options, PairOfFiles, Resolve, TlsOptions, Watched};
 use linkflow_model::clock::SystemClock;
 use linkflow_model::{
-    HostRoute, Policy, ProviderName, Routes, ServiceKind, ServiceName, ServiceRoute, Target,
+    HostRoute, Policy, ProviderName, Queue, Routes, ServiceKind, ServiceName, ServiceRoute, Target,
+    Timeouts,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -43,16 +45,25 @@ async fn main() -> Result<(), Failure> {
         resolve: Resolve::default(),
         limits: limits(),
         policy: policy(),
+        watched: Watched::default(),
     };
-    let (_routes, watched) = watch::channel(Arc::new(routes(addresses)?));
+    let most = std::env::var("MOST").ok().map(|most| most.parse()).transpose()?;
+    let (published, watched) = watch::channel(Arc::new(routes(addresses, most)?));
     let (events, mut noticed) = mpsc::channel(256);
     let edge = Edge::bind(options, watched, Arc::new(SystemClock::start()), events).await?;
     let tracker = TaskTracker::new();
     edge.run(&tracker);
-    let mut stop = signal(SignalKind::terminate())?;
+    let (mut stop, mut reload) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
     loop {
         tokio::select! {
             _ = stop.recv() => break,
+            _ = reload.recv() => published.send_modify(|held| {
+                let mut routes = Routes::clone(held);
+                routes.generation += 1;
+                let host = format!("g{}.example", routes.generation);
+                routes.services[0].hosts[1] = HostRoute::new(host, "/");
+                *held = Arc::new(routes);
+            }),
             Some(event) = noticed.recv() => eprintln!("{}", event.message),
         }
     }
@@ -78,18 +89,20 @@ fn policy() -> Policy {
     }
 }
 
-fn routes(addresses: &[String]) -> Result<Routes, Failure> {
+fn routes(addresses: &[String], most: Option<u32>) -> Result<Routes, Failure> {
     let mut targets = Vec::new();
     for (rank, address) in addresses.iter().enumerate() {
         let provider = ProviderName::new(&format!("p{rank}")).ok_or("no such name")?;
-        targets.push(Target { provider, address: address.clone(), rank, sleeps: None });
+        targets.push(Target { provider, address: address.clone(), rank, sleeps: None, most });
     }
     let route = ServiceRoute {
         service: ServiceName::new("app").ok_or("no such name")?,
         kind: ServiceKind::Web,
-        hosts: vec![HostRoute::new("*", "/")],
+        hosts: vec![HostRoute::new("*", "/"), HostRoute::new("g1.example", "/")],
         health: Some("/healthz".to_owned()),
         idempotency_key: false,
+        timeouts: Timeouts::default(),
+        queue: Queue { longest: 64, wait_ms: 1_000 },
         targets,
     };
     Ok(Routes { generation: 1, services: vec![route] })

@@ -2,7 +2,8 @@
 //!
 //! `GET /` is 256 bytes, or as many as `?bytes=N` says; `GET /healthz` is 200. `POST` answers with how many bytes came and
 //! appends the request's `x-id` to the log first, so that a request carried out twice shows as two lines. Every answer names
-//! its target in `x-up`. `GET /_count` is how many pages and writes it was asked for. `GET /_ctl?MODE` sets how it does: `ok`, `503`, `slow:MS`; none of them touches `/healthz`.
+//! its target in `x-up`. `GET /_count` is how many pages and writes it was asked for. `GET /_ctl?MODE` sets how it does: `ok`, `503`, `slow:MS`, `small:N`,
+//! which answers in 50 ms and falls over when more than N are there at once; none of them touches `/healthz`.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -37,6 +38,23 @@ struct State {
     mode: RefCell<String>,
     log: RefCell<Option<File>>,
     asked: Cell<u64>,
+    here: Cell<u64>,
+}
+
+/// A request that is here.
+struct Here<'a>(&'a Cell<u64>);
+
+impl<'a> Here<'a> {
+    fn count(here: &'a Cell<u64>) -> Self {
+        here.set(here.get() + 1);
+        Self(here)
+    }
+}
+
+impl Drop for Here<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 /// So many bytes.
@@ -79,6 +97,7 @@ async fn main() -> Result<(), Failure> {
         mode: RefCell::new("ok".to_owned()),
         log: RefCell::new(log.transpose()?),
         asked: Cell::new(0),
+        here: Cell::new(0),
     });
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
@@ -129,6 +148,14 @@ async fn answer(
     let mode = state.mode.borrow().clone();
     if let Some(ms) = mode.strip_prefix("slow:").and_then(|ms| ms.parse().ok()) {
         sleep(Duration::from_millis(ms)).await;
+    }
+    let _here = Here::count(&state.here);
+    if let Some(most) = mode.strip_prefix("small:").and_then(|most| most.parse::<u64>().ok()) {
+        if state.here.get() > most {
+            eprintln!("up: out of memory");
+            std::process::exit(137);
+        }
+        sleep(Duration::from_millis(50)).await;
     }
     if request.method() == Method::POST {
         carry_out(&state, request).await;

@@ -6,27 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use crate::rehearsed::Stage;
-
-const STACK: &str = r#"
-[stack]
-name = "shop"
-[providers.a]
-kind = "embedded"
-[services.api]
-image = "ghcr.io/acme/linkflow/api:1.0"
-port = 8000
-health = "/api/v1/health"
-route = "*"
-runs_on = ["a"]
-start_within = "10s"
-env = { LINKFLOW_SECRET = "${secret.SHARED}", FRONTEND_ADDR = "127.0.0.1:1" }
-[failover]
-probe_every = "200ms"
-probe_timeout = "200ms"
-probe_in_doubt = "50ms"
-look_every = "500ms"
-"#;
+use crate::rehearsed::{Stage, routed};
 
 /// A port that was free a moment ago.
 fn free() -> SocketAddr {
@@ -64,7 +44,7 @@ fn ask(at: SocketAddr) -> Result<String, std::io::Error> {
 
 #[test]
 fn visitors_do_not_notice_that_another_process_takes_over() {
-    let stage = Stage::of(STACK);
+    let stage = Stage::of(&routed("\"*\""));
     stage.expect(&["apply"], 0);
     let at = free();
     let mut first = up(&stage, at, &[]);
@@ -109,7 +89,7 @@ fn visitors_do_not_notice_that_another_process_takes_over() {
 
 #[test]
 fn nobody_is_taken_over_from_where_nobody_serves() {
-    let stage = Stage::of(STACK);
+    let stage = Stage::of(&routed("\"*\""));
     let said = stage.expect(&["up", "--take-over"], 2);
     assert!(said.err.contains("no `linkflow up` serves with this state folder"), "{}", said.err);
     assert!(said.err.contains("without `--take-over`"), "{}", said.err);

@@ -29,6 +29,11 @@ probe_in_doubt = "50ms"
 look_every = "500ms"
 "#;
 
+/// The usual stack, with a route of its service. More of `[failover]` may be written behind it.
+pub(crate) fn routed(route: &str) -> String {
+    STACK.replace("runs_on =", &format!("route = {route}\nruns_on ="))
+}
+
 /// A cloud in its own process, and a folder with a config. Ends with the test.
 pub(crate) struct Stage {
     dir: tempfile::TempDir,

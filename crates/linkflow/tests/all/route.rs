@@ -8,30 +8,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::conversations::linkflow;
-use crate::rehearsed::Stage;
+use crate::rehearsed::{Stage, routed};
 
-const SHOP: &str = r#"
-[stack]
-name = "shop"
-[providers.a]
-kind = "embedded"
-[providers.b]
-kind = "embedded"
-[services.api]
-image = "ghcr.io/acme/linkflow/api:1.0"
-port = 8000
-health = "/api/v1/health"
-route = ["api.example.com", "shop.example.com/api"]
-runs_on = ["a", "b"]
-start_within = "10s"
-env = { LINKFLOW_SECRET = "${secret.SHARED}", FRONTEND_ADDR = "127.0.0.1:1" }
-[failover]
-probe_every = "200ms"
-probe_timeout = "200ms"
-probe_in_doubt = "50ms"
-look_every = "500ms"
-confirm = "500ms"
-"#;
+fn shop() -> String {
+    let routes = r#"["api.example.com", "shop.example.com/api"]"#;
+    format!("{}confirm = \"500ms\"\n", routed(routes))
+}
 
 /// `linkflow up`, which ends with the test.
 struct Up {
@@ -94,7 +76,7 @@ fn find<'v>(list: &'v Value, key: &str, value: &str) -> &'v Value {
 
 #[test]
 fn what_up_does_is_seen_from_beside_it() {
-    let stage = Stage::of(SHOP);
+    let stage = Stage::of(&shop());
     stage.expect(&["apply"], 0);
     let up = Up::start(&stage);
     let well = (0..100).any(|_| {
@@ -141,7 +123,7 @@ fn what_up_does_is_seen_from_beside_it() {
 
 #[test]
 fn what_a_killed_process_left_is_in_nobodys_way() {
-    let stage = Stage::of(SHOP);
+    let stage = Stage::of(&shop());
     // The path of a socket may not be as long as that of a file; a state folder may be.
     let state = format!("{}/state", "a-long-name-of-a-folder".repeat(6));
     std::fs::create_dir_all(stage.folder().join(&state)).unwrap();
@@ -175,7 +157,7 @@ fn what_a_killed_process_left_is_in_nobodys_way() {
 #[test]
 fn without_a_running_process_there_is_a_list_and_no_live_view() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("linkflow.toml"), SHOP).unwrap();
+    std::fs::write(dir.path().join("linkflow.toml"), shop()).unwrap();
     let top = linkflow(dir.path(), &["route", "top"]);
     assert_eq!((top.code, top.out.as_str()), (1, ""));
     assert!(top.err.contains("help: start `linkflow up`"), "{}", top.err);

@@ -23,7 +23,7 @@ use rustix::net::{
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use super::live::reached;
+use super::socket::{SocketFile, reached};
 
 /// As many sockets as one message can carry (`SCM_MAX_FD` of unix(7)).
 const MOST: usize = 253;
@@ -140,6 +140,7 @@ impl Succession {
 /// Sockets on offer.
 struct Offer {
     listener: UnixListener,
+    file: SocketFile,
     sockets: Arc<Vec<OwnedFd>>,
 }
 
@@ -157,7 +158,8 @@ impl Offer {
         let listener = UnixListener::bind(fresh)?;
         fs::rename(state.join(FRESH), state.join(SOCKET))?;
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, sockets: Arc::new(sockets) })
+        let file = SocketFile::at(state.join(SOCKET))?;
+        Ok(Self { listener, file, sockets: Arc::new(sockets) })
     }
 
     /// Waits until another one serves in place of this one, or `stop`.
@@ -172,6 +174,7 @@ impl Offer {
                 Err(error) => warn!(%error, "the sockets were not handed over"),
             });
         }
+        drop(self.file);
     }
 }
 
@@ -251,9 +254,13 @@ mod tests {
     fn where_nobody_serves_nobody_answers() {
         let folder = tempfile::tempdir().unwrap();
         assert!(ask(folder.path()).unwrap().is_none());
-        let (_own, sockets) = listening();
-        drop(Offer::open(folder.path(), sockets).unwrap());
+        let offer = || Offer::open(folder.path(), listening().1).unwrap();
+        let (before, next) = (offer(), offer());
+        drop(before);
+        assert!(folder.path().join(SOCKET).exists(), "it is the next one's");
+        drop(next);
         assert!(ask(folder.path()).unwrap().is_none(), "it has ended");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left");
     }
 
     #[test]

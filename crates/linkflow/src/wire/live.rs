@@ -2,11 +2,10 @@
 //!
 //! Whoever connects reads one JSON value. Nothing is asked, so nothing can be asked for that would change something.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use linkflow_edge::{EdgePicture, View};
@@ -16,6 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
+use super::socket::{SocketFile, reached};
 use super::state::Home;
 
 const SOCKET: &str = "edge.sock";
@@ -23,24 +23,11 @@ const SOCKET: &str = "edge.sock";
 /// How long saying it, or hearing it, may take.
 const WITHIN: Duration = Duration::from_secs(2);
 
-/// No path of a socket may be longer, on any system.
-const LONGEST: usize = 100;
-
-/// A path by which the socket `name` of `folder` is reached, and what has to be held meanwhile: paths of sockets are short.
-pub(super) fn reached(folder: &Path, name: &str) -> io::Result<(PathBuf, Option<File>)> {
-    let path = folder.join(name);
-    if path.as_os_str().len() <= LONGEST {
-        return Ok((path, None));
-    }
-    let held = File::open(folder)?;
-    Ok((PathBuf::from(format!("/proc/self/fd/{}/{name}", held.as_raw_fd())), Some(held)))
-}
-
 /// Says what the edge does to whoever connects, in a task of `tasks`. Of several processes with one state folder, the first
 /// one does, until another one `takes_over`.
 pub(super) fn serve(home: &Home, view: View, tasks: &Tasks, takes_over: bool) {
-    let listener = match open(home, takes_over) {
-        Ok(Some(listener)) => listener,
+    let (listener, file) = match open(home, takes_over) {
+        Ok(Some(opened)) => opened,
         Ok(None) => return,
         Err(error) => {
             warn!(%error, "`linkflow route top` will not see this process");
@@ -54,10 +41,11 @@ pub(super) fn serve(home: &Home, view: View, tasks: &Tasks, takes_over: bool) {
                 Err(_) => sleep(Duration::from_millis(50)).await,
             }
         }
+        drop(file);
     });
 }
 
-fn open(home: &Home, takes_over: bool) -> io::Result<Option<UnixListener>> {
+fn open(home: &Home, takes_over: bool) -> io::Result<Option<(UnixListener, SocketFile)>> {
     let _lock = home.lock()?;
     let (path, _held) = reached(home.folder(), SOCKET)?;
     match std::os::unix::net::UnixStream::connect(&path) {
@@ -68,7 +56,7 @@ fn open(home: &Home, takes_over: bool) -> io::Result<Option<UnixListener>> {
     }
     let listener = UnixListener::bind(&path)?;
     fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-    Ok(Some(listener))
+    Ok(Some((listener, SocketFile::at(home.path(SOCKET))?)))
 }
 
 async fn say(mut stream: UnixStream, view: &View) {

@@ -20,6 +20,7 @@ pub(crate) mod registry;
 pub(crate) mod releases;
 pub(crate) mod render;
 pub(crate) mod secrets;
+mod socket;
 pub(crate) mod state;
 mod warm;
 pub(crate) mod worker;

@@ -1,6 +1,7 @@
 """What only LinkFlow and HAProxy are set up for: three targets, other routes under load, a small last resort."""
 import json, os, random, statistics as S, subprocess as sp, time
 
+import more
 from failures import LIMIT_MS, POST_EVERY, RATE
 from proxies import SMALL, special
 from scene import A, B, C, BIN, OUT, PORT, Proxy, Up
@@ -79,11 +80,4 @@ def run(_, args):
 
 
 def show(rows):
-    for part in dict.fromkeys(r["part"] for r in rows):
-        print(f"\n== {part}: {PARTS[part].__doc__}")
-        for name in dict.fromkeys(r["proxy"] for r in rows):
-            R = [r for r in rows if r["proxy"] == name and r["part"] == part and "error" not in r]
-            if not R:
-                print(f"{name:13} no run"); continue
-            keys = [k for k in R[0] if k not in ("proxy", "part", "round", "box_load")]
-            print(f"{name:13}" + "  ".join(f"{k} {S.median(r[k] for r in R):.0f}" for k in keys))
+    more.show(rows, PARTS)

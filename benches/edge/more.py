@@ -116,9 +116,9 @@ def run(proxies, args):
     show(rows)
 
 
-def show(rows):
+def show(rows, parts=PARTS):
     for part in dict.fromkeys(r["part"] for r in rows):
-        print(f"\n== {part}: {PARTS[part].__doc__}")
+        print(f"\n== {part}: {parts[part].__doc__}")
         for name in dict.fromkeys(r["proxy"] for r in rows):
             R = [r for r in rows if r["proxy"] == name and r["part"] == part and "error" not in r]
             if not R:

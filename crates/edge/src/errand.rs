@@ -393,10 +393,17 @@ impl Errand {
                 self.tries.hedges += 1;
             }
             Do::Beside(_) => {}
-            Do::Instead(next) => {
+            Do::Instead(next) if self.begin(next, false, None) => {
+                if let Some(lane) = self.order.line.lane(next) {
+                    lane.counts.retries.fetch_add(1, Relaxed);
+                }
+                // Nothing of it is sent before the others are gone.
+                let begun = self.running.pop();
                 self.abandon(now);
-                return self.retry(next, false, None);
+                self.running.extend(begun);
             }
+            // It has no room: what is under way may still be answered.
+            Do::Instead(_) => {}
             Do::GiveUp => {
                 let waited = self.order.limit.unwrap_or_default();
                 self.abandon(now);

@@ -6,7 +6,7 @@
 //! die before that, nothing has changed.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read as _, Write as _};
 use std::mem::MaybeUninit;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,7 +20,10 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::socket::{SocketFile, reached};
@@ -95,7 +98,7 @@ fn receive(stream: &UnixStream) -> io::Result<(usize, Vec<OwnedFd>)> {
     Ok((announced, sockets))
 }
 
-fn send(stream: &UnixStream, sockets: &[OwnedFd]) -> io::Result<()> {
+fn send(stream: impl AsFd, sockets: &[OwnedFd]) -> io::Result<()> {
     let held: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
     let mut room = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut control = SendAncillaryBuffer::new(&mut room);
@@ -165,13 +168,16 @@ impl Offer {
     /// Waits until another one serves in place of this one, or `stop`.
     async fn taken(self, stop: Stop, taken: Arc<Notify>) {
         let Ok(listener) = tokio::net::UnixListener::from_std(self.listener) else { return };
+        // Whoever asks and says nothing keeps neither another one from asking nor this process from ending.
+        let mut asked = JoinSet::new();
         while let Some(Ok((stream, _))) = stop.or(listener.accept()).await {
             let (sockets, taken) = (Arc::clone(&self.sockets), Arc::clone(&taken));
-            // Each on a thread of its own: whoever says nothing keeps no other from asking.
-            tokio::task::spawn_blocking(move || match hand(stream, &sockets) {
-                Ok(true) => taken.notify_one(),
-                Ok(false) => info!("another process asked for the sockets, and did not serve"),
-                Err(error) => warn!(%error, "the sockets were not handed over"),
+            asked.spawn(async move {
+                match hand(stream, &sockets).await {
+                    Ok(true) => taken.notify_one(),
+                    Ok(false) => info!("another process asked for the sockets, and did not serve"),
+                    Err(error) => warn!(%error, "the sockets were not handed over"),
+                }
             });
         }
         drop(self.file);
@@ -179,16 +185,14 @@ impl Offer {
 }
 
 /// Hands the sockets over. Says whether they are served by the other one now.
-fn hand(stream: tokio::net::UnixStream, sockets: &[OwnedFd]) -> io::Result<bool> {
-    let mut stream = stream.into_std()?;
-    stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(LINE))?;
+async fn hand(mut stream: tokio::net::UnixStream, sockets: &[OwnedFd]) -> io::Result<bool> {
     send(&stream, sockets)?;
-    let mut said = String::new();
-    BufReader::new((&stream).take(64)).read_line(&mut said)?;
-    let serves = said == SERVING;
+    let mut said = Vec::new();
+    let most = u64::try_from(SERVING.len()).unwrap_or(u64::MAX);
+    timeout(LINE, (&mut stream).take(most).read_to_end(&mut said)).await??;
+    let serves = said == SERVING.as_bytes();
     if serves {
-        stream.write_all(b"\n")?;
+        stream.write_all(b"\n").await?;
     }
     Ok(serves)
 }
@@ -196,7 +200,6 @@ fn hand(stream: tokio::net::UnixStream, sockets: &[OwnedFd]) -> io::Result<bool>
 #[cfg(test)]
 mod tests {
     use linkflow_engine::Tasks;
-    use tokio::time::timeout;
 
     use super::*;
 

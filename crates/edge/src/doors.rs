@@ -23,7 +23,9 @@ impl Doors {
         let is_there =
             |socket: &std::net::TcpListener| socket.local_addr().is_ok_and(|at| at == address);
         let Some(at) = self.given.iter().position(is_there) else {
-            return TcpListener::bind(address).await;
+            let bound = TcpListener::bind(address).await;
+            return bound
+                .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")));
         };
         let socket = self.given.swap_remove(at);
         socket.set_nonblocking(true)?;

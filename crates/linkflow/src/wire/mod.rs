@@ -111,7 +111,7 @@ pub(crate) enum OpenError {
     #[error("{0}")]
     Kit(#[from] linkflow_providers::kit::KitError),
     /// An address cannot be listened on.
-    #[error("the edge cannot listen: {0}; perhaps another `linkflow up` serves this stack")]
+    #[error("the edge cannot listen at {0}; perhaps another `linkflow up` serves this stack")]
     Listen(std::io::Error),
     /// A certificate cannot be used.
     #[error("the edge has no certificate: {0}")]
@@ -162,7 +162,7 @@ impl Stack {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(home.path("linkflow.db"))?);
         let kit = kit(&home, &options, &clock)?;
-        let ports = ports::choose(&home, &config).map_err(in_folder)?;
+        let mut chosen = ports::choose(&home, &config).map_err(in_folder)?;
 
         let secrets =
             Arc::new(Secrets::new(options.vars.clone(), home.key(), options.cloud.is_some()));
@@ -172,14 +172,15 @@ impl Stack {
         let held = store.list("release/").await?;
         let front = edge::front(&config, &options, &secrets, &home)?;
         let renderer =
-            Arc::new(Renderer::new(&config, secrets, ports.clone(), &options, home.key()));
+            Arc::new(Renderer::new(&config, secrets, chosen.ports.clone(), &options, home.key()));
         renderer.learn(&held);
 
         let (routes, seen) = watch::channel(Arc::new(Routes::default()));
         let (events, told) = mpsc::channel(1_024);
-        let wanted = edge::options(&config, &options, ports, front);
+        let wanted = edge::options(&config, &options, chosen.ports, front);
         let (handed, sockets) = handed(&options)?;
-        let edge = Edge::take_over(wanted, sockets, seen, Arc::clone(&clock), events);
+        chosen.sockets.extend(sockets);
+        let edge = Edge::take_over(wanted, chosen.sockets, seen, Arc::clone(&clock), events);
         let edge = edge.await.map_err(edge::unbound)?;
         let (tracker, tasks) = (TaskTracker::new(), Tasks::default());
         let takes_over = handed.is_some();

@@ -20,6 +20,7 @@ use tracing::debug;
 
 use crate::address::Place;
 use crate::body::Outgoing;
+use crate::gather::Gathered;
 use crate::steer::Failure;
 
 #[cfg(test)]
@@ -79,7 +80,7 @@ impl Dialer {
         place: &Place,
     ) -> Result<http1::SendRequest<Outgoing>, Failure> {
         let io = self.connect(place).await?;
-        let made = http1::Builder::new().max_buf_size(HEAD_MOST).handshake(io).await;
+        let made = http1::Builder::new().max_buf_size(HEAD_MOST).handshake(Gathered::new(io)).await;
         let (sender, connection) = made.map_err(|e| unreachable_because(&e))?;
         self.tasks.spawn(async move {
             if let Err(error) = connection.with_upgrades().await {

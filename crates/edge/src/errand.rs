@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use http::StatusCode;
 use linkflow_model::Moment;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
+use crate::alarm::Alarms;
 use crate::body::{Outgoing, Source};
 use crate::pool::{Head, Reply, Trouble};
 use crate::slots::{Slot, Slots};
@@ -148,7 +149,11 @@ impl Running {
 
 impl Errand {
     /// Carries `order` out.
-    pub(crate) async fn run(order: Order, teller: Arc<Teller>) -> (Outcome, Tries) {
+    pub(crate) async fn run(
+        order: Order,
+        teller: Arc<Teller>,
+        alarms: &Alarms,
+    ) -> (Outcome, Tries) {
         let Order { repeat, limit, .. } = order;
         let now = teller.now();
         let started =
@@ -165,12 +170,13 @@ impl Errand {
         if !errand.enter(first).await {
             return (Outcome::Full, errand.tries);
         }
+        let mut alarm = alarms.take();
         loop {
             let look = errand.look_after();
-            let outcome = match timeout(look, first_ended(&mut errand.running)).await {
-                Ok((at, Ok(reply))) => errand.answered(at, reply),
-                Ok((at, Err(trouble))) => errand.troubled(at, trouble),
-                Err(_) => errand.look(),
+            let outcome = match alarm.within(look, first_ended(&mut errand.running)).await {
+                Some((at, Ok(reply))) => errand.answered(at, reply),
+                Some((at, Err(trouble))) => errand.troubled(at, trouble),
+                None => errand.look(),
             };
             if let Some(outcome) = outcome {
                 return (outcome, errand.tries);

@@ -80,6 +80,17 @@ impl Framing {
         !kept.other && (kept.off || !kept.bytes.is_empty())
     }
 
+    /// Whether nothing of a request has come that is not answered yet.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let kept = self.kept();
+        !kept.other && !kept.off && kept.bytes.is_empty()
+    }
+
+    /// Whether requests come one after the other, with nothing else over the connection.
+    pub(crate) fn is_http1(&self) -> bool {
+        !self.kept().other
+    }
+
     /// The connection no longer speaks HTTP.
     pub(crate) fn ends(&self) {
         let mut kept = self.kept();

@@ -183,6 +183,8 @@ pub(crate) struct EdgeMeter {
     pub(crate) accepted: AtomicU64,
     /// Those of them that are open.
     pub(crate) open: AtomicU64,
+    /// Those of the open ones that rest.
+    pub(crate) resting: AtomicU64,
     own: [AtomicU64; Reason::ALL.len()],
 }
 
@@ -192,12 +194,13 @@ impl Default for EdgeMeter {
             unrouted: RouteMeter::new(None, "(none)"),
             accepted: AtomicU64::new(0),
             open: AtomicU64::new(0),
+            resting: AtomicU64::new(0),
             own: Default::default(),
         }
     }
 }
 
-/// A connection that is open until this is dropped.
+/// A connection that is open, or rests, until this is dropped.
 pub(crate) struct Open<'m>(&'m AtomicU64);
 
 impl Drop for Open<'_> {
@@ -212,6 +215,12 @@ impl EdgeMeter {
         self.accepted.fetch_add(1, Relaxed);
         self.open.fetch_add(1, Relaxed);
         Open(&self.open)
+    }
+
+    /// Counts a connection that rests.
+    pub(crate) fn rests(&self) -> Open<'_> {
+        self.resting.fetch_add(1, Relaxed);
+        Open(&self.resting)
     }
 
     pub(crate) fn reason(&self, reason: Reason) {

@@ -205,6 +205,9 @@ impl View {
         out.sample(&[], meter.accepted.load(Relaxed));
         out.family("connections_open", Kind::Gauge, "Connections of clients that are open.");
         out.sample(&[], meter.open.load(Relaxed));
+        let help = "Those of them that rest: nothing was asked over them for a while.";
+        out.family("connections_resting", Kind::Gauge, help);
+        out.sample(&[], meter.resting.load(Relaxed));
         let help = "Answers that are the edge's own or not whole, by the reason.";
         out.family("local_replies_total", Kind::Counter, help);
         for (reason, count) in meter.reasons() {

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use crate::Limits;
+use crate::alarm::Alarms;
 use crate::body::{Answer, Passing, Source};
 use crate::errand::{Busy, Errand, Order, Outcome};
 use crate::framing::Framing;
@@ -25,6 +26,7 @@ use crate::gate::Gate;
 use crate::head::{self, Sender};
 use crate::meter::RouteMeter;
 use crate::pool::{Head, Reply};
+use crate::rest::Talk;
 use crate::route::Ask;
 use crate::stale::Pages;
 use crate::steer::{Failure, Repeat};
@@ -74,6 +76,8 @@ pub(crate) struct Client {
     said: Mutex<Option<(HeaderValue, &'static str, HeaderValue)>>,
     pub(crate) entrance: Entrance,
     pub(crate) framing: Framing,
+    pub(crate) talk: Arc<Talk>,
+    pub(crate) alarms: Alarms,
     /// Whether it is believed when it says whom it speaks for.
     pub(crate) trusted: bool,
     /// Whether it is encrypted.
@@ -99,6 +103,8 @@ impl Client {
             said: Mutex::default(),
             entrance,
             framing,
+            talk: Arc::default(),
+            alarms: Alarms::default(),
             trusted,
             secure,
         }
@@ -160,6 +166,7 @@ impl Proxy {
         let visitor = self.gate.trust.visitor(&client, request.headers());
         let (from, dice) = ((visitor.ip, visitor.secure), || self.ids.one());
         let mut visit = Visit::begin(&self.watch, &request, from, &self.teller, dice);
+        visit.takes(client.talk.turn());
         let is_head = *request.method() == Method::HEAD;
         let answer = self.answer(request, &client, visitor, &mut visit);
         let mut response = Box::pin(answer).await;
@@ -228,7 +235,7 @@ impl Proxy {
         }
         let (order, asked) = self.order(line, request, client, visitor, visit);
         let line = Arc::clone(&order.line);
-        let (outcome, tries) = Errand::run(order, Arc::clone(&self.teller)).await;
+        let (outcome, tries) = Errand::run(order, Arc::clone(&self.teller), &client.alarms).await;
         visit.tried(tries);
         if outcome.is_away()
             && let Some(old) = self.old_page(asked.page.as_deref())

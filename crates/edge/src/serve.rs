@@ -1,10 +1,12 @@
 //! Listens, and serves each connection until it ends or the edge stops.
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -14,7 +16,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite};
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -23,8 +26,10 @@ use tracing::{debug, warn};
 use crate::Limits;
 use crate::dial::Exec;
 use crate::framing::{Framed, Framing};
+use crate::gather::Gathered;
 use crate::proxy::{Client, Entrance, Proxy};
 use crate::proxy_protocol;
+use crate::rest::{Lent, Talk};
 use crate::seldom::Seldom;
 use crate::threads::Threads;
 use crate::tls::Secure;
@@ -38,6 +43,10 @@ const PING: Duration = Duration::from_secs(20);
 /// How long a connection without a request is kept when the edge stops, and how often it is looked whether one came.
 const FRESH: Duration = Duration::from_secs(1);
 const HEARD: Duration = Duration::from_millis(5);
+
+/// How often it is looked whether a connection is idle, and for how long it is before hyper gives it back.
+const LOOK: Duration = Duration::from_secs(1);
+const REST: Duration = Duration::from_secs(2);
 
 /// How many headers hyper takes when it is not told.
 const HEADERS_USUAL: usize = 100;
@@ -57,7 +66,10 @@ pub(crate) struct Server {
     tls: Option<Arc<Secure>>,
     /// Whether connections of those in front begin with the PROXY protocol.
     proxied: bool,
+    /// How a connection begins.
     http: auto::Builder<Exec>,
+    /// How one goes on that has rested.
+    http1: auto::Builder<Exec>,
     /// Cancelled when no new connection is wanted and the ones there are to finish.
     stop: CancellationToken,
     connections: AtomicUsize,
@@ -84,9 +96,9 @@ impl Server {
         proxied: bool,
         stop: CancellationToken,
     ) -> Arc<Self> {
-        let http = builder(&proxy);
+        let (http, http1) = (builder(&proxy), builder(&proxy).http1_only());
         let connections = AtomicUsize::new(0);
-        Arc::new(Self { proxy, threads, tls, proxied, http, stop, connections })
+        Arc::new(Self { proxy, threads, tls, proxied, http, http1, stop, connections })
     }
 
     /// Accepts connections until the edge stops; then those that had already come in.
@@ -140,7 +152,7 @@ impl Server {
         let in_front = public && trust.has(from.to_canonical());
         let mut ip = from;
         if self.proxied && in_front {
-            match self.in_time(limit, proxy_protocol::read(&mut stream)).await {
+            match self.in_time(limit, Box::pin(proxy_protocol::read(&mut stream))).await {
                 Some(said) => ip = said.map_or(from, |said| said.ip()),
                 None => return,
             }
@@ -152,7 +164,7 @@ impl Server {
         let Some(tls) = self.tls.as_ref().filter(|_| way.secure) else {
             return self.serve(stream, client, full, seat).await;
         };
-        match self.in_time(limit, tls.open(stream)).await {
+        match self.in_time(limit, Box::pin(tls.open(stream))).await {
             Some(Some(stream)) => Box::pin(self.serve(stream, client, full, seat)).await,
             Some(None) => {}
             None => tls.failed(),
@@ -183,17 +195,15 @@ impl Server {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let _open = self.proxy.watch.meter.connected();
-        let spoke = Arc::new(AtomicBool::new(false));
-        let io = TokioIo::new(Framed::new(stream, client.framing.clone()));
         let client = Arc::new(client);
         // Counted apart for each connection: a count that all threads change is slow.
         let proxy = Arc::new(Arc::clone(&self.proxy));
-        let spoken = Arc::clone(&spoke);
+        let asked = Arc::clone(&client);
         let service = service_fn(move |request: Request<Incoming>| {
-            spoken.store(true, Relaxed);
-            let (proxy, client) = (Arc::clone(&proxy), Arc::clone(&client));
+            let (proxy, client) = (Arc::clone(&proxy), Arc::clone(&asked));
             async move {
                 if full {
+                    let _turn = client.talk.turn();
                     let voice = Voice::of(request.headers(), None);
                     let why = "too many connections at once";
                     let mut sorry = voice.say(StatusCode::SERVICE_UNAVAILABLE, None, why);
@@ -203,13 +213,41 @@ impl Server {
                 Ok(proxy.serve(request, client).await)
             }
         });
-        let connection = self.http.serve_connection_with_upgrades(io, service);
-        let mut connection = std::pin::pin!(connection);
-        let first = if full { 1_000 } else { self.proxy.limits.client_idle_ms };
-        let signal = std::pin::pin!(Seldom::new(self.signal(&spoke, Duration::from_millis(first))));
+        let idle = Duration::from_millis(self.proxy.limits.client_idle_ms);
+        let patience = if full { idle.min(Duration::from_secs(1)) } else { idle };
+        let (mut stream, mut ahead) = (Framed::new(stream, client.framing.clone()), Vec::new());
+        let mut http = &self.http;
+        loop {
+            let (lent, home) = Lent::new(stream, ahead, Arc::clone(&client.talk));
+            let io = Gathered::new(TokioIo::new(lent));
+            let connection = Box::pin(http.serve_connection_with_upgrades(io, service.clone()));
+            if !self.converse(connection, &client, patience).await {
+                return;
+            }
+            let Some(back) = home.take() else { return };
+            stream = back;
+            let Some(heard) = self.hear(&mut stream, patience.saturating_sub(REST)).await else {
+                return;
+            };
+            (ahead, http) = (heard, &self.http1);
+        }
+    }
+
+    /// Serves a connection until it ends, or has nothing to say for a while: then the answer is yes.
+    async fn converse<C>(
+        &self,
+        mut connection: Pin<Box<C>>,
+        client: &Client,
+        patience: Duration,
+    ) -> bool
+    where
+        C: GracefulConnection<Error: Display>,
+    {
+        let signal = std::pin::pin!(Seldom::new(self.signal(client, patience)));
         let ended = match select(connection.as_mut(), signal).await {
             Either::Left((ended, _)) => Some(ended),
-            Either::Right((Signal::Leave, _)) => return,
+            Either::Right((Signal::Leave, _)) => return false,
+            Either::Right((Signal::Rest, _)) => return true,
             Either::Right((Signal::Finish, _)) => {
                 connection.as_mut().graceful_shutdown();
                 self.proxy.cut.run_until_cancelled(connection).await
@@ -218,33 +256,56 @@ impl Server {
         if let Some(Err(error)) = ended {
             debug!(%error, "a client's connection ended");
         }
+        false
     }
 
-    /// What ends a connection from outside.
-    async fn signal(&self, spoke: &AtomicBool, first: Duration) -> Signal {
+    /// What ends a connection from outside, or lets it rest.
+    async fn signal(&self, client: &Client, patience: Duration) -> Signal {
+        let (talk, framing) = (&client.talk, &client.framing);
         let ends = async {
             tokio::select! {
-                () = self.finish(spoke) => Signal::Finish,
+                () = self.finish(talk) => Signal::Finish,
                 () = self.proxy.cut.cancelled() => Signal::Leave,
             }
         };
         let mut ends = std::pin::pin!(ends);
-        match timeout(first, ends.as_mut()).await {
-            Ok(signal) => signal,
-            // Whoever connects and says nothing holds the connection no longer.
-            Err(_) if !spoke.load(Relaxed) => Signal::Leave,
-            Err(_) => ends.await,
+        let every = LOOK.min(patience / 4).max(Duration::from_millis(1));
+        let (mut since, mut begun) = (Instant::now(), talk.begun());
+        loop {
+            if let Ok(signal) = timeout(every, ends.as_mut()).await {
+                return signal;
+            }
+            if talk.is_busy() || talk.begun() != begun || !framing.is_http1() {
+                (since, begun) = (Instant::now(), talk.begun());
+            } else if since.elapsed() >= patience {
+                // Whoever says nothing, or dribbles, holds the connection no longer.
+                return Signal::Leave;
+            } else if since.elapsed() >= REST && framing.is_quiet() {
+                return Signal::Rest;
+            }
         }
+    }
+
+    /// The next words of a client that rests; nothing when it leaves, says nothing for too long, or the edge stops.
+    async fn hear<S>(&self, stream: &mut S, patience: Duration) -> Option<Vec<u8>>
+    where
+        S: AsyncRead + Unpin,
+    {
+        let _rests = self.proxy.watch.meter.rests();
+        let mut words = [0; 64];
+        let heard = timeout(patience, stream.read(&mut words));
+        let heard = self.stop.run_until_cancelled(heard).await?.ok()?.ok()?;
+        words.get(..heard).filter(|words| !words.is_empty()).map(<[u8]>::to_vec)
     }
 }
 
 impl Server {
     /// Waits until a connection is to be closed because the edge stops. Whoever has just come in and has not said anything
     /// yet is heard first.
-    async fn finish(&self, spoke: &AtomicBool) {
+    async fn finish(&self, talk: &Talk) {
         self.stop.cancelled().await;
         let since = Instant::now();
-        while !spoke.load(Relaxed) && since.elapsed() < FRESH {
+        while talk.begun() == 0 && since.elapsed() < FRESH {
             sleep(HEARD).await;
         }
     }
@@ -256,6 +317,8 @@ enum Signal {
     Finish,
     /// To end at once.
     Leave,
+    /// To be kept without its buffers until more comes.
+    Rest,
 }
 
 fn close(headers: &mut HeaderMap) {
@@ -263,14 +326,11 @@ fn close(headers: &mut HeaderMap) {
 }
 
 fn builder(proxy: &Proxy) -> auto::Builder<Exec> {
-    let Limits { header_bytes, headers, client_idle_ms, .. } = proxy.limits;
+    let Limits { header_bytes, headers, .. } = proxy.limits;
     let mut builder = auto::Builder::new(Exec(proxy.clients.clone()));
     // Not `pipeline_flush`: with it, an answer that closes the connection is lost when more requests have come behind.
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(client_idle_ms))
-        .max_buf_size(header_bytes.max(8 << 10));
+    // How long a head may take is looked after in `Server::signal`, with one timer for many heads.
+    builder.http1().header_read_timeout(None).max_buf_size(header_bytes.max(8 << 10));
     // To be told so costs hyper two allocations for each request.
     if headers != HEADERS_USUAL {
         builder.http1().max_headers(headers);

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::access_log::{AccessLog, Entry};
 use crate::head::REQUEST_ID;
 use crate::meter::{EdgeMeter, RouteMeter};
+use crate::rest::Turn;
 use crate::table::Lane;
 use crate::tell::Teller;
 use crate::trace;
@@ -158,6 +159,7 @@ struct Inner {
     tries: Tries,
     reason: Option<Reason>,
     told: Option<Told>,
+    turn: Option<Turn>,
 }
 
 impl Visit {
@@ -194,7 +196,15 @@ impl Visit {
             tries: Tries::default(),
             reason: None,
             told,
+            turn: None,
         })))
+    }
+
+    /// It is this turn of its connection.
+    pub(crate) fn takes(&mut self, turn: Turn) {
+        if let Some(inner) = &mut self.0 {
+            inner.turn = Some(turn);
+        }
     }
 
     /// Hands it over to whoever sees the request to its end.

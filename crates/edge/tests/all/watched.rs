@@ -398,3 +398,49 @@ async fn the_picture_says_how_each_target_stands_and_why() {
     let json = serde_json::to_string(&view.picture()).unwrap();
     serde_json::from_str::<EdgePicture>(&json).unwrap();
 }
+
+/// Asks over a connection that is open, in pieces, and gives the answer's last word.
+async fn ask(stream: &mut TcpStream, pieces: &[&str]) -> String {
+    for piece in pieces {
+        stream.write_all(piece.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut answer = [0; 1_000];
+    let length = stream.read(&mut answer).await.unwrap();
+    let text = String::from_utf8_lossy(&answer[..length]).into_owned();
+    text.rsplit_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or(text)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_has_nothing_to_say_rests_and_goes_on_whole() {
+    let seen = seen(1.0, Guard::default()).await;
+    let mut idle = TcpStream::connect(seen.stage.edge.public()).await.unwrap();
+    let mut slow = TcpStream::connect(seen.stage.edge.public()).await.unwrap();
+    let get = "GET /read HTTP/1.1\r\nhost: api.example\r\n\r\n";
+    assert_eq!(ask(&mut idle, &[get]).await, "a");
+    // It has begun to ask: that is no rest.
+    slow.write_all(b"GET /re").await.unwrap();
+    let view = seen.stage.edge.view();
+    for pieces in [&["G", "ET /read HTTP/1.1\r\nhost: api", ".example\r\n\r\n"][..], &[get]] {
+        let resting = || view.metrics().contains("\nlinkflow_edge_connections_resting 1\n");
+        until(resting).await;
+        assert_eq!(ask(&mut idle, pieces).await, "a");
+        assert!(!resting());
+    }
+    let post = "POST /sink HTTP/1.1\r\nhost: api.example\r\ncontent-length: 5\r\n\r\n";
+    assert_eq!(ask(&mut idle, &[post, "12345"]).await, "a took 5");
+    assert_eq!(ask(&mut slow, &["ad HTTP/1.1\r\nhost: api.example\r\n\r\n"]).await, "a");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_says_nothing_or_never_comes_to_the_end_is_shown_out() {
+    let mut setup = Setup::default();
+    setup.limits.client_idle_ms = 200;
+    let stage = Stage::with(setup).await;
+    for said in ["", "GET /read HT"] {
+        let mut stream = TcpStream::connect(stage.edge.public()).await.unwrap();
+        stream.write_all(said.as_bytes()).await.unwrap();
+        assert_eq!(stream.read(&mut [0; 10]).await.unwrap(), 0, "{said:?}");
+    }
+}

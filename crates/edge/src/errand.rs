@@ -167,12 +167,11 @@ impl Errand {
         let (running, tries) = (Vec::new(), Tries::default());
         let mut errand =
             Self { order, teller, trip, running, held: None, progress: (0, now), tries };
-        if !errand.enter(first).await {
+        if !errand.enter(first, now).await {
             return (Outcome::Full, errand.tries);
         }
-        let mut alarm = alarms.take();
+        let (mut alarm, mut look) = (alarms.take(), errand.look_after(now));
         loop {
-            let look = errand.look_after();
             let outcome = match alarm.within(look, first_ended(&mut errand.running)).await {
                 Some((at, Ok(reply))) => errand.answered(at, reply),
                 Some((at, Err(trouble))) => errand.troubled(at, trouble),
@@ -181,11 +180,12 @@ impl Errand {
             if let Some(outcome) = outcome {
                 return (outcome, errand.tries);
             }
+            look = errand.look_after(errand.teller.now());
         }
     }
 
-    fn look_after(&self) -> Duration {
-        Duration::from_millis(self.trip.look_after(self.teller.now()))
+    fn look_after(&self, now: Moment) -> Duration {
+        Duration::from_millis(self.trip.look_after(now))
     }
 
     fn is_whole(&self) -> bool {
@@ -194,14 +194,14 @@ impl Errand {
 
     /// Sends the request to `first`, else to the best other target that has room, else to the first one that gets some
     /// while it waits in line. Says whether it went.
-    async fn enter(&mut self, first: Id) -> bool {
-        if self.begin(first, false, None) {
+    async fn enter(&mut self, first: Id, now: Moment) -> bool {
+        if self.begin_at(first, false, None, now) {
             return true;
         }
         let line = Arc::clone(&self.order.line);
-        let others = self.trip.others(&line.group.steer(), self.teller.now());
+        let others = self.trip.others(&line.group.steer(), now);
         for other in others.iter().copied() {
-            if self.begin(other, false, None) {
+            if self.begin_at(other, false, None, now) {
                 self.trip.goes_to(other);
                 return true;
             }
@@ -215,12 +215,17 @@ impl Errand {
             return false;
         };
         self.trip.goes_to(target);
-        self.send(target, Some(slot), false, None);
+        self.send(target, Some(slot), (false, None), self.teller.now());
         true
     }
 
     /// Sends the request to `target`, after a `pause` where there is one. Says whether it has room.
     fn begin(&mut self, target: Id, fresh: bool, pause: Option<Duration>) -> bool {
+        self.begin_at(target, fresh, pause, self.teller.now())
+    }
+
+    /// The same, when the time is known.
+    fn begin_at(&mut self, target: Id, fresh: bool, pause: Option<Duration>, now: Moment) -> bool {
         let slot = match self.order.line.slots.get(&target) {
             None => None,
             Some(slots) => match slots.take() {
@@ -228,11 +233,17 @@ impl Errand {
                 slot => slot,
             },
         };
-        self.send(target, slot, fresh, pause);
+        self.send(target, slot, (fresh, pause), now);
         true
     }
 
-    fn send(&mut self, target: Id, slot: Option<Slot>, fresh: bool, pause: Option<Duration>) {
+    fn send(
+        &mut self,
+        target: Id,
+        slot: Option<Slot>,
+        (fresh, pause): (bool, Option<Duration>),
+        began: Moment,
+    ) {
         let Some(lane) = self.order.line.lane(target).cloned() else { return };
         lane.counts.requests.fetch_add(1, Relaxed);
         self.tries.count += 1;
@@ -240,7 +251,6 @@ impl Errand {
             None => Outgoing::Empty,
             Some(source) => Outgoing::Passed(source.read()),
         };
-        let began = self.teller.now();
         let group = &self.order.line.group;
         let waiting = self.order.source.is_none().then(|| Waiting::at(group, &lane, began));
         let (pool, head) = (Arc::clone(&lane.pool), self.order.head.clone());

@@ -63,8 +63,7 @@ impl Framing {
         if kept.off || kept.other {
             return None;
         }
-        let end = head_length(&kept.bytes);
-        let why = doubt(kept.bytes.get(..end).unwrap_or_default(), chunked);
+        let (end, why) = read_head(&kept.bytes, chunked);
         if has_body {
             kept.off = true;
             kept.bytes = Vec::new();
@@ -115,52 +114,58 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// How long the first head is, including the empty line behind it; everything, if there is no such line.
-fn head_length(bytes: &[u8]) -> usize {
+/// How long the first head is, including the empty line behind it (everything, if there is no such line), and what makes it
+/// doubtful. `chunked`: the request was understood to be.
+fn read_head(bytes: &[u8], chunked: bool) -> (usize, Option<&'static str>) {
     let begins = bytes.iter().position(|b| !b"\r\n".contains(b)).unwrap_or(bytes.len());
-    let mut at = begins;
+    let (mut end, mut lengths, mut codings, mut why) = (begins, 0, 0, None);
     for line in lines(bytes.get(begins..).unwrap_or_default()) {
-        at += line.len();
+        end += line.len();
+        if why.is_none() {
+            why = doubt(line, &mut lengths, &mut codings);
+        }
         if line == b"\r\n" || line == b"\n" {
             break;
         }
     }
-    at
-}
-
-/// What makes a head doubtful. `chunked`: the request was understood to be.
-fn doubt(head: &[u8], chunked: bool) -> Option<&'static str> {
-    if chunked && head.is_empty() {
+    if begins > 0 && why.is_none() {
+        why = lines(bytes.get(..begins).unwrap_or_default())
+            .find_map(|line| doubt(line, &mut 0, &mut 0));
+    }
+    if chunked && end == 0 {
         // It came behind a body, in one piece with its end. No honest client sends that without waiting for an answer.
-        return Some("a chunked body right behind another request");
+        return (end, Some("a chunked body right behind another request"));
     }
-    let (mut lengths, mut codings) = (0, 0);
-    for line in lines(head) {
-        let Some(line) = line.strip_suffix(b"\r\n") else {
-            return Some("a line that does not end with CR and LF");
-        };
-        if memchr2(b'\r', 0, line).is_some() {
-            return Some("a bare CR or NUL");
-        }
-        if line.first().is_some_and(|b| b" \t".contains(b)) {
-            return Some("a line that is folded");
-        }
-        if value_of(line, b"content-length").is_some() {
-            lengths += 1;
-        } else if let Some(value) = value_of(line, b"transfer-encoding") {
-            codings += 1;
-            let value = value.trim_ascii();
-            if !value.eq_ignore_ascii_case(b"chunked") {
-                return Some("a Transfer-Encoding other than chunked");
-            }
-        }
-    }
-    match (lengths, codings) {
+    let both = || match (lengths, codings) {
         (0, 0 | 1) | (1, 0) => None,
         (0, _) => Some("more than one Transfer-Encoding"),
         (_, 0) => Some("more than one Content-Length"),
         _ => Some("both Content-Length and Transfer-Encoding"),
+    };
+    (end, why.or_else(both))
+}
+
+/// What makes a line of a head doubtful. What it says of the body is counted.
+fn doubt(line: &[u8], lengths: &mut u32, codings: &mut u32) -> Option<&'static str> {
+    let Some(line) = line.strip_suffix(b"\r\n") else {
+        return Some("a line that does not end with CR and LF");
+    };
+    if memchr2(b'\r', 0, line).is_some() {
+        return Some("a bare CR or NUL");
     }
+    match line.first() {
+        Some(b' ' | b'\t') => return Some("a line that is folded"),
+        Some(b'c' | b'C') if value_of(line, b"content-length").is_some() => *lengths += 1,
+        Some(b't' | b'T') => {
+            let value = value_of(line, b"transfer-encoding")?;
+            *codings += 1;
+            if !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                return Some("a Transfer-Encoding other than chunked");
+            }
+        }
+        _ => {}
+    }
+    None
 }
 
 /// What stands behind the colon, in a line about `name`.
@@ -342,7 +347,7 @@ mod tests {
             let bytes = pieces.concat();
             let framing = Framing::default();
             bytes.as_bytes().chunks(cuts).for_each(|piece| framing.read(piece));
-            let end = head_length(bytes.as_bytes());
+            let (end, _) = read_head(bytes.as_bytes(), false);
             let head = &bytes[..end];
             let passed = framing.begins(false, false).is_none();
             if passed {

@@ -54,7 +54,7 @@ impl Gate {
         visitor: Visitor,
         path: &str,
         headers: &HeaderMap,
-        now: Moment,
+        now: impl FnOnce() -> Moment,
     ) -> Result<(), (StatusCode, &'static str, Option<u64>)> {
         let is_in =
             |networks: &[IpNet]| networks.iter().any(|network| network.contains(&visitor.ip));
@@ -62,7 +62,7 @@ impl Gate {
             return Err((StatusCode::FORBIDDEN, "not from this address", None));
         }
         let Some(rates) = &self.rates else { return Ok(()) };
-        rates.take(visitor.ip, path, headers, now).map_err(|wait| {
+        rates.take(visitor.ip, path, headers, now()).map_err(|wait| {
             let seconds = wait.div_ceil(1_000).max(1);
             (StatusCode::TOO_MANY_REQUESTS, "too many requests from one visitor", Some(seconds))
         })

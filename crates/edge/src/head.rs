@@ -78,23 +78,51 @@ pub(crate) fn wants_upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
     (!wanted.as_bytes().eq_ignore_ascii_case(b"h2c")).then(|| wanted.clone())
 }
 
+/// Which headers there are of those that most requests do without: looking through the few that there are, once, is
+/// cheaper than looking for each.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rare {
+    connection: bool,
+    te: bool,
+    expect: bool,
+    length: bool,
+}
+
+impl Rare {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut rare = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "connection" => rare.connection = true,
+                "te" => rare.te = true,
+                "expect" => rare.expect = true,
+                "content-length" => rare.length = true,
+                _ => {}
+            }
+        }
+        rare
+    }
+}
+
 /// Whether `Connection` lists `option`.
 fn names(headers: &HeaderMap, option: &str) -> bool {
     let lines = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok());
     lines.flat_map(|line| line.split(',')).any(|part| part.trim().eq_ignore_ascii_case(option))
 }
 
-/// Removes what speaks of one connection only.
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let listed: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .filter_map(|part| HeaderName::from_bytes(part.trim().as_bytes()).ok())
-        .collect();
-    for name in listed {
-        headers.remove(name);
+/// Removes what speaks of one connection only. `listed`: whether there is a header that lists what does.
+fn remove_hop_by_hop(headers: &mut HeaderMap, listed: bool) {
+    if listed {
+        let names: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|line| line.to_str().ok())
+            .flat_map(|line| line.split(','))
+            .filter_map(|part| HeaderName::from_bytes(part.trim().as_bytes()).ok())
+            .collect();
+        for name in names {
+            headers.remove(name);
+        }
     }
     remove_all(headers, is_hop_by_hop);
 }
@@ -116,14 +144,20 @@ pub(crate) fn prepare_request(
     numbers: &Numbers,
 ) {
     headers.reserve(ADDED);
-    let trailers = headers.get_all(header::TE).iter().any(|te| {
-        te.to_str().is_ok_and(|t| t.split(',').any(|p| p.trim().eq_ignore_ascii_case("trailers")))
-    });
-    remove_hop_by_hop(headers);
-    // Answered by the edge itself, when the target asks for the body.
-    headers.remove(header::EXPECT);
+    let rare = Rare::of(headers);
+    let trailers = rare.te
+        && headers.get_all(header::TE).iter().any(|te| {
+            let listed = |t: &str| t.split(',').any(|p| p.trim().eq_ignore_ascii_case("trailers"));
+            te.to_str().is_ok_and(listed)
+        });
+    remove_hop_by_hop(headers, rare.connection);
+    if rare.expect {
+        // Answered by the edge itself, when the target asks for the body.
+        headers.remove(header::EXPECT);
+    }
+    let is_nothing = |length: &HeaderValue| length.as_bytes() == b"0";
     // The length is told anew from the body; only "nothing" has to be said where a body is usual.
-    if !(empty && headers.get(header::CONTENT_LENGTH).is_some_and(|v| v.as_bytes() == b"0")) {
+    if rare.length && !(empty && headers.get(header::CONTENT_LENGTH).is_some_and(is_nothing)) {
         headers.remove(header::CONTENT_LENGTH);
     }
     if trailers {
@@ -153,11 +187,10 @@ pub(crate) fn prepare_answer(
     host: &HeaderValue,
     proto: &str,
 ) {
-    let protocol = headers.get(header::UPGRADE).cloned();
-    remove_hop_by_hop(headers);
-    if status == StatusCode::SWITCHING_PROTOCOLS
-        && let Some(protocol) = protocol
-    {
+    let switches = status == StatusCode::SWITCHING_PROTOCOLS;
+    let protocol = switches.then(|| headers.get(header::UPGRADE).cloned()).flatten();
+    remove_hop_by_hop(headers, headers.contains_key(header::CONNECTION));
+    if let Some(protocol) = protocol {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol);
     }

@@ -128,7 +128,9 @@ impl Client {
             Some((of, over, value)) if of == host && *over == proto => Some(value.clone()),
             _ => {
                 let value = make()?;
-                *said = Some((host.clone(), proto, value.clone()));
+                // A copy: what hyper read shares one large buffer with all that came with it.
+                let own = HeaderValue::from_bytes(host.as_bytes()).ok()?;
+                *said = Some((own, proto, value.clone()));
                 Some(value)
             }
         }
@@ -207,7 +209,7 @@ impl Proxy {
                 return own(Reason::AcmeChallenge, answer);
             }
             let (path, headers) = (request.uri().path(), request.headers());
-            let admitted = || self.gate.admit(visitor, path, headers, self.teller.now());
+            let admitted = || self.gate.admit(visitor, path, headers, || self.teller.now());
             if public && let Err((status, why, wait)) = admitted() {
                 let answer = voice.say_when(status, None, why, wait);
                 return own(Reason::of_status(status.as_u16()), answer);

@@ -26,14 +26,14 @@ pub(crate) enum Voice {
 impl Voice {
     /// As `Accept` and `Content-Type` of a request say.
     pub(crate) fn of(headers: &HeaderMap, status_page: Option<&Arc<str>>) -> Self {
-        let says = |name, what: &str| {
-            headers.get(name).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains(what))
-        };
-        if says(header::CONTENT_TYPE, "application/grpc") {
-            Self::Grpc
-        } else if says(header::ACCEPT, "text/html") {
+        let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        if text(header::CONTENT_TYPE).contains("application/grpc") {
+            return Self::Grpc;
+        }
+        let accept = text(header::ACCEPT);
+        if accept.contains("text/html") {
             Self::Page(status_page.cloned())
-        } else if says(header::ACCEPT, "json") {
+        } else if accept.contains("json") {
             Self::Json
         } else {
             Self::Text

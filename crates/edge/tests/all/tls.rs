@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::stage::{Setup, Stage, zeros};
+use crate::stage::{Setup, Stage, until, zeros};
 use crate::upstream::{background, full, repeated, stream};
 
 /// Writes a certificate for `hosts` into `folder`, and names its files.
@@ -152,7 +152,7 @@ async fn the_name_decides_which_certificate_is_shown() {
     assert_eq!(shown("a.shop.example").await.as_deref(), Some("star"));
     assert_eq!(shown("else.example").await, None);
     assert_eq!(shown("b.a.shop.example").await, None);
-    assert_eq!(scene.stage.edge.handshakes().failed, 2);
+    until(|| scene.stage.edge.handshakes().failed == 2).await;
     let origins: Vec<Origin> =
         scene.stage.edge.certificates().all().into_iter().map(|held| held.origin).collect();
     assert_eq!(origins, [Origin::Files(0, "main".to_owned()), Origin::Files(1, "star".to_owned())]);
@@ -207,7 +207,7 @@ async fn a_client_that_says_nothing_is_left_in_time_and_holds_up_nobody() {
         assert_eq!(read.unwrap_or(0), 0);
     }
     assert!(begun.elapsed() >= Duration::from_millis(300));
-    crate::stage::until(|| stage.edge.handshakes().failed == 2).await;
+    until(|| stage.edge.handshakes().failed == 2).await;
     drop(folder);
 }
 

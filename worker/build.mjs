@@ -24,7 +24,7 @@ export async function build(file) {
     format: "esm",
     target: "es2024",
     mangleProps: new RegExp(`^(${OWN.trim().split(/\s+/).join("|")})$`),
-    banner: { js: "// Made of worker/src." },
+    banner: { js: "// From worker/src." },
     tsconfigRaw: { compilerOptions: { useDefineForClassFields: false } },
     write: file !== undefined,
   });

@@ -52,6 +52,8 @@ export interface Service {
   health: string | undefined;
   /** Whether a POST or PATCH with an `Idempotency-Key` may be sent again. */
   idempotency_key: boolean;
+  /** Its own ones, or those of all. */
+  limits: Limits;
   /** Where it runs, the one to use first in front. */
   targets: { provider: string; address: string }[];
 }
@@ -109,17 +111,18 @@ function rows<T>(of: (given: Fields, at: string) => T): Reader<T[]> {
   return (value, at) => items(value, at).map((item, n) => of(fields(item, `${at}[${n}]`), `${at}[${n}].`));
 }
 
-const limits: Reader<Limits> = (value, at) => {
+/** Limits, where those that are not given are as `usual`. */
+function limits(value: unknown, at: string, all: Limits): Limits {
   const given = fields(value ?? {}, at);
   const read: Fields = {};
-  for (const [key, usual] of Object.entries(LIMITS)) {
+  for (const [key, usual] of Object.entries(all)) {
     const reader: Reader<unknown> = typeof usual === "boolean" ? truth : count;
     read[key] = reader(given[key] ?? usual, `${at}.${key}`);
   }
   return read as unknown as Limits;
-};
+}
 
-const services = rows<Service>((given, at) => ({
+const services = (all: Limits) => rows<Service>((given, at) => ({
   service: text(given.service, `${at}service`),
   hosts: rows((row, at) => ({ host: text(row.host, `${at}host`), path: path(row.path, `${at}path`) }))(
     given.hosts,
@@ -127,6 +130,7 @@ const services = rows<Service>((given, at) => ({
   ),
   health: given.health == null ? undefined : path(given.health, `${at}health`),
   idempotency_key: truth(given.idempotency_key ?? false, `${at}idempotency_key`),
+  limits: limits(given.limits, `${at}limits`, all),
   targets: rows((row, at) => ({ provider: text(row.provider, `${at}provider`), address: base(row.address, `${at}address`) }))(
     given.targets,
     `${at}targets`,
@@ -136,13 +140,14 @@ const services = rows<Service>((given, at) => ({
 /** Reads a config. Throws what is wrong with it, and where. What it does not know is left out: a later LinkFlow may say more. */
 export function readConfig(value: unknown): Config {
   const given = fields(value, "config");
+  const all = limits(given.limits, "limits", LIMITS);
   return {
     version: version(given.version, "version"),
     generation: count(given.generation, "generation"),
     stack: text(given.stack, "stack"),
     status_page: given.status_page == null ? undefined : web(given.status_page, "status_page"),
-    limits: limits(given.limits, "limits"),
-    services: services(given.services, "services"),
+    limits: all,
+    services: services(all)(given.services, "services"),
   };
 }
 

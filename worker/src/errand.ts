@@ -168,7 +168,7 @@ export class Errand {
 
   #troubled(run: Running, failure: Failure, sent: boolean): Outcome | undefined {
     const { group, repeat } = this.#order;
-    const { id, provider } = run.lane;
+    const { id } = run.lane;
     const next = this.#next(id, sent ? "cut" : "never_sent");
     group.on(group.steer.failed(id, this.#over(run), failure, now()));
     this.#trialLost(id, failure);
@@ -177,9 +177,7 @@ export class Errand {
       return undefined;
     }
     if (next.kind === "wait") return undefined;
-    const why = sent
-      ? `${provider} broke off; the request may have been carried out`
-      : `${provider} cannot be reached`;
+    const why = sent ? "it broke off; it may have been carried out" : "it cannot be reached";
     return this.#orHeld(sent && repeat === "once" ? 502 : 503, why);
   }
 
@@ -273,7 +271,7 @@ async function check(group: Group, lane: Lane, path: string): Promise<void> {
   const { suspect, silent } = group.steer.tuning;
   try {
     const reply = await fetch(lane.address + path, {
-      headers: { "user-agent": "linkflow-worker" },
+      headers: { "user-agent": "linkflow" },
       redirect: "manual",
       signal: AbortSignal.timeout(Math.max(silent - suspect, 250)),
     });

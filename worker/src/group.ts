@@ -117,13 +117,13 @@ export class Groups {
   /** The group of `service`, as `config` has it. */
   of(config: Config, service: Service, now: Moment): Group {
     if (this.#config !== config) {
-      const limits = JSON.stringify(config.limits);
-      const same = limits === JSON.stringify(this.#config?.limits);
+      const limits = (name: string, of = this.#config) =>
+        JSON.stringify(of?.services.find((row) => row.service === name)?.limits);
       for (const name of [...this.#groups.keys()]) {
-        if (!same || !config.services.some((row) => row.service === name)) this.#groups.delete(name);
+        if (limits(name) !== limits(name, config)) this.#groups.delete(name);
       }
       for (const row of config.services) {
-        const group = this.#groups.get(row.service) ?? new Group(config.limits);
+        const group = this.#groups.get(row.service) ?? new Group(row.limits);
         group.follow(row, now);
         this.#groups.set(row.service, group);
       }

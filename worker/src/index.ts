@@ -48,7 +48,7 @@ async function serve(
   group: Group,
   ctx: ExecutionContext,
 ): Promise<Response> {
-  const { limits, status_page } = config;
+  const { limits } = service;
   const stale = mayBeStale(request, limits) ? () => recall(request) : undefined;
   if (stale != null && group.steer.hopeless(group.ids(), now())) {
     const page = await stale();
@@ -62,7 +62,7 @@ async function serve(
   if (outcome.kind === "stale") return outcome.page;
   if (outcome.kind === "failed") {
     const page = outcome.status === 503 ? await stale?.() : undefined;
-    return page ?? say(request, outcome.status, service.service, outcome.why, status_page);
+    return page ?? say(request, outcome.status, service.service, outcome.why, config.status_page);
   }
   const { lane, reply } = outcome;
   const response = answer(reply, lane.address, url, limits.name_target ? lane.provider : undefined);
@@ -81,14 +81,14 @@ async function attempt(
   ctx: ExecutionContext,
   stale: Order["stale"],
 ) {
-  const { limits, stack } = config;
+  const { limits } = service;
   const body = await Body.of(request, limits.replay_bytes);
   const repeat = repeatOf(request, body, service);
   return new Errand({
     group,
     method: request.method,
     path: request.url.slice(request.url.indexOf("/", request.url.indexOf("://") + 3)),
-    headers: requestHeaders(request, url, stack),
+    headers: requestHeaders(request, url, config.stack),
     body,
     repeat,
     limit: repeat === "once" ? limits.first_byte_once_ms : limits.first_byte_alone_ms,

@@ -174,6 +174,19 @@ test("a POST with a key is not sent again where its route does not say so", asyn
   assert.deepEqual([status, b.pages().length], [502, 0]);
 });
 
+test("a service with time limits of its own is waited for as long as it says", async (t) => {
+  const [a] = await targets(t);
+  a.manner = { after: 700 };
+  const strict = { first_byte_once_ms: 300, first_byte_alone_ms: 300 };
+  const own = { limits: { first_byte_once_ms: 5_000, first_byte_alone_ms: 5_000 } };
+  for (const [more, expected] of [[{}, [504, 503]], [own, [200, 200]]] as const) {
+    const stand = await bare(t, configOf([a], strict, more));
+    const post = await stand.ask("/", { method: "POST", body: "x" });
+    const get = await stand.ask("/");
+    assert.deepEqual([post.status, get.status], expected);
+  }
+});
+
 test("a target that leads back to the worker is refused", async (t) => {
   const place = createServer();
   await new Promise((resolve) => place.listen(0, "127.0.0.1", () => resolve(undefined)));

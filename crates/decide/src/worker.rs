@@ -9,7 +9,9 @@ use linkflow_model::worker::{
     WORKER_VERSION, WorkerConfig, WorkerHealth, WorkerPicture, WorkerService, WorkerSettings,
     WorkerTarget,
 };
-use linkflow_model::{Health, HostRoute, Routes, ServiceKind, ServiceRoute, ServiceSpec, World};
+use linkflow_model::{
+    Health, HostRoute, Routes, ServiceKind, ServiceRoute, ServiceSpec, Timeouts, World,
+};
 
 #[cfg(test)]
 mod tests;
@@ -20,21 +22,25 @@ mod tests;
 /// target needs a name that anybody can resolve. So is a host that is led by more than a path: by methods, by headers, or
 /// by a pattern that it fits. Requests for those go on to the edge.
 pub fn worker(routes: &Routes, settings: &WorkerSettings) -> WorkerConfig {
-    let services: Vec<WorkerService> =
-        routes.services.iter().filter_map(|route| service(route, routes, settings)).collect();
-    let named = |route: &&ServiceRoute| services.iter().any(|s| s.service == route.service);
+    let services = routes.services.iter().filter_map(|route| service(route, routes, settings));
+    let services: Vec<(WorkerService, Timeouts)> = services.collect();
+    let named = |route: &&ServiceRoute| services.iter().any(|(s, _)| s.service == route.service);
     let targets = routes.services.iter().filter(named).flat_map(|route| &route.targets);
     // The worker knows no cold starts: it waits for the longest where there is nobody else to ask.
     let cold_start = targets.filter_map(|t| t.sleeps).map(|sleeps| sleeps.cold_start_ms).max();
     let mut limits = settings.limits;
     limits.first_byte_alone_ms = limits.first_byte_alone_ms.max(cold_start.unwrap_or_default());
+    let services = services.into_iter().map(|(mut service, timeouts)| {
+        service.limits = limits.of(timeouts);
+        service
+    });
     WorkerConfig {
         version: WORKER_VERSION,
         generation: settings.generation,
         stack: settings.stack.clone(),
         status_page: settings.status_page.clone(),
         limits,
-        services,
+        services: services.collect(),
     }
 }
 
@@ -42,7 +48,7 @@ fn service(
     route: &ServiceRoute,
     routes: &Routes,
     settings: &WorkerSettings,
-) -> Option<WorkerService> {
+) -> Option<(WorkerService, Timeouts)> {
     let hosts: Vec<HostRoute> =
         route.hosts.iter().filter(|one| is_led_by_path(one, routes)).cloned().collect();
     let targets = route.targets.iter().filter(|target| is_public(&target.address));
@@ -52,13 +58,15 @@ fn service(
     if route.kind != ServiceKind::Web || hosts.is_empty() || targets.is_empty() {
         return None;
     }
-    Some(WorkerService {
+    let service = WorkerService {
         service: route.service.clone(),
         hosts,
         health: route.health.clone(),
         idempotency_key: settings.idempotency_key.contains(&route.service),
+        limits: None,
         targets,
-    })
+    };
+    Some((service, route.timeouts))
 }
 
 /// Whether nothing but the path decides where a request for the route's host goes.

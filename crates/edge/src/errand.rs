@@ -357,7 +357,7 @@ impl Errand {
             drop(run);
             return self.retry(same, true, None);
         }
-        let why = describe(&lane, &failure, sent);
+        let why = describe(&failure, sent).to_owned();
         run.failed(failure);
         match next {
             Next::Try(next) => self.retry(next, false, None),
@@ -456,15 +456,13 @@ impl Running {
     }
 }
 
-fn describe(lane: &Lane, failure: &Failure, sent: bool) -> String {
-    let provider = &lane.provider;
+/// What a visitor is told. Which target it was and what is wrong there is in the log and the metrics.
+fn describe(failure: &Failure, sent: bool) -> &'static str {
     match (failure, sent) {
-        (Failure::Refused, _) => format!("{provider} refuses connections"),
-        (Failure::Unreachable(why), _) => format!("{provider} cannot be reached: {why}"),
-        (_, false) => format!("{provider} closed the connection"),
-        (_, true) => {
-            format!("{provider} broke off; the request may have been carried out")
-        }
+        (_, true) => "it broke off; it may have been carried out",
+        (Failure::Refused, _) => "it takes no connections",
+        (Failure::Unreachable(_), _) => "it cannot be reached",
+        (_, false) => "it closed the connection",
     }
 }
 

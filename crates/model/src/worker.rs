@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{HostRoute, ProviderName, ServiceName, StackName};
+use crate::{HostRoute, ProviderName, ServiceName, StackName, Timeouts};
 
 /// The form of [`WorkerConfig`] and [`WorkerPicture`].
 pub const WORKER_VERSION: u8 = 1;
@@ -89,6 +89,9 @@ pub struct WorkerService {
     /// Whether a POST or PATCH with an `Idempotency-Key` may be sent again.
     #[serde(default)]
     pub idempotency_key: bool,
+    /// Sizes and times of its own, in place of those of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<WorkerLimits>,
     /// Where it runs, the one to use first in front; at least one.
     pub targets: Vec<WorkerTarget>,
 }
@@ -172,6 +175,26 @@ impl WorkerConfig {
         }
         self.services.iter().enumerate().find_map(|(n, service)| {
             service.mistake().map(|mistake| format!("services[{n}].{mistake}"))
+        })
+    }
+}
+
+impl WorkerLimits {
+    /// These limits for a service with time limits of its own, as the edge keeps them: where its answers may take longer,
+    /// silence does too. `None` when it has none.
+    pub fn of(self, timeouts: Timeouts) -> Option<Self> {
+        let Timeouts { first_byte_ms, answer_ms, .. } = timeouts;
+        first_byte_ms.or(answer_ms)?;
+        let first_byte = first_byte_ms.unwrap_or(self.first_byte_ms);
+        let usual = self.first_byte_ms.max(1);
+        let scaled = |ms: u64| (ms.saturating_mul(first_byte) / usual).max(1);
+        Some(Self {
+            first_byte_ms: first_byte,
+            suspect_ms: scaled(self.suspect_ms),
+            silent_ms: scaled(self.silent_ms),
+            first_byte_alone_ms: answer_ms.unwrap_or(self.first_byte_alone_ms),
+            first_byte_once_ms: answer_ms.unwrap_or(self.first_byte_once_ms),
+            ..self
         })
     }
 }

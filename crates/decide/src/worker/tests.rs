@@ -22,6 +22,9 @@ fn config(world: &str, places: &[&str]) -> WorkerConfig {
     for spec in &mut specs {
         let host = format!("{}.shop.example", spec.name);
         spec.routes = vec![HostRoute::new(host, "/")];
+        if spec.name.as_str() == "web" {
+            (spec.timeouts.first_byte_ms, spec.timeouts.answer_ms) = (Some(4_000), Some(120_000));
+        }
     }
     let mut table = routes(&specs, &world, 7);
     for service in &mut table.services {

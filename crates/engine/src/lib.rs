@@ -1,6 +1,7 @@
 //! Runs the loop: observe, decide, act, tell; keeps the journal; owns every task.
 
 mod act;
+mod alerts;
 mod crash;
 mod domain;
 mod draft;
@@ -35,6 +36,7 @@ use linkflow_model::{
 use linkflow_store::Store;
 use tokio::sync::{broadcast, watch};
 
+pub use alerts::{AlertChannel, AlertPost, Alerts, Message, MessageState, messages};
 pub use crash::{Crash, CrashPoint};
 pub use draft::Draft;
 pub use drift::{Drift, Drifted, drift};

@@ -85,7 +85,7 @@ fn notice(
     let who = run.owner.who.clone().unwrap_or_else(|| "somebody".to_owned());
     facts.push(("who".to_owned(), format!("{who}, {} on {}", run.owner.what, run.owner.host)));
     let link = run.owner.url.clone().map(|url| ("the CI run".to_owned(), url));
-    Notice { tone, title, text, facts, lines, link }
+    Notice { tone, key: None, title, text, facts, lines, link }
 }
 
 /// The images that differ from the release before; otherwise why there is a release.

@@ -1,6 +1,8 @@
-//! Rollouts through the engine, over a pretend town of providers, in pretend time.
+//! Rollouts and alerts through the engine, over a pretend town of providers, in pretend time.
 #![cfg(test)]
 
+#[path = "all/alerts.rs"]
+mod alerts;
 #[path = "all/around.rs"]
 mod around;
 #[path = "all/before.rs"]

@@ -1,6 +1,8 @@
 //! The binary, as its users meet it, and the shape of the workspace.
 #![cfg(test)]
 
+#[path = "all/alerts.rs"]
+mod alerts;
 #[path = "all/asks.rs"]
 mod asks;
 #[path = "all/ci.rs"]
@@ -23,3 +25,5 @@ mod route;
 mod server;
 #[path = "all/tidy.rs"]
 mod tidy;
+#[path = "all/watchers.rs"]
+mod watchers;

@@ -13,6 +13,7 @@ use crate::stage::{Stage, kit};
 fn notice() -> Notice {
     Notice {
         tone: Tone::Bad,
+        key: None,
         title: "shop: r12 did not pass".to_owned(),
         text: "<api> & more: r11 was put back.".to_owned(),
         facts: (0..12).map(|n| (format!("fact {n}"), format!("value <{n}>"))).collect(),

@@ -30,6 +30,13 @@ pub(crate) fn service(text: &str) -> ServiceName {
 /// Tokio's clock, which tests move.
 pub(crate) struct Pretend(Instant);
 
+impl Pretend {
+    /// A clock that begins now.
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+}
+
 impl Clock for Pretend {
     fn now(&self) -> Moment {
         Moment(1_000_000 + u64::try_from(self.0.elapsed().as_millis()).unwrap())
@@ -417,7 +424,7 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new(specs: Vec<ServiceSpec>) -> Self {
-        let (town, clock) = (Town::new(), Arc::new(Pretend(Instant::now())) as Arc<dyn Clock>);
+        let (town, clock) = (Town::new(), Arc::new(Pretend::start()) as Arc<dyn Clock>);
         let (send, picture) = watch::channel(Arc::default());
         let mut life = tokio::task::JoinSet::new();
         life.spawn(town.clone().probe(Arc::clone(&clock), send));

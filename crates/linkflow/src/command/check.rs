@@ -219,8 +219,7 @@ mod tests {
         parsed, not acted on yet (in a rehearsal every compute provider acts, simulated):
           secrets      from, file, sync_to, rotate_after
           providers    cockroachdb, neon, supabase, hetzner-postgres, upstash, cloudflare-kv, hetzner-redis,
-                       r2, b2, azure-blob, resend, brevo, uptimerobot, cronitor, sentry, betterstack,
-                       grafana, instatus, doppler
+                       r2, b2, azure-blob, resend, brevo, sentry, grafana, doppler
           databases
           caches
           buckets
@@ -230,7 +229,7 @@ mod tests {
           heartbeats
           telemetry
           status_page
-          alerts
+          alerts       team.email
           budget
           quotas
         ");

@@ -1,5 +1,6 @@
 //! What can be asked of LinkFlow, and how each command begins and ends.
 
+mod alerts;
 pub(crate) mod app;
 mod apply;
 mod certificates;
@@ -39,6 +40,7 @@ mod tunnel;
 mod unlock;
 mod up;
 mod usage;
+mod watchers;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -120,6 +122,10 @@ enum Command {
     #[command(subcommand)]
     Dns(dns::DnsCommand),
     Tunnel(tunnel::TunnelArgs),
+    #[command(subcommand)]
+    Watchers(watchers::WatchersCommand),
+    #[command(subcommand)]
+    Alerts(alerts::AlertsCommand),
     Status(status::StatusArgs),
     #[command(subcommand)]
     Route(route::RouteCommand),
@@ -230,6 +236,8 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Unlock(args) => once(unlock::answer(context, &args)),
         Command::Server(command) => once(Box::pin(server::answer(context, &command))),
         Command::Dns(command) => once(Box::pin(dns::answer(context, &command))),
+        Command::Watchers(command) => once(Box::pin(watchers::answer(context, &command))),
+        Command::Alerts(command) => once(Box::pin(alerts::answer(context, &command))),
         Command::Tunnel(args) => once(Box::pin(tunnel::answer(context, &args))),
         Command::Swap(args) => once(Box::pin(swap::answer(context, &args))),
         Command::Doctor(args) => once(Box::pin(doctor::answer(context, &args))),

@@ -120,6 +120,7 @@ async fn serve(
             stop.or(shown).await;
         });
         stack.run_loop();
+        stack.alerts.start(&stack.tasks);
         if let Some(names) = names {
             tell_others(&stack, names);
         }

@@ -9,6 +9,7 @@ mod machine;
 mod names;
 pub(crate) mod show;
 pub(crate) mod usage;
+mod watchers;
 
 use std::collections::BTreeMap;
 
@@ -137,9 +138,10 @@ pub(crate) async fn examine(
     };
     let accounts = waiting.for_one("accounts", accounts::examine(patient, asking));
     let names = waiting.for_one("names", names::examine(patient, asking));
+    let watchers = waiting.for_one("watchers", watchers::examine(patient, asking));
     let engine = machine::engine(patient, asking);
-    let (computes, images, accounts, names, engine) =
-        tokio::join!(computes, images, accounts, names, engine);
+    let (computes, images, accounts, names, watchers, engine) =
+        tokio::join!(computes, images, accounts, names, watchers, engine);
 
     let mut chapters = Vec::new();
     if patient.only.is_none() {
@@ -151,6 +153,7 @@ pub(crate) async fn examine(
     let about_images =
         wants_images && patient.only.is_none_or(|only| !asking.places.contains_key(only));
     chapters.extend(names);
+    chapters.extend(watchers);
     chapters.extend(images::chapter(patient, &images).filter(|_| about_images));
     chapters.extend(accounts);
     chapters

@@ -17,6 +17,7 @@ use super::parts;
 use super::registry::Registries;
 use super::secrets::Secrets;
 use super::state::Key;
+use super::watchers::{self, Opened};
 use super::{OpenError, OpenOptions, process};
 
 /// What can be asked.
@@ -25,6 +26,8 @@ pub(crate) struct Asking {
     pub(crate) places: BTreeMap<ProviderName, Place>,
     /// Whoever answers for the zone or stands in front of the edge.
     pub(crate) names: Apart,
+    /// Whoever watches from outside.
+    pub(crate) watchers: Vec<Opened>,
     /// Where images are looked up.
     pub(crate) registries: Registries,
     /// Follows references to secrets.
@@ -75,7 +78,8 @@ impl Asking {
         let places = places.collect();
         let registries = Registries::open(config, options.cloud.as_ref(), &secrets, &kit)?;
         let names = Apart::open(config, options, &secrets, &kit);
-        Ok(Self { places, names, registries, secrets, kit, clock })
+        let watchers = watchers::apart(config, options, &secrets, &kit);
+        Ok(Self { places, names, watchers, registries, secrets, kit, clock })
     }
 }
 

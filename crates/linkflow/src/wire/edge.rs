@@ -225,9 +225,10 @@ pub(super) fn unbound(error: io::Error) -> OpenError {
 pub(super) fn record_certificates(
     tasks: &Tasks,
     certificates: Certificates,
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    store: &Arc<dyn Store>,
+    clock: &Arc<dyn Clock>,
 ) {
+    let (store, clock) = (Arc::clone(store), Arc::clone(clock));
     tasks.start("certificates", |stop: Stop| async move {
         loop {
             let now = clock.wall();

@@ -1,5 +1,6 @@
 //! From a config to a running stack: every part is made here, and nowhere else.
 
+pub(crate) mod alerts;
 pub(crate) mod asking;
 pub(crate) mod ci;
 pub(crate) mod control;
@@ -23,6 +24,7 @@ pub(crate) mod secrets;
 mod socket;
 pub(crate) mod state;
 mod warm;
+pub(crate) mod watchers;
 pub(crate) mod worker;
 
 use std::collections::BTreeMap;
@@ -32,7 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linkflow_edge::Edge;
-use linkflow_engine::{CrashPoint, Engine, Parts, Stop, Tasks};
+use linkflow_engine::{Alerts, CrashPoint, Engine, Parts, Stop, Tasks};
 use linkflow_model::clock::SystemClock;
 use linkflow_model::config::Config;
 use linkflow_model::role::Compute;
@@ -136,6 +138,8 @@ pub(crate) struct Stack {
     pub(crate) tasks: Tasks,
     /// Where images are looked up.
     pub(crate) registry: Arc<Registries>,
+    /// Tells people of incidents, once it is started.
+    pub(crate) alerts: Arc<Alerts>,
     /// The providers that run services.
     pub(crate) computes: BTreeMap<ProviderName, Arc<dyn Compute>>,
     /// Makes definitions of releases.
@@ -168,12 +172,12 @@ impl Stack {
             Arc::new(Secrets::new(options.vars.clone(), home.key(), options.cloud.is_some()));
         let computes = parts::computes(&config, &options, &secrets, &kit)?;
         let channels = notify::channels(&config, &options, &secrets, &kit)?;
+        let posts = alerts::posts_that_open(&config, &options, &secrets, &kit);
         let registry = Arc::new(Registries::open(&config, options.cloud.as_ref(), &secrets, &kit)?);
-        let held = store.list("release/").await?;
         let front = edge::front(&config, &options, &secrets, &home)?;
         let renderer =
             Arc::new(Renderer::new(&config, secrets, chosen.ports.clone(), &options, home.key()));
-        renderer.learn(&held);
+        renderer.learn(&store.list("release/").await?);
 
         let (routes, seen) = watch::channel(Arc::new(Routes::default()));
         let (events, told) = mpsc::channel(1_024);
@@ -212,18 +216,18 @@ impl Stack {
         }
         edge.run(&tracker);
         forward(&tasks, told, Arc::clone(&engine));
-        edge::record_certificates(&tasks, edge.certificates(), store, Arc::clone(&clock));
-        let catalogue = options.workdir.join("catalogue");
+        edge::record_certificates(&tasks, edge.certificates(), &store, &clock);
         Ok(Self {
             engine,
             edge,
+            alerts: Alerts::new(&store, &clock, &config.stack.name, posts),
             tasks,
             registry,
             computes,
             renderer,
             config,
             clock,
-            catalogue,
+            catalogue: options.workdir.join("catalogue"),
             tracker,
             succession: Some(succession),
         })

@@ -29,7 +29,7 @@ pub(super) fn channels(
     each.collect()
 }
 
-fn channel(
+pub(super) fn channel(
     config: &Config,
     options: &OpenOptions,
     secrets: &Secrets,
@@ -64,7 +64,7 @@ fn channel(
 }
 
 /// Scheme and host of `address`.
-fn origin(address: &str) -> String {
+pub(super) fn origin(address: &str) -> String {
     let start = address.find("://").map_or(0, |at| at + 3);
     let end = address[start..].find('/').map_or(address.len(), |at| start + at);
     address[..end].to_owned()

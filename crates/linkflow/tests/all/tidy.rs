@@ -18,7 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Who may use whom in tests only.
-const MAY_TEST_WITH: &[(&str, &[&str])] = &[("providers", &["rehearsal"])];
+const MAY_TEST_WITH: &[(&str, &[&str])] = &[("providers", &["decide", "rehearsal"])];
 
 /// A longer file has more than one subject.
 const LONGEST: usize = 900;

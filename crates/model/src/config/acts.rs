@@ -22,6 +22,12 @@ const KINDS: &[(&str, &[Role])] = &[
     ("github", &[Role::Ci]),
     ("ghcr", &[Role::Registry]),
     ("slack", &[Role::Notify]),
+    ("twilio", &[Role::Notify]),
+    ("uptimerobot", &[Role::Monitor, Role::Heartbeat]),
+    ("betterstack", &[Role::Monitor, Role::Heartbeat]),
+    ("cronitor", &[Role::Heartbeat, Role::Monitor]),
+    ("healthchecks", &[Role::Heartbeat]),
+    ("instatus", &[Role::StatusPage]),
 ];
 
 /// Keys that nothing acts on yet. `*` is any name.
@@ -39,7 +45,7 @@ pub(super) const NOT_YET: &[&str] = &[
     "heartbeats",
     "telemetry",
     "status_page",
-    "alerts",
+    "alerts.*.email",
     "budget",
     "quotas",
 ];

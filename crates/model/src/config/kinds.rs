@@ -1,10 +1,5 @@
 //! Every kind of provider: one entry each makes its settings, its word and its roles.
 
-#![expect(
-    clippy::doc_markdown,
-    reason = "users read these texts, and vendors' names are as they are"
-)]
-
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -16,7 +11,7 @@ use super::provider::Role;
 use super::read::{Field, Fields, Reader};
 use super::shape::{Book, Key, Word};
 use super::template::SecretRef;
-use super::values::Many;
+use super::values::{Many, Within};
 
 /// What is known of a kind of provider.
 #[derive(Clone, Copy, Debug)]
@@ -392,10 +387,18 @@ kinds! {
     Desec = "desec", "deSEC", [Dns] {}
 
     /// UptimeRobot.
-    Uptimerobot = "uptimerobot", "UptimeRobot", [Monitor, Heartbeat] {}
+    Uptimerobot = "uptimerobot", "UptimeRobot", [Monitor, Heartbeat] {
+        /// The shortest time between two looks that the plan has: 5 minutes on the free one, 1 minute on most others.
+        least_every: Duration = Duration::from_secs(300),
+        /// How many requests a minute the plan has: 10 on the free one, twice its monitors on others.
+        requests_per_minute: Within<1, 5_000> = Within(10),
+    }
 
     /// Cronitor.
     Cronitor = "cronitor", "Cronitor", [Heartbeat, Monitor] {}
+
+    /// Healthchecks, at healthchecks.io or on a server of one's own.
+    Healthchecks = "healthchecks", "Healthchecks", [Heartbeat] {}
 
     /// Sentry.
     Sentry = "sentry", "Sentry", [Errors] {
@@ -413,6 +416,8 @@ kinds! {
         source_token: Option<SecretRef>,
         /// Where logs go.
         ingest: Option<Url>,
+        /// The shortest time between two looks that the plan has: 3 minutes on the free one.
+        least_every: Duration = Duration::from_secs(180),
     }
 
     /// Grafana Cloud.

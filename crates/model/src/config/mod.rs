@@ -62,7 +62,8 @@ pub use template::{
 pub use tls::{Acme, Certificate, Challenge};
 pub use values::{Environment, Many, RESERVED, Within};
 pub use watch::{
-    Alert, AlertLevel, Component, Cron, Heartbeat, HostPort, Monitor, Phone, StatusPage, Telemetry,
+    Alert, AlertLevel, Component, Cron, Heartbeat, HostPort, Monitor, Phone, QuietHours,
+    StatusPage, Telemetry,
 };
 
 use crate::{ItemName, Policy, ProviderName, RolloutPolicy, ServiceName, ServiceSpec};

@@ -12,7 +12,7 @@ use super::read::{Field, Reader};
 use super::shape::{Book, Shape};
 use super::template::SecretRef;
 use super::values::{Many, Within, Written, written};
-use crate::{ProviderName, ServiceName};
+use crate::{ItemName, ProviderName, ServiceName};
 
 section! {
     /// Something that is looked at from outside. It takes exactly one of `http`, `tcp`, `grpc`, `dns` and `ping`.
@@ -111,7 +111,29 @@ section! {
         email: Many<Mailbox>,
         /// A web address that gets a JSON message; a secret, because such addresses let anybody write.
         webhook: Option<SecretRef>,
-        /// Phone numbers that get a text message.
+        /// The secret that signs what goes to `webhook`.
+        webhook_secret: Option<SecretRef>,
+        /// A webhook of Discord.
+        discord: Option<SecretRef>,
+        /// The webhook of a workflow of Microsoft Teams.
+        teams: Option<SecretRef>,
+        /// The token of a Telegram bot.
+        telegram: Option<SecretRef>,
+        /// The chat that it writes into, an id or `@name`.
+        telegram_chat: Option<String>,
+        /// A topic of ntfy; a secret, because whoever knows it can read it.
+        ntfy: Option<SecretRef>,
+        /// In place of `https://ntfy.sh`.
+        ntfy_server: Option<Url>,
+        /// A token, where the server of ntfy has logins.
+        ntfy_token: Option<SecretRef>,
+        /// The integration key of a PagerDuty service.
+        pagerduty: Option<SecretRef>,
+        /// In place of `https://events.pagerduty.com`, for whoever speaks the same.
+        pagerduty_server: Option<Url>,
+        /// A program and its arguments, which is told as JSON on its standard input.
+        command: Vec<String>,
+        /// Phone numbers that get a text message by Twilio.
         sms: Many<Phone>,
         /// Providers that carry the messages, where there is a choice.
         via: Vec<ProviderName>,
@@ -119,8 +141,16 @@ section! {
         level: AlertLevel = AlertLevel::Warning,
         /// Only when nobody has acted for so long.
         after: Option<Duration>,
-        /// Say an unchanged state again after so long.
+        /// Only what has lasted so long: what is over sooner is not told.
+        wait: Duration = Duration::ZERO,
+        /// Say an unchanged state again after so long, until somebody has taken it.
         repeat: Option<Duration>,
+        /// Hours of the day, in UTC, in which only alarms are told, and the rest when they are over.
+        quiet: Option<QuietHours>,
+        /// Of the phone numbers, tell only one, each for so long in turn.
+        turn: Option<Duration>,
+        /// The alert that is told in its place when this one could not be told for a minute. It is told of nothing else.
+        otherwise: Option<ItemName>,
     }
 }
 
@@ -167,6 +197,44 @@ impl Written for HostPort {
 
     fn blank() -> Self {
         Self { host: "blank.invalid".to_owned(), port: 1 }
+    }
+}
+
+/// Hours of the day in which only alarms are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QuietHours {
+    /// The first minute of the day that is quiet.
+    pub from: u16,
+    /// The first one after it that is not.
+    pub to: u16,
+}
+
+impl Written for QuietHours {
+    const WHAT: &'static str = "two times of the day, like `22:00-07:00`";
+    const PATTERN: Option<&'static str> = Some("^[0-2][0-9]:[0-5][0-9]-[0-2][0-9]:[0-5][0-9]$");
+    const CODE: Code = codes::BAD_VALUE;
+
+    fn parse(text: &str) -> Result<Self, (String, String)> {
+        let wrong =
+            || (format!("`{text}` is not two times of the day"), format!("write {}", Self::WHAT));
+        let minute = |text: &str| {
+            let (hour, minute) =
+                text.split_once(':').filter(|(h, m)| h.len() == 2 && m.len() == 2)?;
+            let (hour, minute) = (hour.parse::<u16>().ok()?, minute.parse::<u16>().ok()?);
+            (hour < 24 && minute < 60).then_some(hour * 60 + minute)
+        };
+        let (from, to) = text.split_once('-').ok_or_else(wrong)?;
+        let (from, to) = minute(from).zip(minute(to)).ok_or_else(wrong)?;
+        if from == to { Err(wrong()) } else { Ok(Self { from, to }) }
+    }
+
+    fn write(&self) -> String {
+        let time = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
+        format!("{}-{}", time(self.from), time(self.to))
+    }
+
+    fn blank() -> Self {
+        Self { from: 0, to: 1 }
     }
 }
 
@@ -242,7 +310,7 @@ fn cron_field(field: &str, (least, most): (u8, u8)) -> bool {
     })
 }
 
-written!(HostPort, Phone, Cron);
+written!(HostPort, Phone, Cron, QuietHours);
 
 #[cfg(test)]
 mod tests {
@@ -257,6 +325,14 @@ mod tests {
             ["0 3 * *", "60 * * * *", "0 24 * * *", "5-1 * * * *", "*/0 * * * *", "a b c d e"]
         {
             assert!(Cron::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn quiet_hours_may_cross_midnight() {
+        assert_eq!(QuietHours::parse("22:00-07:30"), Ok(QuietHours { from: 1_320, to: 450 }));
+        for wrong in ["22-7", "22:00", "24:00-07:00", "22:00-22:00", "2:00-07:00"] {
+            assert!(QuietHours::parse(wrong).is_err(), "{wrong}");
         }
     }
 

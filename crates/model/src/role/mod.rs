@@ -7,6 +7,7 @@ mod dns;
 mod machines;
 mod notify;
 mod registry;
+mod watcher;
 
 pub use cdn::{
     CacheLevel, Cdn, CdnLook, Encryption, Front, FrontChange, KeepRule, RateRule, Tunnel,
@@ -26,3 +27,4 @@ pub use machines::{
 };
 pub use notify::{Notice, Notify, Tone};
 pub use registry::{ImageFacts, Registry};
+pub use watcher::{HeldWatch, Said, Schedule, Watch, WatchSort, Watcher, WatcherLook, Watching};

@@ -24,6 +24,9 @@ pub enum Tone {
 pub struct Notice {
     /// How it is meant.
     pub tone: Tone,
+    /// What it is about. A channel that can shows all with the same key as one thing, and takes a good one for its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// One line: `linkflow: r12 is live`.
     pub title: String,
     /// A sentence or two; may be empty.

@@ -84,6 +84,7 @@ mod tests {
     fn a_notice_is_a_line_and_its_details() {
         let notice = Notice {
             tone: Tone::Bad,
+            key: None,
             title: "shop: r3 did not pass".to_owned(),
             text: "r2 was put back.".to_owned(),
             facts: vec![

@@ -1,7 +1,17 @@
 //! Channels to people.
 
+pub mod command;
+pub mod discord;
 pub mod embedded;
+pub mod ntfy;
+pub mod pagerduty;
+mod post;
 pub mod slack;
+pub mod teams;
+pub mod telegram;
+mod text;
+pub mod twilio;
+pub mod webhook;
 
 use std::sync::Arc;
 
@@ -10,32 +20,46 @@ use linkflow_model::role::Notify;
 
 use crate::kit::Kit;
 
-/// The kinds that a config may name.
-pub const KINDS: &[&str] = &["embedded", "slack"];
+/// Declares the channels: their words, their settings, and how each is opened.
+macro_rules! channels {
+    ($($module:ident => $variant:ident),+ $(,)?) => {
+        /// The kinds of channels.
+        pub const KINDS: &[&str] = &[$(stringify!($module)),+];
 
-/// What one channel needs, by its kind. Every reference is already followed.
-#[derive(Clone, Debug)]
-pub enum Settings {
-    /// For the kind `embedded`.
-    Embedded(embedded::Settings),
-    /// For the kind `slack`.
-    Slack(slack::Settings),
-}
-
-impl Settings {
-    /// The kind, as a config names it.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Embedded(_) => "embedded",
-            Self::Slack(_) => "slack",
+        /// What one channel needs, by its kind. Every reference is already followed.
+        #[derive(Clone, Debug)]
+        pub enum Settings {
+            $(
+                #[doc = concat!("For the kind `", stringify!($module), "`.")]
+                $variant($module::Settings),
+            )+
         }
-    }
+
+        impl Settings {
+            /// The kind.
+            pub fn kind(&self) -> &'static str {
+                match self { $(Self::$variant(_) => stringify!($module),)+ }
+            }
+        }
+
+        /// Opens the channel that is called `provider`.
+        pub fn open(settings: Settings, kit: &Kit, provider: &ProviderName) -> Arc<dyn Notify> {
+            match settings {
+                $(Settings::$variant(own) => Arc::new($module::open(own, kit, provider)),)+
+            }
+        }
+    };
 }
 
-/// Opens the channel that the config calls `provider`.
-pub fn open(settings: Settings, kit: &Kit, provider: &ProviderName) -> Arc<dyn Notify> {
-    match settings {
-        Settings::Embedded(own) => Arc::new(embedded::open(own, kit, provider)),
-        Settings::Slack(own) => Arc::new(slack::open(own, kit, provider)),
-    }
+channels! {
+    embedded => Embedded,
+    slack => Slack,
+    twilio => Twilio,
+    telegram => Telegram,
+    discord => Discord,
+    teams => Teams,
+    ntfy => Ntfy,
+    pagerduty => Pagerduty,
+    webhook => Webhook,
+    command => Command,
 }

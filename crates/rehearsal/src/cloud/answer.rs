@@ -48,7 +48,7 @@ impl Call {
 
     /// The same call with a token that nobody was given.
     pub(crate) fn with_revoked_token(mut self) -> Self {
-        for name in ["authorization", "project-access-token"] {
+        for name in ["authorization", "project-access-token", "x-api-key"] {
             let Some(held) = self.header(name) else { continue };
             let scheme = held.split_once(' ').map(|(scheme, _)| format!("{scheme} "));
             let revoked = format!("{}revoked", scheme.unwrap_or_default());
@@ -150,7 +150,8 @@ async fn read(request: Request<Incoming>) -> Option<Call> {
     Some(Call { method: head.method, path, query, headers: head.headers, body })
 }
 
-fn pairs(query: &str) -> Vec<(String, String)> {
+/// The names and values of a query or a form.
+pub(crate) fn pairs(query: &str) -> Vec<(String, String)> {
     let pair = |part: &str| {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         (decoded(&name.replace('+', " ")), decoded(&value.replace('+', " ")))

@@ -15,12 +15,17 @@ use super::cloudflare::{Cloudflare, Told};
 use super::desec::Desec;
 use super::dice::Dice;
 use super::door::Door;
-use super::endpoints::{CloudflareEndpoint, DesecEndpoint, GithubEndpoint, SlackEndpoint};
+use super::endpoints::{
+    CloudflareEndpoint, DesecEndpoint, GithubEndpoint, SlackEndpoint, TwilioEndpoint,
+    WatcherEndpoint,
+};
 use super::github::Github;
 use super::registry::Images;
 use super::slack::Slack;
 use super::tasks::Tasks;
 use super::trouble::{Faults, Trouble};
+use super::twilio::Twilio;
+use super::watcher::{self, Watches};
 
 /// What such a vendor has besides its API.
 pub(crate) struct Ground {
@@ -53,11 +58,13 @@ pub(crate) struct Stalls {
     desec: Arc<Desec>,
     github: Arc<Github>,
     slack: Arc<Slack>,
+    twilio: Arc<Twilio>,
+    watchers: Vec<(&'static str, Arc<dyn Watches>)>,
     stalls: BTreeMap<ProviderName, Stall>,
 }
 
 impl Stalls {
-    /// Opens their doors. Faults name them `cloudflare`, `desec`, `github` and `slack`.
+    /// Opens their doors. Faults name them `cloudflare`, `desec`, `github`, `slack`, `twilio`, and the watchers by their kinds.
     pub(crate) fn open(
         tasks: &Tasks,
         clock: &Arc<dyn Clock>,
@@ -74,20 +81,24 @@ impl Stalls {
         let slack = Arc::new(Slack::new(ground("slack")));
         let cloudflare = Arc::new(Cloudflare::new(ground("cloudflare")));
         let desec = Arc::new(Desec::new(ground("desec")));
+        let twilio = Arc::new(Twilio::new(ground("twilio")));
+        let watchers = watcher::all(ground);
         let mut stalls = BTreeMap::new();
-        let vendors: [(&str, Arc<dyn Beside>); 4] = [
+        let mut vendors: Vec<(&str, Arc<dyn Beside>)> = vec![
             ("cloudflare", Arc::clone(&cloudflare) as _),
             ("desec", Arc::clone(&desec) as _),
             ("github", Arc::clone(&github) as _),
             ("slack", Arc::clone(&slack) as _),
+            ("twilio", Arc::clone(&twilio) as _),
         ];
+        vendors.extend(watchers.iter().map(|(name, vendor)| (*name, Arc::clone(vendor) as _)));
         for (name, vendor) in vendors {
             let name = ProviderName::new(name).ok_or_else(|| io::Error::other("no name"))?;
             let of_door = Arc::clone(&vendor);
             let door = super::api(tasks, move |call| serve(Arc::clone(&of_door), call))?;
             stalls.insert(name, Stall { vendor, door });
         }
-        Ok(Self { cloudflare, desec, github, slack, stalls })
+        Ok(Self { cloudflare, desec, github, slack, twilio, watchers, stalls })
     }
 
     fn url(&self, name: &str) -> String {
@@ -109,6 +120,23 @@ impl Stalls {
 
     pub(crate) fn slack(&self) -> SlackEndpoint {
         SlackEndpoint { webhook: format!("{}{}", self.url("slack"), self.slack.path()) }
+    }
+
+    pub(crate) fn twilio(&self) -> TwilioEndpoint {
+        self.twilio.endpoint(self.url("twilio"))
+    }
+
+    /// What Twilio was given, for the control API.
+    pub(crate) fn texts(&self) -> Value {
+        json!({ "messages": self.twilio.messages() })
+    }
+
+    /// Those that watch, by their names.
+    pub(crate) fn watchers(&self) -> BTreeMap<String, WatcherEndpoint> {
+        let endpoint = |(name, vendor): &(&'static str, Arc<dyn Watches>)| {
+            ((*name).to_owned(), vendor.endpoint(self.url(name)))
+        };
+        self.watchers.iter().map(endpoint).collect()
     }
 
     /// The faults of the one that is called `name`.

@@ -30,6 +30,12 @@ pub struct Endpoints {
     pub github: GithubEndpoint,
     /// Slack, which is always there.
     pub slack: SlackEndpoint,
+    /// Twilio, which is always there.
+    #[serde(default)]
+    pub twilio: TwilioEndpoint,
+    /// Those that watch from outside, wait for heartbeats or show a status page, by their kinds. They are always there.
+    #[serde(default)]
+    pub watchers: BTreeMap<String, WatcherEndpoint>,
 }
 
 /// Where the simulated Cloudflare answers. `GET {control}/v1/cloudflare` tells what it holds.
@@ -74,6 +80,30 @@ pub struct GithubEndpoint {
 pub struct SlackEndpoint {
     /// The only webhook that there is. `GET {control}/v1/slack/messages` tells what came by it.
     pub webhook: String,
+}
+
+/// Where the simulated Twilio answers. `GET {control}/v1/twilio/messages` tells what it was given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TwilioEndpoint {
+    /// In place of `https://api.twilio.com`.
+    pub api: String,
+    /// The SID of the only account.
+    pub account: String,
+    /// The only token that it takes.
+    pub token: String,
+    /// The only number that messages come from.
+    pub from: String,
+}
+
+/// Where a simulated vendor answers that watches from outside.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WatcherEndpoint {
+    /// In place of the vendor's own scheme, host and, at UptimeRobot, `/v3`.
+    pub api: String,
+    /// The only token that it takes.
+    pub token: String,
+    /// Instatus: the id of the only page.
+    pub page: Option<String>,
 }
 
 /// Where one simulated provider answers.

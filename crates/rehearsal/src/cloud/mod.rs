@@ -29,6 +29,8 @@ mod site;
 mod slack;
 mod tasks;
 mod trouble;
+mod twilio;
+mod watcher;
 mod zeabur;
 
 use std::collections::BTreeMap;
@@ -54,6 +56,7 @@ use trouble::{Faults, Teller};
 
 pub use endpoints::{
     CloudflareEndpoint, DesecEndpoint, Endpoints, GithubEndpoint, ProviderEndpoint, SlackEndpoint,
+    TwilioEndpoint, WatcherEndpoint,
 };
 pub use hetzner::{Boot, Booted};
 pub use registry::{Image, Login};
@@ -141,6 +144,7 @@ impl Cloud {
         let stalls = Stalls::open(&tasks, &parts.clock, &images, options.seed)?;
         let (cloudflare, desec) = (stalls.cloudflare(), stalls.desec());
         let (github, slack) = (stalls.github(), stalls.slack());
+        let (twilio, watchers) = (stalls.twilio(), stalls.watchers());
         let hub = Arc::new(Hub {
             places,
             stalls,
@@ -165,6 +169,8 @@ impl Cloud {
             desec,
             github,
             slack,
+            twilio,
+            watchers,
         };
         hub.endpoints.set(endpoints).map_err(|_| io::Error::other("a cloud starts once"))?;
         Ok(Self { hub, tasks })
@@ -176,7 +182,7 @@ impl Cloud {
     }
 
     /// Sets a fault of a provider, or of one service there, in place of the one it has; `None` lifts it.
-    /// It holds at once, also for requests under way. `cloudflare`, `desec`, `github` and `slack` are
+    /// It holds at once, also for requests under way. `cloudflare`, `desec`, `github`, `slack` and the watchers are
     /// always there. `false`: there is no such
     /// provider.
     pub fn set_fault(
@@ -268,6 +274,8 @@ impl Hub {
             desec: self.stalls.desec(),
             github: self.stalls.github(),
             slack: self.stalls.slack(),
+            twilio: self.stalls.twilio(),
+            watchers: self.stalls.watchers(),
         };
         self.endpoints.get().cloned().unwrap_or_else(none)
     }

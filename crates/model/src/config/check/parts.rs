@@ -1,12 +1,13 @@
 //! Databases, caches, buckets, backups, mail, DNS, monitors and the rest.
 
 use super::Check;
-use crate::ProviderName;
 use crate::config::codes;
 use crate::config::data::{Primary, thing};
 use crate::config::problem::nearest;
 use crate::config::provider::Role;
 use crate::config::template::Template;
+use crate::config::watch::Alert;
+use crate::{ItemName, ProviderName};
 
 /// What the sections are called whose things can be named as `kind.name`.
 const THINGS: [(&str, &str); 6] = [
@@ -16,6 +17,21 @@ const THINGS: [(&str, &str); 6] = [
     ("bucket", "buckets"),
     ("monitor", "monitors"),
     ("heartbeat", "heartbeats"),
+];
+
+/// The keys by which an alert tells somebody.
+const WAYS: [&str; 11] = [
+    "slack",
+    "discord",
+    "teams",
+    "telegram",
+    "ntfy",
+    "pagerduty",
+    "webhook",
+    "command",
+    "email",
+    "sms",
+    "via",
 ];
 
 impl Check<'_> {
@@ -288,24 +304,33 @@ impl Check<'_> {
         for (name, alert) in &config.alerts {
             let path = ["alerts", name.as_str()];
             self.providers(&alert.via, Role::Notify, &[path[0], path[1], "via"], false);
-            let nobody = alert.slack.is_none()
-                && alert.webhook.is_none()
-                && alert.email.is_empty()
-                && alert.sms.is_empty()
-                && alert.via.is_empty();
-            if nobody
-                && !["slack", "webhook", "email", "sms", "via"]
-                    .iter()
-                    .any(|k| self.has(&[path[0], path[1], k]))
-            {
+            self.otherwise(name, alert);
+            // What was written and could not be read was told already.
+            if !WAYS.iter().any(|way| self.has(&[path[0], path[1], way])) {
                 let what = format!("`{}` tells nobody", path.join("."));
                 self.tell(
                     codes::EMPTY,
                     &path,
                     what,
-                    "add `email`, `slack`, `webhook`, `sms` or `via`",
+                    "add `slack`, `discord`, `teams`, `telegram`, `ntfy`, `pagerduty`, `webhook`, `command`, `email`, `sms` or `via`",
                 );
             }
+        }
+    }
+
+    /// Checks that what is told in the place of an alert is there, and is another one.
+    fn otherwise(&mut self, name: &ItemName, alert: &Alert) {
+        let path = ["alerts", name.as_str(), "otherwise"];
+        if let Some(other) = &alert.otherwise
+            && (other == name || !self.config.alerts.contains_key(other))
+        {
+            let what = format!("`{}` names no other alert: `{other}`", path.join("."));
+            self.tell(codes::UNKNOWN_REFERENCE, &path, what, "name one of `[alerts.…]`");
+        }
+        let path = ["alerts", name.as_str()];
+        if alert.telegram.is_some() && alert.telegram_chat.is_none() {
+            let what = format!("`{}` names no chat", path.join("."));
+            self.tell(codes::MISSING, &path, what, "add `telegram_chat`, an id or `@name`");
         }
     }
 

@@ -1,7 +1,10 @@
 //! A notice as Slack's Block Kit has it, within its limits.
 
-use linkflow_model::role::{Notice, Tone};
+use linkflow_model::role::Notice;
 use serde_json::{Value, json};
+
+// `&`, `<` and `>` would begin a link or an entity in Slack's mark-up, as they do in HTML.
+use super::super::text::{cut, html as escaped, one_line, plain, sign};
 
 /// Most characters of a header.
 const HEADER: usize = 150;
@@ -17,9 +20,6 @@ const FACTS: usize = 4 * FIELDS;
 const BUTTON: usize = 75;
 /// Most characters of a button's address.
 const ADDRESS: usize = 3_000;
-
-/// What stands where something was cut off.
-const CUT: char = '…';
 
 /// The whole message: blocks, and a text for notifications and for whoever cannot show blocks. Every text goes through
 /// `mask` first.
@@ -60,15 +60,6 @@ pub(super) fn message(notice: &Notice, mask: impl Fn(&str) -> String) -> Value {
     blocks.push(json!({ "type": "context", "elements": [marked(&small.join(" · "))] }));
     let fallback = cut(&format!("{sign} {}", one_line(&title)), TEXT, escaped);
     json!({ "text": fallback, "blocks": blocks })
-}
-
-fn sign(tone: Tone) -> &'static str {
-    match tone {
-        Tone::Good => "✅",
-        Tone::Plain => "ℹ️",
-        Tone::Warning => "⚠️",
-        Tone::Bad => "🚨",
-    }
 }
 
 fn marked(text: &str) -> Value {
@@ -119,54 +110,16 @@ fn last_lines(lines: &[String]) -> (String, usize) {
     if text.trim().is_empty() { (String::new(), left_out) } else { (text, left_out) }
 }
 
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// One character as it is.
-fn plain(letter: char) -> String {
-    letter.to_string()
-}
-
-/// One character as Slack's mark-up wants it: `&`, `<` and `>` would begin a link or an entity.
-fn escaped(letter: char) -> String {
-    match letter {
-        '&' => "&amp;".to_owned(),
-        '<' => "&lt;".to_owned(),
-        '>' => "&gt;".to_owned(),
-        _ => letter.to_string(),
-    }
-}
-
-/// `text` in the form that `write` gives each character, at most `most` characters long. Cut between characters of the
-/// original, so that no entity is broken.
-fn cut(text: &str, most: usize, write: fn(char) -> String) -> String {
-    let mut out = String::new();
-    let mut length = 0;
-    let mut fits_with_cut = 0;
-    for letter in text.chars() {
-        let written = write(letter);
-        length += written.chars().count();
-        if length > most {
-            out.truncate(fits_with_cut);
-            out.push(CUT);
-            return out;
-        }
-        out.push_str(&written);
-        if length < most {
-            fits_with_cut = out.len();
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
+    use linkflow_model::role::Tone;
+
     use super::*;
 
     fn notice() -> Notice {
         Notice {
             tone: Tone::Good,
+            key: None,
             title: "shop: r12 is live".to_owned(),
             text: "a < b & c".to_owned(),
             facts: vec![("took".to_owned(), "3 s".to_owned())],

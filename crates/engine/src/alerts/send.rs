@@ -1,0 +1,179 @@
+//! Sends the messages of one channel, one after another, until each has arrived or a day is over.
+
+use std::time::Duration;
+
+use linkflow_model::role::Notice;
+use linkflow_model::{Fault, FaultKind, Timestamp};
+use linkflow_store::{Job, StoreError};
+use serde_json::json;
+use tokio::time::{sleep, timeout};
+use tracing::{error, warn};
+
+use super::{AlertChannel, AlertPost, Alerts, Message, MessageState, queue};
+
+/// How long a channel may take for one message.
+const WITHIN: Duration = Duration::from_secs(10);
+/// How long a message is a sender's: longer than it may take.
+const CLAIM_MS: u64 = 15_000;
+/// How long a sender waits that finds nothing, unless it is told of something.
+const IDLE: Duration = Duration::from_secs(1);
+/// The first wait after a failure, and the longest.
+const BACK_OFF_MS: (u64, u64) = (5_000, 600_000);
+/// How long a message is tried.
+const PATIENCE_MS: u64 = 86_400_000;
+/// How long a channel may fail before others are told in its place.
+const OTHERWISE_MS: u64 = 60_000;
+
+impl Alerts {
+    /// Sends what there is for `channel`, for ever.
+    pub(super) async fn send_all(&self, post: &AlertPost, channel: &AlertChannel) {
+        let queue = queue(&post.name, &channel.name);
+        loop {
+            let rung = self.bell.notified();
+            match self.send_next(&queue, post, channel).await {
+                Ok(true) => {}
+                Ok(false) => drop(timeout(IDLE, rung).await),
+                Err(error) => {
+                    warn!(queue, "the outbox cannot be used: {error}");
+                    sleep(IDLE).await;
+                }
+            }
+        }
+    }
+
+    /// Sends the message that has been due longest; says whether there was one.
+    async fn send_next(
+        &self,
+        queue: &str,
+        post: &AlertPost,
+        channel: &AlertChannel,
+    ) -> Result<bool, StoreError> {
+        let now = self.clock.wall();
+        let claimed = self.store.claim_job(queue, now, Timestamp(now.0 + CLAIM_MS)).await?;
+        let Some(job) = claimed else { return Ok(false) };
+        let key = Message::key(&job.id);
+        let held = self.store.read(&key).await?;
+        let version = held.as_ref().map(|document| document.version);
+        let message = held.and_then(|d| serde_json::from_value::<Message>(d.body).ok());
+        let Some(mut message) = message.filter(|message| message.state != MessageState::Sent)
+        else {
+            self.store.finish_job(&job).await?;
+            return Ok(true);
+        };
+        // Whoever had it before died while it was being sent.
+        message.may_have_come |= message.state == MessageState::Sending;
+        message.state = MessageState::Sending;
+        let version = self.store.write(&key, version, &json!(message), None).await?;
+        let notice = marked(&message);
+        let told = match timeout(WITHIN, channel.notify.tell(&notice)).await {
+            Ok(told) => told.map_err(Some),
+            Err(_) => Err(None),
+        };
+        match told {
+            Ok(()) => {
+                message.state = MessageState::Sent;
+                message.said = None;
+                self.store.write(&key, Some(version), &json!(message), None).await?;
+                self.store.finish_job(&job).await?;
+            }
+            Err(fault) => self.failed(post, &job, message, version, fault).await?,
+        }
+        Ok(true)
+    }
+
+    /// Notes that `message` was not told, and when it is tried again.
+    async fn failed(
+        &self,
+        post: &AlertPost,
+        job: &Job,
+        mut message: Message,
+        version: u64,
+        fault: Option<Fault>,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.wall();
+        let kind = fault.as_ref().map_or(FaultKind::Unclear, |fault| fault.kind);
+        let first = *message.failed_first.get_or_insert(now);
+        message.failed += 1;
+        message.said = Some(fault.map_or_else(
+            || format!("no answer within {} s", WITHIN.as_secs()),
+            |fault| fault.to_string(),
+        ));
+        message.may_have_come |= kind == FaultKind::Unclear;
+        message.state = MessageState::Waiting;
+        let is_long = now.0.saturating_sub(first.0) >= OTHERWISE_MS;
+        if !message.passed_on && (is_long || !kind.is_passing()) {
+            message.passed_on = self.pass_on(post, &message, now).await?;
+        }
+        let wait = wait_ms(message.failed, kind);
+        let is_last = now.0.saturating_sub(message.at.0) + wait > PATIENCE_MS;
+        if is_last {
+            message.state = MessageState::GivenUp;
+            error!(
+                message = message.id,
+                "nobody could be told of this for a day: {:?}", message.said
+            );
+        }
+        let key = Message::key(&message.id);
+        self.store.write(&key, Some(version), &json!(message), None).await?;
+        if is_last {
+            return self.store.finish_job(job).await;
+        }
+        // Others are told as soon as it is their turn, not after the next long wait.
+        let turn = (post.otherwise.is_some() && !message.passed_on).then(|| first.0 + OTHERWISE_MS);
+        let due = turn.map_or(now.0 + wait, |turn| (now.0 + wait).min(turn.max(now.0 + 1)));
+        self.store.return_job(job, Timestamp(due)).await
+    }
+
+    /// Tells others in the place of `post`; says whether there are any.
+    async fn pass_on(
+        &self,
+        post: &AlertPost,
+        message: &Message,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let other = post.otherwise.as_ref();
+        let other = other.and_then(|name| self.posts.iter().find(|other| other.name == *name));
+        let Some(other) = other else { return Ok(false) };
+        let mut notice = message.notice.clone();
+        let said = message.said.clone().unwrap_or_default();
+        notice.facts.push(("in the place of".to_owned(), format!("{}: {said}", post.name)));
+        self.post(other, &format!("{}.{}", message.id, other.name), &notice, now).await?;
+        Ok(true)
+    }
+}
+
+/// The notice, with a word on it when it may have come before.
+fn marked(message: &Message) -> Notice {
+    let mut notice = message.notice.clone();
+    if message.may_have_come {
+        let text = "this may have been told before: it was being sent when something broke";
+        notice.facts.push(("again".to_owned(), text.to_owned()));
+    }
+    notice
+}
+
+/// How long to wait after `failed` failures, the last of which was of `kind`.
+fn wait_ms(failed: u32, kind: FaultKind) -> u64 {
+    let (least, most) = BACK_OFF_MS;
+    let doubled = least.saturating_mul(1 << failed.saturating_sub(1).min(16)).min(most);
+    match kind {
+        FaultKind::Limited { wait } => {
+            doubled.max(u64::try_from(wait.as_millis()).unwrap_or(most)).min(PATIENCE_MS)
+        }
+        _ => doubled,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_from_5_seconds_to_10_minutes_and_are_as_long_as_is_asked() {
+        let waits: Vec<u64> =
+            (1..=9).map(|failed| wait_ms(failed, FaultKind::Unreachable) / 1_000).collect();
+        assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
+        let wait = Duration::from_secs(30);
+        assert_eq!(wait_ms(1, FaultKind::Limited { wait }), 30_000);
+    }
+}

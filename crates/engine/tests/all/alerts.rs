@@ -1,0 +1,211 @@
+//! Alerts through the outbox: who is told when, in whose place, and what a killed process leaves.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use linkflow_decide::{AlertRule, Urgency};
+use linkflow_engine::{AlertChannel, AlertPost, Alerts, MessageState, Tasks, messages};
+use linkflow_model::role::{Notice, Notify};
+use linkflow_model::{Clock, Fault, FaultKind, Impact, Incident, IncidentStage, Timestamp};
+use linkflow_store::{Memory, Store};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use crate::town::Pretend;
+
+/// People who can be told, or not.
+struct People {
+    name: &'static str,
+    fault: Mutex<Option<FaultKind>>,
+    told: Mutex<Vec<(u64, Notice)>>,
+    began: Instant,
+}
+
+impl People {
+    fn new(name: &'static str) -> Arc<Self> {
+        let (fault, told) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { name, fault, told, began: Instant::now() })
+    }
+
+    fn are(&self, fault: Option<FaultKind>) {
+        *self.fault.lock().unwrap() = fault;
+    }
+
+    /// What they were told, each with the second.
+    fn told(&self) -> Vec<(u64, String)> {
+        let told = self.told.lock().unwrap();
+        told.iter().map(|(at, notice)| (*at, notice.title.clone())).collect()
+    }
+
+    fn post(self: &Arc<Self>, otherwise: Option<&str>, is_spare: bool) -> AlertPost {
+        AlertPost {
+            name: self.name.to_owned(),
+            rule: AlertRule {
+                least: Urgency::Warning,
+                wait: Duration::ZERO,
+                after: None,
+                repeat: Some(Duration::from_secs(600)),
+                quiet: None,
+            },
+            channels: vec![AlertChannel {
+                name: "chat".to_owned(),
+                notify: Arc::clone(self) as _,
+                in_turn: false,
+            }],
+            turn: None,
+            otherwise: otherwise.map(str::to_owned),
+            is_spare,
+        }
+    }
+}
+
+#[async_trait]
+impl Notify for People {
+    async fn tell(&self, notice: &Notice) -> Result<(), Fault> {
+        if let Some(kind) = *self.fault.lock().unwrap() {
+            let (attempt, said) = ("tell people".to_owned(), "nobody is there".to_owned());
+            return Err(Fault { kind, provider: self.name.parse().unwrap(), attempt, said });
+        }
+        self.told.lock().unwrap().push((self.began.elapsed().as_secs(), notice.clone()));
+        Ok(())
+    }
+}
+
+/// A store with an incident, and whoever tells of it.
+struct Scene {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    incident: Incident,
+    tasks: Tasks,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(Pretend::start());
+        let incident = Incident {
+            id: "i1".to_owned(),
+            title: "API is away".to_owned(),
+            impact: Impact::Major,
+            stage: IncidentStage::Investigating,
+            began: clock.wall(),
+            ended: None,
+            subjects: vec!["monitor.api".to_owned()],
+            cause: None,
+            automatic: true,
+            public: true,
+            acknowledged: None,
+            updates: Vec::new(),
+        };
+        let store: Arc<dyn Store> = Arc::new(Memory::default());
+        store.write(&incident.key(), None, &json!(incident), None).await.unwrap();
+        Self { store, clock, incident, tasks: Tasks::default() }
+    }
+
+    fn tell(&self, posts: Vec<AlertPost>) {
+        let stack = "shop".parse().unwrap();
+        Alerts::new(&self.store, &self.clock, &stack, posts).start(&self.tasks);
+    }
+
+    async fn ends(&mut self) {
+        self.incident.stage = IncidentStage::Resolved;
+        self.incident.ended = Some(self.clock.wall());
+        let key = self.incident.key();
+        let version = self.store.read(&key).await.unwrap().unwrap().version;
+        self.store.write(&key, Some(version), &json!(self.incident), None).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_incident_is_told_with_reminders_and_its_end() {
+    let mut scene = Scene::new().await;
+    let team = People::new("team");
+    scene.tell(vec![team.post(None, false)]);
+    sleep(Duration::from_secs(700)).await;
+    scene.ends().await;
+    sleep(Duration::from_secs(3)).await;
+    let titles: Vec<String> = team.told().into_iter().map(|(_, title)| title).collect();
+    assert_eq!(
+        titles,
+        [
+            "shop: API is away",
+            "shop: API is away (for 10 min now)",
+            "shop: API is away (over after 11 min)",
+        ]
+    );
+    assert!(messages(&*scene.store).await.unwrap().iter().all(|m| m.state == MessageState::Sent));
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_are_told_after_a_minute_in_the_place_of_who_cannot_be_and_these_later_too() {
+    let scene = Scene::new().await;
+    let (team, phone) = (People::new("team"), People::new("phone"));
+    team.are(Some(FaultKind::Unreachable));
+    scene.tell(vec![team.post(Some("phone"), false), phone.post(None, true)]);
+    sleep(Duration::from_secs(55)).await;
+    assert_eq!(phone.told(), []);
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(phone.told().len(), 1, "once, though the other is tried again and again");
+    let facts = phone.told.lock().unwrap()[0].1.facts.clone();
+    assert!(
+        facts
+            .iter()
+            .any(|(name, value)| name == "in the place of" && value.contains("nobody is there")),
+        "{facts:?}"
+    );
+    team.are(None);
+    sleep(Duration::from_secs(200)).await;
+    let told = team.told();
+    assert_eq!((told.len(), told[0].1.as_str()), (1, "shop: API is away"));
+    assert_eq!(phone.told().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_no_wait_will_mend_passes_it_on_at_once() {
+    let scene = Scene::new().await;
+    let (team, phone) = (People::new("team"), People::new("phone"));
+    team.are(Some(FaultKind::Denied));
+    scene.tell(vec![team.post(Some("phone"), false), phone.post(None, true)]);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(phone.told().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_being_sent_when_a_process_died_comes_again_with_a_mark_and_the_rest_without() {
+    let scene = Scene::new().await;
+    let team = People::new("team");
+    team.are(Some(FaultKind::Unreachable));
+    scene.tell(vec![team.post(None, false)]);
+    sleep(Duration::from_secs(2)).await;
+    scene.tasks.clone().shut_down(Duration::from_secs(1)).await;
+    // As a process leaves it that is killed within the call.
+    let mut message = messages(&*scene.store).await.unwrap().remove(0);
+    message.state = MessageState::Sending;
+    let key = format!("alert/message/{}", message.id);
+    let version = scene.store.read(&key).await.unwrap().unwrap().version;
+    scene.store.write(&key, Some(version), &json!(message), None).await.unwrap();
+    team.are(None);
+    let scene = Scene { tasks: Tasks::default(), ..scene };
+    scene.tell(vec![team.post(None, false)]);
+    sleep(Duration::from_secs(30)).await;
+    let told = team.told.lock().unwrap().clone();
+    assert_eq!(told.len(), 1, "what was decided before is not decided again");
+    assert!(told[0].1.facts.iter().any(|(name, _)| name == "again"), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_day_a_message_is_given_up_and_says_why() {
+    let scene = Scene::new().await;
+    let team = People::new("team");
+    team.are(Some(FaultKind::Unreachable));
+    let mut post = team.post(None, false);
+    post.rule.repeat = None;
+    scene.tell(vec![post]);
+    sleep(Duration::from_secs(90_000)).await;
+    let all = messages(&*scene.store).await.unwrap();
+    assert_eq!((all.len(), all[0].state), (1, MessageState::GivenUp));
+    assert!(all[0].said.as_ref().unwrap().contains("nobody is there"));
+    assert!(all[0].at < Timestamp(scene.clock.wall().0 - 86_400_000));
+    // A day of waits of ten minutes, after the first few.
+    assert!((140..160).contains(&all[0].failed), "{}", all[0].failed);
+}

@@ -1,0 +1,355 @@
+//! Vendors that watch from outside: those of `also_on`, and what the config asks of each.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use linkflow_model::clock::SystemClock;
+use linkflow_model::config::{Config, Monitor, Provider, kinds};
+use linkflow_model::role::{HeldWatch, Said, Schedule, Watch, Watcher, WatcherLook, Watching};
+use linkflow_model::{Clock, Condition, Incident, IncidentStage, ProviderName, Secret, StateSpan};
+use linkflow_providers::kit::{Kit, KitOptions};
+use linkflow_providers::watcher::{
+    Settings, betterstack, cronitor, healthchecks, instatus, open, uptimerobot,
+};
+use linkflow_store::{Sqlite, Store, StoreError};
+
+use super::secrets::Secrets;
+use super::state::Home;
+use super::{LIMITS, OpenError, OpenOptions, parts};
+
+/// How often the rehearsal's UptimeRobot may be asked in a minute.
+const REHEARSED_PER_MINUTE: u32 = 100;
+
+/// Whoever watches, with the power to change what is watched.
+pub(crate) struct Writing {
+    pub(crate) watchers: Vec<Arc<dyn Watcher>>,
+    pub(crate) asked: Asked,
+}
+
+/// The same, made of parts that cannot write.
+pub(crate) struct Looking {
+    pub(crate) watchers: Vec<Arc<dyn WatcherLook>>,
+    pub(crate) asked: Asked,
+}
+
+/// A provider's name, and its reading half or why it cannot be opened.
+pub(crate) type Opened = (ProviderName, Result<Arc<dyn WatcherLook>, OpenError>);
+
+/// The same with the power to change what is watched.
+type OpenedWhole = (ProviderName, Result<Arc<dyn Watcher>, OpenError>);
+
+/// What the config asks of them, and how things are.
+#[derive(Clone, Default)]
+pub(crate) struct Asked {
+    config: Option<Box<Config>>,
+    /// How each line of the status page is, by its name; nothing of those of which nobody knows.
+    conditions: Vec<(String, Condition)>,
+    /// Incidents for the public.
+    incidents: Vec<Incident>,
+}
+
+impl Writing {
+    /// Opens them. Nothing is asked of a vendor yet.
+    ///
+    /// # Errors
+    /// What is missing, and what helps.
+    pub(crate) async fn open(config: &Config, options: &OpenOptions) -> Result<Self, OpenError> {
+        let in_folder = |source| OpenError::State { folder: options.state.clone(), source };
+        let home = Home::open(&options.state).map_err(in_folder)?;
+        let secrets = Secrets::new(options.vars.clone(), home.key(), options.cloud.is_some());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let kit = Kit::new(KitOptions {
+            record: options.record.clone(),
+            clock,
+            user_agent: concat!("linkflow/", env!("CARGO_PKG_VERSION")).to_owned(),
+            limits: Some(home.path(LIMITS)),
+        })?;
+        let opened = open_all(config, options, &secrets, &kit);
+        let watchers = opened.into_iter().map(|(_, opened)| opened).collect::<Result<_, _>>()?;
+        let mut asked = Asked::of(config);
+        asked.learn(options).await?;
+        Ok(Self { watchers, asked })
+    }
+
+    /// Their reading halves.
+    pub(crate) fn looking(self) -> Looking {
+        let watchers = self.watchers.into_iter().map(|whole| whole as Arc<dyn WatcherLook>);
+        Looking { watchers: watchers.collect(), asked: self.asked }
+    }
+}
+
+/// Opens the reading half of each by itself. Nothing is asked of a vendor yet, and nothing is written.
+pub(super) fn apart(
+    config: &Config,
+    options: &OpenOptions,
+    secrets: &Secrets,
+    kit: &Kit,
+) -> Vec<Opened> {
+    let opened = open_all(config, options, secrets, kit).into_iter();
+    opened.map(|(name, opened)| (name, opened.map(|whole| whole as Arc<dyn WatcherLook>))).collect()
+}
+
+/// The providers that some `also_on` names, and those of which only what was made before may be left: one of these
+/// without a token is passed over.
+fn open_all(
+    config: &Config,
+    options: &OpenOptions,
+    secrets: &Secrets,
+    kit: &Kit,
+) -> Vec<OpenedWhole> {
+    let needed = named(config);
+    let declared = config.providers.keys().filter(|name| !needed.contains(*name));
+    let all = needed.iter().chain(declared).filter_map(|name| {
+        let provider = config.provider(name)?;
+        let settings = match settings(name, &provider, options, secrets)? {
+            Ok(settings) => settings,
+            Err(_) if !needed.contains(name) => return None,
+            Err(error) => return Some((name.clone(), Err(error))),
+        };
+        Some((name.clone(), Ok(open(settings, kit, &config.stack.name, name))))
+    });
+    all.collect()
+}
+
+/// Every provider that some `also_on` names, but for this machine itself.
+fn named(config: &Config) -> BTreeSet<ProviderName> {
+    let monitors = config.monitors.values().flat_map(|monitor| &monitor.also_on);
+    let beats = config.heartbeats.values().flat_map(|beat| &beat.also_on);
+    let page = config.status_page.iter().flat_map(|page| &page.also_on);
+    monitors.chain(beats).chain(page).cloned().collect()
+}
+
+/// What the vendor needs; `None` for one that does not watch.
+fn settings(
+    name: &ProviderName,
+    provider: &Provider,
+    options: &OpenOptions,
+    secrets: &Secrets,
+) -> Option<Result<Settings, OpenError>> {
+    let kind = provider.kind().word;
+    let there = options.cloud.as_ref().and_then(|cloud| cloud.watchers.get(kind));
+    let token = || match there {
+        Some(there) => Ok(Secret::new(&there.token)),
+        None => parts::token(name, provider, secrets),
+    };
+    let api = there.map(|there| there.api.clone()).or(provider.api().map(ToOwned::to_owned));
+    Some(match &provider.settings {
+        kinds::Settings::Uptimerobot(own) => token().map(|token| {
+            let per_minute = u32::from(own.requests_per_minute.0);
+            let per_minute = if there.is_some() { REHEARSED_PER_MINUTE } else { per_minute };
+            let least_every = own.least_every;
+            Settings::Uptimerobot(uptimerobot::Settings { token, least_every, per_minute, api })
+        }),
+        kinds::Settings::Betterstack(own) => token().map(|token| {
+            let least_every = own.least_every;
+            Settings::Betterstack(betterstack::Settings { token, least_every, api })
+        }),
+        kinds::Settings::Cronitor(_) => {
+            token().map(|token| Settings::Cronitor(cronitor::Settings { token, api }))
+        }
+        kinds::Settings::Healthchecks(_) => {
+            token().map(|token| Settings::Healthchecks(healthchecks::Settings { token, api }))
+        }
+        kinds::Settings::Instatus(own) => token().map(|token| {
+            let page = there.map_or_else(|| own.page.clone(), |there| there.page.clone());
+            Settings::Instatus(instatus::Settings { token, page, api })
+        }),
+        _ => return None,
+    })
+}
+
+impl Asked {
+    /// What `config` asks, with nothing known of how things are.
+    pub(crate) fn of(config: &Config) -> Self {
+        Self { config: Some(Box::new(config.clone())), ..Self::default() }
+    }
+
+    /// Reads from the store, where there is one, how the lines of the status page are and what went wrong.
+    async fn learn(&mut self, options: &OpenOptions) -> Result<(), StoreError> {
+        let file = options.state.join("linkflow.db");
+        let page = self.config.as_ref().and_then(|config| config.status_page.as_ref());
+        let Some(page) = page.filter(|_| file.exists()) else { return Ok(()) };
+        let store = Sqlite::open(file)?;
+        for component in &page.components {
+            let mut worst = None;
+            for subject in component.watch.iter() {
+                let spans = store.list(&StateSpan::prefix(subject)).await?;
+                let last = spans.into_iter().next_back();
+                let last = last.and_then(|d| serde_json::from_value::<StateSpan>(d.body).ok());
+                worst = worst.max(last.map(|span| span.condition));
+            }
+            self.conditions.extend(worst.map(|worst| (component.name.clone(), worst)));
+        }
+        let all = store.list(Incident::PREFIX).await?.into_iter();
+        let all = all.filter_map(|document| serde_json::from_value::<Incident>(document.body).ok());
+        self.incidents = all.filter(|incident| incident.public).collect();
+        Ok(())
+    }
+
+    /// What `provider` should do, where `held` is what it does of ours: an incident that was over before it was told there
+    /// is not told any more.
+    pub(crate) fn wanted(&self, provider: &ProviderName, held: &[HeldWatch]) -> Vec<Watch> {
+        let Some(config) = &self.config else { return Vec::new() };
+        let mut wanted = Vec::new();
+        for (name, monitor) in &config.monitors {
+            if let (true, Ok(what)) = (monitor.also_on.contains(provider), look(monitor)) {
+                wanted.push(Watch { name: name.to_string(), what });
+            }
+        }
+        for (name, beat) in &config.heartbeats {
+            let schedule = match (&beat.every, &beat.cron) {
+                (Some(every), _) => Schedule::EveryS(every.as_secs().max(1)),
+                (None, Some(cron)) => Schedule::Cron(cron.0.clone()),
+                (None, None) => continue,
+            };
+            if beat.also_on.contains(provider) {
+                let what = Watching::Heartbeat { schedule, grace_s: beat.grace.as_secs() };
+                wanted.push(Watch { name: name.to_string(), what });
+            }
+        }
+        if config.status_page.as_ref().is_some_and(|page| page.also_on.contains(provider)) {
+            wanted.extend(self.components());
+            let is_due = |incident: &&Incident| {
+                let is_told = held.iter().any(|held| held.watch.name == incident.id);
+                incident.stage < IncidentStage::Resolved || is_told
+            };
+            wanted.extend(self.incidents.iter().filter(is_due).map(|i| self.told(i)));
+        }
+        wanted
+    }
+
+    /// What of the config no vendor is asked for, with the reason.
+    pub(crate) fn left_out(&self) -> Vec<(String, String)> {
+        let monitors = self.config.iter().flat_map(|config| &config.monitors);
+        let named = monitors.filter(|(_, monitor)| !monitor.also_on.is_empty());
+        named.filter_map(|(name, m)| Some((format!("monitors.{name}"), look(m).err()?))).collect()
+    }
+
+    fn components(&self) -> impl Iterator<Item = Watch> {
+        let page = self.config.iter().filter_map(|config| config.status_page.as_ref());
+        page.flat_map(|page| &page.components).map(|component| {
+            let shows = self.conditions.iter().find(|(name, _)| *name == component.name);
+            let shows = shows.map(|(_, condition)| *condition);
+            let what = Watching::Component { group: component.group.clone(), shows };
+            Watch { name: component.name.clone(), what }
+        })
+    }
+
+    fn told(&self, incident: &Incident) -> Watch {
+        let page = self.config.iter().filter_map(|config| config.status_page.as_ref());
+        let taken = page.flat_map(|page| &page.components).filter(|component| {
+            component.watch.iter().any(|subject| incident.subjects.contains(subject))
+        });
+        let said = incident.updates.iter().filter(|update| update.public);
+        let said = said.map(|update| Said { stage: update.stage, text: update.text.clone() });
+        let what = Watching::Incident {
+            title: incident.title.clone(),
+            stage: incident.stage,
+            began: incident.began,
+            components: taken.map(|component| component.name.clone()).collect(),
+            said: said.collect(),
+        };
+        Watch { name: incident.id.clone(), what }
+    }
+}
+
+/// How a vendor would look; why none can.
+fn look(monitor: &Monitor) -> Result<Watching, String> {
+    let (every_s, timeout_s) = (monitor.every.as_secs().max(1), monitor.timeout.as_secs().max(1));
+    Ok(match (&monitor.http, &monitor.tcp, &monitor.ping) {
+        (Some(url), ..) => Watching::Http {
+            url: url.0.clone(),
+            every_s,
+            timeout_s,
+            status: monitor.status.as_ref().map(|status| status.0),
+            contains: monitor.contains.clone(),
+        },
+        (_, Some(place), _) => {
+            Watching::Tcp { host: place.host.clone(), port: place.port, every_s, timeout_s }
+        }
+        (.., Some(host)) => Watching::Ping { host: host.0.clone(), every_s, timeout_s },
+        _ => return Err("vendors are asked for http, tcp and ping only".to_owned()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const SHOP: &str = r#"
+[stack]
+name = "shop"
+[services.web]
+image = "ghcr.io/acme/shop:1.0"
+port = 8080
+[monitors.web]
+http = "https://www.example.com/health"
+also_on = ["uptimerobot"]
+[monitors.names]
+dns = "www.example.com"
+also_on = ["uptimerobot"]
+[heartbeats.backup]
+cron = "0 3 * * *"
+also_on = ["uptimerobot"]
+[status_page]
+also_on = ["instatus"]
+components = [{ name = "Shop", watch = "monitor.web" }, { name = "Data", watch = "service.web" }]
+[providers.uptimerobot]
+kind = "uptimerobot"
+[providers.instatus]
+kind = "instatus"
+"#;
+
+    fn asked() -> Asked {
+        let files = BTreeMap::from([("linkflow.toml".to_owned(), SHOP)]);
+        Asked::of(&Config::parse(&files, "linkflow.toml", None).config.unwrap())
+    }
+
+    fn incident(id: &str, stage: IncidentStage) -> Incident {
+        Incident {
+            id: id.to_owned(),
+            title: "Shop is away".to_owned(),
+            impact: linkflow_model::Impact::Major,
+            stage,
+            began: linkflow_model::Timestamp(1),
+            ended: None,
+            subjects: vec!["monitor.web".to_owned()],
+            cause: None,
+            automatic: true,
+            public: true,
+            acknowledged: None,
+            updates: Vec::new(),
+        }
+    }
+
+    fn names(wanted: &[Watch]) -> Vec<&str> {
+        wanted.iter().map(|watch| watch.name.as_str()).collect()
+    }
+
+    #[test]
+    fn each_vendor_is_asked_for_what_names_it_and_told_what_none_is_asked_for() {
+        let asked = asked();
+        assert_eq!(names(&asked.wanted(&"uptimerobot".parse().unwrap(), &[])), ["web", "backup"]);
+        assert_eq!(names(&asked.wanted(&"instatus".parse().unwrap(), &[])), ["Shop", "Data"]);
+        let left_out = asked.left_out();
+        assert_eq!(left_out[0].0, "monitors.names");
+        assert_eq!(left_out.len(), 1);
+    }
+
+    #[test]
+    fn an_incident_is_shown_until_it_is_over_and_one_that_was_over_before_never() {
+        let mut asked = asked();
+        asked.incidents = vec![
+            incident("open", IncidentStage::Investigating),
+            incident("shown", IncidentStage::Resolved),
+            incident("over", IncidentStage::Resolved),
+        ];
+        let held = HeldWatch { id: "1".to_owned(), watch: asked.told(&asked.incidents[1]) };
+        let wanted = asked.wanted(&"instatus".parse().unwrap(), &[held]);
+        assert_eq!(names(&wanted), ["Shop", "Data", "open", "shown"]);
+        let Watching::Incident { components, .. } = &wanted[2].what else { panic!("{wanted:?}") };
+        assert_eq!(components, &["Shop"]);
+    }
+}

@@ -1,0 +1,106 @@
+//! What others watch, by the program itself.
+
+use serde_json::Value;
+
+use crate::rehearsed::Stage;
+
+const SHOP: &str = r#"
+[stack]
+name = "shop"
+[services.web]
+image = "ghcr.io/acme/shop:1.0"
+port = 8080
+[monitors.web]
+http = "https://www.example.com/health"
+contains = "ok"
+every = "30s"
+also_on = ["uptimerobot", "betterstack", "cronitor"]
+[monitors.names]
+dns = "www.example.com"
+also_on = ["uptimerobot"]
+[heartbeats.backup]
+cron = "0 3 * * *"
+grace = "30m"
+also_on = ["healthchecks", "cronitor", "betterstack"]
+[status_page]
+also_on = ["instatus"]
+components = [{ name = "Shop", watch = ["monitor.web"] }, { name = "Machine", watch = ["service.web"], group = "Inside" }]
+[providers.uptimerobot]
+kind = "uptimerobot"
+token = "${secret.UPTIMEROBOT_TOKEN}"
+[providers.betterstack]
+kind = "betterstack"
+token = "${secret.BETTERSTACK_TOKEN}"
+[providers.cronitor]
+kind = "cronitor"
+token = "${secret.CRONITOR_TOKEN}"
+[providers.healthchecks]
+kind = "healthchecks"
+token = "${secret.HEALTHCHECKS_TOKEN}"
+[providers.instatus]
+kind = "instatus"
+token = "${secret.INSTATUS_TOKEN}"
+"#;
+
+#[test]
+fn what_others_watch_is_planned_applied_found_unchanged_and_taken_back() {
+    let stage = Stage::of(SHOP);
+    let plan = stage.expect(&["watchers", "plan", "--exit-code"], 3);
+    for part in [
+        "watched at uptimerobot\n  + monitor web  https://www.example.com/health every 300 s, with `ok`\n",
+        "watched at betterstack\n  + monitor web  https://www.example.com/health every 180 s, with `ok`\n  ! heartbeat backup  by `0 3 * * *`, 1800 s late at most is left out: Better Stack waits for reports in even steps, not by cron\n",
+        "watched at cronitor\n  + monitor web  https://www.example.com/health every 30 s, with `ok`\n  + heartbeat backup  by `0 3 * * *`, 1800 s late at most\n",
+        "watched at healthchecks\n  + heartbeat backup",
+        "watched at instatus\n  + component Shop  as it is shown\n  + component Machine  under Inside, as it is shown\n",
+        "left out: monitors.names: vendors are asked for http, tcp and ping only\n",
+    ] {
+        assert!(plan.out.contains(part), "{part}: {}", plan.out);
+    }
+    let doctor = stage.expect(&["doctor", "uptimerobot"], 0);
+    assert!(
+        doctor.out.contains("the token is accepted; nothing of this stack is there"),
+        "{}",
+        doctor.out
+    );
+    assert!(doctor.out.contains("one thing is not as the config asks"), "{}", doctor.out);
+    assert_eq!(stage.expect(&["watchers", "apply", "--dry-run"], 0).out, plan.out);
+
+    let applied = stage.expect(&["watchers", "apply", "--json"], 0).value();
+    assert_eq!(applied["result"]["changed"], true);
+    let again = stage.expect(&["watchers", "apply", "--json"], 0).value();
+    assert_eq!(again["result"]["changed"], false, "{again}");
+    stage.expect(&["watchers", "plan", "--exit-code"], 0);
+    // What cannot be had is a difference that nobody can put right.
+    stage.expect(&["watchers", "drift"], 2);
+
+    let config = stage.folder().join("linkflow.toml");
+    let least = SHOP.split("[monitors.names]").next().unwrap().replace("\"uptimerobot\", ", "");
+    let providers = &SHOP[SHOP.find("[providers.uptimerobot]").unwrap()..];
+    std::fs::write(&config, format!("{least}{providers}")).unwrap();
+    let plan = stage.expect(&["watchers", "drift", "--json"], 2).value();
+    let removed = |provider: &str| {
+        let all = plan["result"]["watchers"].as_array().unwrap();
+        let one = all.iter().find(|row| row["provider"] == provider).unwrap();
+        one["remove"].as_array().unwrap().iter().map(|row| row["name"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(removed("uptimerobot"), ["web"], "a vendor that nothing names any more is cleared");
+    assert_eq!(removed("instatus"), ["Machine", "Shop"]);
+    stage.expect(&["watchers", "apply"], 0);
+    let drift = stage.expect(&["watchers", "drift"], 0);
+    assert_eq!(drift.out, "no drift: everything is watched as the config asks\n");
+}
+
+#[test]
+fn a_vendor_that_is_away_keeps_no_other_from_being_changed() {
+    let stage = Stage::of(SHOP);
+    stage.expect(&["drill", "set", "uptimerobot", "api-down"], 0);
+    let said = stage.expect(&["watchers", "apply", "--json"], 6).value();
+    assert!(said["errors"][0]["message"].as_str().unwrap().starts_with("uptimerobot could not"));
+    stage.expect(&["drill", "clear"], 0);
+    let said = stage.expect(&["watchers", "apply", "--json"], 0).value();
+    let changed = said["result"]["watchers"].as_array().unwrap().iter();
+    let changed: Vec<&Value> =
+        changed.filter(|row| row["create"] != Value::Array(Vec::new())).collect();
+    assert_eq!(changed.len(), 1, "{said}");
+    assert_eq!(changed[0]["provider"], "uptimerobot");
+}

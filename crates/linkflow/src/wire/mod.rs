@@ -23,6 +23,7 @@ pub(crate) mod secrets;
 mod socket;
 pub(crate) mod state;
 mod warm;
+pub(crate) mod watched;
 pub(crate) mod worker;
 
 use std::collections::BTreeMap;
@@ -144,6 +145,8 @@ pub(crate) struct Stack {
     pub(crate) config: Config,
     /// Tells the time.
     pub(crate) clock: Arc<dyn Clock>,
+    /// Remembers.
+    pub(crate) store: Arc<dyn Store>,
     /// Who served before this process, and what the next one is to have; once.
     pub(crate) succession: Option<Succession>,
     /// What the user knows better of vendors' plans.
@@ -212,7 +215,12 @@ impl Stack {
         }
         edge.run(&tracker);
         forward(&tasks, told, Arc::clone(&engine));
-        edge::record_certificates(&tasks, edge.certificates(), store, Arc::clone(&clock));
+        edge::record_certificates(
+            &tasks,
+            edge.certificates(),
+            Arc::clone(&store),
+            Arc::clone(&clock),
+        );
         let catalogue = options.workdir.join("catalogue");
         Ok(Self {
             engine,
@@ -223,6 +231,7 @@ impl Stack {
             renderer,
             config,
             clock,
+            store,
             catalogue,
             tracker,
             succession: Some(succession),

@@ -1,3 +1,5 @@
+//! Looks at stories, and what is told of them.
+
 use std::collections::BinaryHeap;
 
 use super::*;

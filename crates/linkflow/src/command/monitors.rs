@@ -308,19 +308,7 @@ async fn show(context: &Context, options: &OpenOptions, planned: &Planned) -> An
         out.push_str(&format!("certificate: {days} days left, from {}\n", certificate.issuer));
     }
     let newest = &spans[spans.len().saturating_sub(SPANS)..];
-    if !newest.is_empty() {
-        let mut table = Table::new(&["FROM", "WAS", "FOR", "WHY"]);
-        for span in newest.iter().rev() {
-            let lasted = span.to.unwrap_or(history.now).0.saturating_sub(span.from.0);
-            table.row(vec![
-                (local(span.from), Tone::Plain),
-                (word(span.condition).to_owned(), tone(span.condition)),
-                (took(lasted), Tone::Plain),
-                (span.why.clone().unwrap_or_default(), Tone::Faint),
-            ]);
-        }
-        out.push_str(&table.render(colours));
-    }
+    out.push_str(&told(newest, history.now, colours));
     let share = |(days, uptime): (u64, Uptime)| {
         let share = uptime.share().map(|share| f64::from(share) / 1_000.0);
         json!({ "days": days, "percent": share, "time": uptime })
@@ -336,6 +324,24 @@ async fn show(context: &Context, options: &OpenOptions, planned: &Planned) -> An
         "spans": newest,
     });
     Ok(Answer { out, result, ..Answer::default() })
+}
+
+/// Spans, the newest first.
+fn told(spans: &[StateSpan], now: Timestamp, colours: bool) -> String {
+    if spans.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&["FROM", "WAS", "FOR", "WHY"]);
+    for span in spans.iter().rev() {
+        let lasted = span.to.unwrap_or(now).0.saturating_sub(span.from.0);
+        table.row(vec![
+            (local(span.from), Tone::Plain),
+            (word(span.condition).to_owned(), tone(span.condition)),
+            (took(lasted), Tone::Plain),
+            (span.why.clone().unwrap_or_default(), Tone::Faint),
+        ]);
+    }
+    table.render(colours)
 }
 
 async fn test(config: &Config, planned: &Planned) -> Answered {

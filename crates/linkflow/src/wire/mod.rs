@@ -214,13 +214,7 @@ impl Stack {
             know_routes(&engine).await?;
         }
         edge.run(&tracker);
-        forward(&tasks, told, Arc::clone(&engine));
-        edge::record_certificates(
-            &tasks,
-            edge.certificates(),
-            Arc::clone(&store),
-            Arc::clone(&clock),
-        );
+        tend(&tasks, &edge, told, &engine, (&store, &clock));
         let catalogue = options.workdir.join("catalogue");
         Ok(Self {
             engine,
@@ -297,6 +291,18 @@ fn handed(options: &OpenOptions) -> Result<(Option<Handed>, Vec<TcpListener>), O
             Err(missing(format!("the `linkflow up` that serves gives no sockets: {error}")))
         }
     }
+}
+
+/// Keeps what the edge notices and what certificates it has.
+fn tend(
+    tasks: &Tasks,
+    edge: &Edge,
+    told: mpsc::Receiver<Event>,
+    engine: &Arc<Engine>,
+    (store, clock): (&Arc<dyn Store>, &Arc<dyn Clock>),
+) {
+    forward(tasks, told, Arc::clone(engine));
+    edge::record_certificates(tasks, edge.certificates(), Arc::clone(store), Arc::clone(clock));
 }
 
 /// Gives what the edge noticed to the engine, which keeps it.

@@ -26,6 +26,9 @@ const AT_ONCE: usize = 256;
 /// How many of them at one host: a look that hangs, and those that confirm it, twice.
 const AT_ONE_HOST: usize = 8;
 
+/// How far ahead the wheel reaches, in ms: a year.
+const FURTHEST_MS: u64 = 365 * 86_400_000;
+
 /// How many notes may wait to be kept.
 const WAITING: usize = 4_096;
 
@@ -67,6 +70,7 @@ pub struct Watching {
 impl Watching {
     /// Watches until `stop`. What was seen until then is kept.
     pub async fn run(self, stop: CancellationToken) {
+        self.guard.learn().await;
         let (notes, noted) = mpsc::channel(WAITING);
         let mut keeper = Keeper::new(&self.all, self.store, Arc::clone(&self.clock), self.tell);
         let mut standings = Vec::new();
@@ -210,7 +214,7 @@ impl Wheel {
 
     fn instant(&self, moment: Moment) -> Instant {
         let (from, start) = self.start;
-        start + Duration::from_millis(moment.since(from))
+        start + Duration::from_millis(moment.since(from).min(FURTHEST_MS))
     }
 
     /// Begins every look that is due and has a place. Its time runs from then.

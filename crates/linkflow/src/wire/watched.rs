@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linkflow_decide::watch::Manner;
+use linkflow_model::config::kinds::Settings;
 use linkflow_model::config::{
     AskedRecord, Config, HostPort, Monitor, Part, Reference, Service, Template, duration_text,
 };
-use linkflow_model::{HostRoute, Secret, ServiceKind, ServiceName};
+use linkflow_model::{HostRoute, ProviderName, Secret, ServiceKind, ServiceName};
 use linkflow_monitor::{
     Authority, DnsRecord, DnsTarget, GrpcTarget, Guard, HttpTarget, JsonRule, Prober, Target,
     Trust, Watched, Watching,
@@ -172,7 +173,8 @@ impl Plan<'_> {
             // What has a host of its own is looked at under it.
             let route = service.route.iter().find(|route| route.is_one_host());
             let route = route.or_else(|| service.route.first());
-            if let Some(route) = route.filter(|_| service.kind == ServiceKind::Web) {
+            let is_visited = service.kind == ServiceKind::Web && !self.may_sleep(service);
+            if let Some(route) = route.filter(|_| is_visited) {
                 let target = self.visit(service, route);
                 let what = target.as_ref().map(|http| http.url.to_string()).unwrap_or_default();
                 let target = target.map(|http| Target::Http(Box::new(http)));
@@ -201,6 +203,19 @@ impl Plan<'_> {
             all.push(by_itself(format!("cache.{name}"), target, what, Vec::new(), None));
         }
         all
+    }
+
+    /// Whether a visit could be what keeps the service from sleep, and uses up the hours of a free plan.
+    fn may_sleep(&self, service: &Service) -> bool {
+        let sleeps = |name: &ProviderName| match self.config.provider(name).map(|p| p.settings) {
+            Some(Settings::Render(settings)) => settings.plan == "free",
+            Some(Settings::Railway(settings)) => settings.sleep,
+            Some(Settings::Koyeb(settings)) => {
+                settings.sleep_after.is_some() || settings.instance.as_deref() == Some("free")
+            }
+            Some(_) | None => false,
+        };
+        !service.keep_warm && service.runs_on.iter().any(sleeps)
     }
 
     /// A visit at the edge, as by somebody who came by this route.

@@ -217,8 +217,19 @@ runs_on = ["embedded"]
     let whole = format!("{text}{more}");
     assert_eq!(names(&whole), format!("{declared} service.api service.site database.main"));
     // A monitor of one's own takes its place.
-    let own = format!("{whole}[monitors.api]\ntcp = \"{at}\"\nservice = \"api\"\n[monitors.db]\npostgres = \"${{database.main.url}}\"\n");
+    let own = format!(
+        "{whole}[monitors.api]\ntcp = \"{at}\"\nservice = \"api\"\n[monitors.db]\npostgres = \"${{database.main.url}}\"\n"
+    );
     assert_eq!(names(&own), "monitor.api monitor.db monitor.port monitor.web service.site");
+    // Visits would keep awake what a provider puts to sleep, until its free hours are used up.
+    let render = "[providers.render]\nkind = \"render\"\ntoken = \"${secret.RENDER}\"\n";
+    let sleeps = whole.replace(
+        "example.com\"\nruns_on = [\"embedded\"",
+        "example.com\"\nruns_on = [\"embedded\", \"render\"",
+    );
+    assert_eq!(names(&format!("{sleeps}{render}")), format!("{declared} database.main"));
+    let warm = sleeps.replace("health =", "keep_warm = true\nhealth =");
+    assert_eq!(names(&format!("{warm}{render}")), format!("{declared} service.api database.main"));
     let off = whole.replace("name = \"seen\"", "name = \"seen\"\nwatch = false");
     assert_eq!(names(&off), declared);
 }

@@ -25,6 +25,11 @@ const NEEDS: &[Need] = &[
         is_there: has_postgres,
     },
     Need {
+        what: "Redis (redis-server), which is looked at",
+        packages: &["redis-server"],
+        is_there: || Path::new("/usr/bin/redis-server").exists(),
+    },
+    Need {
         what: "cloud-init, which checks what a rented machine does at its first boot",
         packages: &["cloud-init"],
         is_there: || works(&["cloud-init", "--version"]),

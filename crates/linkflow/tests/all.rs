@@ -17,6 +17,8 @@ mod handover;
 mod here;
 #[path = "all/kill.rs"]
 mod kill;
+#[path = "all/monitors.rs"]
+mod monitors;
 #[path = "all/rehearsed.rs"]
 mod rehearsed;
 #[path = "all/route.rs"]

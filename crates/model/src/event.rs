@@ -33,10 +33,16 @@ pub struct Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
-    /// A placement began to answer.
+    /// A placement, or something else that is watched, began to answer.
     Up,
-    /// A placement stopped answering.
+    /// A placement, or something else that is watched, stopped answering.
     Down,
+    /// Something that is watched answers too slowly, or not to everybody.
+    Degraded,
+    /// Something that is watched cannot be seen: our own network was gone.
+    Unseen,
+    /// Something that is watched changes so often that its changes are not told, or does so no more.
+    Flapping,
     /// The edge stopped using a target.
     Ejected,
     /// The edge uses a target again.

@@ -7,6 +7,7 @@ mod documents;
 mod events;
 mod jobs;
 mod leases;
+mod readings;
 mod series;
 
 use std::fmt;
@@ -67,9 +68,16 @@ pub async fn all(make: impl Fn() -> BoxFuture<Arc<dyn Store>>) -> Result<(), Vec
 
 /// Every promise.
 pub fn every_check() -> impl Iterator<Item = &'static Check> {
-    [events::CHECKS, documents::CHECKS, jobs::CHECKS, series::CHECKS, leases::CHECKS]
-        .into_iter()
-        .flatten()
+    [
+        events::CHECKS,
+        documents::CHECKS,
+        jobs::CHECKS,
+        series::CHECKS,
+        readings::CHECKS,
+        leases::CHECKS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Names async functions as checks.

@@ -1,4 +1,4 @@
-//! Remembers: events, documents with compare-and-set, jobs, series and leases.
+//! Remembers: events, documents with compare-and-set, jobs, series, readings and leases.
 //!
 //! One contract ([`Store`]), kept by every backend and held by one suite ([`contract`]). Nothing above this crate
 //! writes SQL for bookkeeping. [`Sqlite`] keeps it in a file that several processes share, [`Memory`] for tests and
@@ -7,15 +7,28 @@
 mod codec;
 pub mod contract;
 mod memory;
+mod reading;
 mod sqlite;
 
 pub use memory::Memory;
+pub use reading::{Histogram, Reading, Rollup, Step};
 pub use sqlite::Sqlite;
 
 use async_trait::async_trait;
 use linkflow_model::{Event, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+/// How long single readings are kept: two days.
+pub const KEEP_READINGS_MS: u64 = 2 * 86_400_000;
+
+/// How long sums of readings are kept: a month by minute, 13 months by hour and by day.
+pub fn keep_rollups_ms(step: Step) -> u64 {
+    match step {
+        Step::Minute => 31 * 86_400_000,
+        Step::Hour | Step::Day => 396 * 86_400_000,
+    }
+}
 
 /// Why the store could not.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -198,6 +211,34 @@ pub trait Store: Send + Sync {
     /// Drops the samples of all series before `before` and the events that happened before it; gives how many rows went
     /// (samples of one series in the same millisecond are one). Sequence numbers are never given again.
     async fn forget(&self, before: Timestamp) -> Result<u64, StoreError>;
+
+    /// Keeps `readings`, all or none of them.
+    async fn keep_readings(&self, readings: &[Reading]) -> Result<(), StoreError>;
+
+    /// The readings of `subject` from `from` (included) to `to` (excluded), oldest first; the newest `most` of them.
+    async fn readings(
+        &self,
+        subject: &str,
+        from: Timestamp,
+        to: Timestamp,
+        most: usize,
+    ) -> Result<Vec<Reading>, StoreError>;
+
+    /// Adds up the readings of every minute that is over at `now`. A reading that comes later still is added to the sums
+    /// when it is kept. Each is counted once, however often this is called, and by however many processes.
+    async fn add_up(&self, now: Timestamp) -> Result<(), StoreError>;
+
+    /// The sums of `subject`'s readings in the spans that begin from `from` (included) to `to` (excluded), oldest first.
+    async fn rollups(
+        &self,
+        subject: &str,
+        step: Step,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<Rollup>, StoreError>;
+
+    /// Drops readings older than [`KEEP_READINGS_MS`] and sums older than [`keep_rollups_ms`].
+    async fn thin_out(&self, now: Timestamp) -> Result<(), StoreError>;
 
     /// The lease `name` as it stands; `None` when it was never taken.
     async fn lease(&self, name: &str) -> Result<Option<Lease>, StoreError>;

@@ -10,7 +10,10 @@ use linkflow_model::{Event, Timestamp};
 use serde_json::Value;
 
 use crate::codec::{check_body, check_sample, check_step};
-use crate::{Bucket, Document, Fence, Job, Lease, Store, StoreError};
+use crate::{
+    Bucket, Document, Fence, Job, KEEP_READINGS_MS, Lease, Reading, Rollup, Step, Store,
+    StoreError, keep_rollups_ms,
+};
 
 /// A store that keeps the contract and forgets all when dropped.
 #[derive(Debug, Default)]
@@ -25,6 +28,10 @@ struct Held {
     documents: BTreeMap<String, Document>,
     queues: BTreeMap<String, Queue>,
     series: BTreeMap<String, BTreeMap<Timestamp, Bucket>>,
+    readings: Vec<Reading>,
+    /// Until when readings are added up.
+    added_up: Timestamp,
+    rollups: BTreeMap<(String, Step, Timestamp), Rollup>,
     leases: BTreeMap<String, Lease>,
 }
 
@@ -67,6 +74,14 @@ impl Held {
             Ok(())
         } else {
             Err(StoreError::Conflict { key: key.to_owned(), expected, found })
+        }
+    }
+
+    fn add_up(&mut self, reading: &Reading) {
+        for step in Step::ALL {
+            let at = step.of(reading.at);
+            let sum = self.rollups.entry((reading.subject.clone(), step, at));
+            sum.or_insert_with(|| Rollup::at(at)).add(reading);
         }
     }
 
@@ -264,6 +279,66 @@ impl Store for Memory {
             gone += samples.extract_if(..before, |_, _| true).count();
         }
         Ok(u64::try_from(gone).unwrap_or(u64::MAX))
+    }
+
+    async fn keep_readings(&self, readings: &[Reading]) -> Result<(), StoreError> {
+        let mut held = self.held();
+        for reading in readings {
+            if reading.at < held.added_up {
+                held.add_up(reading);
+            }
+        }
+        held.readings.extend_from_slice(readings);
+        held.readings.sort_by_key(|reading| reading.at);
+        Ok(())
+    }
+
+    async fn readings(
+        &self,
+        subject: &str,
+        from: Timestamp,
+        to: Timestamp,
+        most: usize,
+    ) -> Result<Vec<Reading>, StoreError> {
+        let held = self.held();
+        let of = held.readings.iter().filter(|reading| reading.subject == subject);
+        let mut found: Vec<Reading> =
+            of.filter(|reading| reading.at >= from && reading.at < to).cloned().collect();
+        found.drain(..found.len().saturating_sub(most));
+        Ok(found)
+    }
+
+    async fn add_up(&self, now: Timestamp) -> Result<(), StoreError> {
+        let mut held = self.held();
+        let (from, until) = (held.added_up, Step::Minute.of(now));
+        let due = held.readings.iter().filter(|reading| reading.at >= from && reading.at < until);
+        for reading in due.cloned().collect::<Vec<_>>() {
+            held.add_up(&reading);
+        }
+        held.added_up = from.max(until);
+        Ok(())
+    }
+
+    async fn rollups(
+        &self,
+        subject: &str,
+        step: Step,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<Rollup>, StoreError> {
+        let held = self.held();
+        let all = held
+            .rollups
+            .iter()
+            .filter(|((of, by, at), _)| of == subject && *by == step && *at >= from && *at < to);
+        Ok(all.map(|(_, sum)| sum.clone()).collect())
+    }
+
+    async fn thin_out(&self, now: Timestamp) -> Result<(), StoreError> {
+        let mut held = self.held();
+        held.readings.retain(|reading| reading.at.0 + KEEP_READINGS_MS >= now.0);
+        held.rollups.retain(|(_, step, at), _| at.0 + keep_rollups_ms(*step) >= now.0);
+        Ok(())
     }
 
     async fn lease(&self, name: &str) -> Result<Option<Lease>, StoreError> {

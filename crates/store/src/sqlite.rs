@@ -6,6 +6,7 @@
 mod fault;
 mod open;
 mod readers;
+mod readings;
 mod statements;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::codec::{check_body, check_sample, check_step};
-use crate::{Bucket, Document, Fence, Job, Lease, Store, StoreError};
+use crate::{Bucket, Document, Fence, Job, Lease, Reading, Rollup, Step, Store, StoreError};
 
 use readers::Readers;
 use writer::Writer;
@@ -182,6 +183,44 @@ impl Store for Sqlite {
 
     async fn forget(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.writer.change(move |c| statements::forget(c, before)).await
+    }
+
+    async fn keep_readings(&self, readings: &[Reading]) -> Result<(), StoreError> {
+        if readings.is_empty() {
+            return Ok(());
+        }
+        let readings = readings.to_owned();
+        self.writer.change(move |c| readings::keep(c, &readings)).await
+    }
+
+    async fn readings(
+        &self,
+        subject: &str,
+        from: Timestamp,
+        to: Timestamp,
+        most: usize,
+    ) -> Result<Vec<Reading>, StoreError> {
+        let subject = subject.to_owned();
+        self.readers.ask(move |c| readings::readings(c, &subject, (from, to), most)).await
+    }
+
+    async fn add_up(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.writer.change(move |c| readings::add_up(c, now)).await
+    }
+
+    async fn rollups(
+        &self,
+        subject: &str,
+        step: Step,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<Rollup>, StoreError> {
+        let subject = subject.to_owned();
+        self.readers.ask(move |c| readings::rollups(c, &subject, step, (from, to))).await
+    }
+
+    async fn thin_out(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.writer.change(move |c| readings::thin_out(c, now)).await
     }
 
     async fn lease(&self, name: &str) -> Result<Option<Lease>, StoreError> {

@@ -225,7 +225,7 @@ mod tests {
           buckets
           backups
           mail
-          monitors
+          monitors     api.also_on, engine.also_on
           heartbeats
           telemetry
           status_page

@@ -23,6 +23,7 @@ mod explain;
 mod history;
 mod init;
 mod logs;
+mod monitors;
 mod plan;
 mod plan_markdown;
 mod rehearse;
@@ -139,6 +140,8 @@ enum Command {
     Up(up::UpArgs),
     Events(events::EventsArgs),
     #[command(subcommand)]
+    Monitors(monitors::MonitorsCommand),
+    #[command(subcommand)]
     Drill(drill::DrillCommand),
     Rehearse(rehearse::RehearseArgs),
     Cloud(cloud::CloudArgs),
@@ -249,6 +252,7 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Worker(command) => worker::answer(context, &command),
         Command::Drill(command) => once(drill::answer(context, &command)),
         Command::Events(args) => on_runtime(events::answer(context, &args)),
+        Command::Monitors(command) => once(Box::pin(monitors::answer(context, &command))),
         Command::Up(args) => on_runtime(up::answer(context, &args)),
         Command::Cloud(args) => on_runtime(cloud::answer(context, &args)),
         Command::Rehearse(args) => on_runtime(async {

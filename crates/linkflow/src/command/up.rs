@@ -16,7 +16,7 @@ use crate::say::progress::Progress;
 use crate::wire::follow::follow;
 use crate::wire::names::Writing;
 use crate::wire::picture::publish;
-use crate::wire::{Listen, Stack};
+use crate::wire::{Listen, Stack, watched};
 
 use super::change::{self, Doing};
 use super::dns::expectation;
@@ -120,6 +120,9 @@ async fn serve(
             stop.or(shown).await;
         });
         stack.run_loop();
+        for unable in watched::watch(&stack, control.is_some()) {
+            output::err(&format!("warning: {unable}\n"));
+        }
         stack.alerts.start(&stack.tasks);
         if let Some(names) = names {
             tell_others(&stack, names);

@@ -24,6 +24,7 @@ pub(crate) mod secrets;
 mod socket;
 pub(crate) mod state;
 mod warm;
+pub(crate) mod watched;
 pub(crate) mod watchers;
 pub(crate) mod worker;
 
@@ -148,6 +149,8 @@ pub(crate) struct Stack {
     pub(crate) config: Config,
     /// Tells the time.
     pub(crate) clock: Arc<dyn Clock>,
+    /// Remembers.
+    pub(crate) store: Arc<dyn Store>,
     /// Who served before this process, and what the next one is to have; once.
     pub(crate) succession: Option<Succession>,
     /// What the user knows better of vendors' plans.
@@ -215,8 +218,7 @@ impl Stack {
             know_routes(&engine).await?;
         }
         edge.run(&tracker);
-        forward(&tasks, told, Arc::clone(&engine));
-        edge::record_certificates(&tasks, edge.certificates(), &store, &clock);
+        tend(&tasks, &edge, told, &engine, (&store, &clock));
         Ok(Self {
             engine,
             edge,
@@ -227,6 +229,7 @@ impl Stack {
             renderer,
             config,
             clock,
+            store,
             catalogue: options.workdir.join("catalogue"),
             tracker,
             succession: Some(succession),
@@ -292,6 +295,18 @@ fn handed(options: &OpenOptions) -> Result<(Option<Handed>, Vec<TcpListener>), O
             Err(missing(format!("the `linkflow up` that serves gives no sockets: {error}")))
         }
     }
+}
+
+/// Keeps what the edge notices and what certificates it has.
+fn tend(
+    tasks: &Tasks,
+    edge: &Edge,
+    told: mpsc::Receiver<Event>,
+    engine: &Arc<Engine>,
+    (store, clock): (&Arc<dyn Store>, &Arc<dyn Clock>),
+) {
+    forward(tasks, told, Arc::clone(engine));
+    edge::record_certificates(tasks, edge.certificates(), store, clock);
 }
 
 /// Gives what the edge noticed to the engine, which keeps it.

@@ -133,6 +133,16 @@ impl Renderer {
         Ok(env)
     }
 
+    /// `template` with every reference followed.
+    ///
+    /// # Errors
+    /// The reference that leads nowhere, in words.
+    pub(super) fn text(&self, template: &Template) -> Result<EnvValue, String> {
+        template
+            .fill(&|reference| self.follow(reference))
+            .map_err(|reference| format!("`${{{reference}}}` leads nowhere{}", why(&reference)))
+    }
+
     fn follow(&self, reference: &Reference) -> Option<EnvValue> {
         let plain = |text: &str| Some(EnvValue::Plain(text.to_owned()));
         match reference {

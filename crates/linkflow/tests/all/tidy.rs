@@ -12,9 +12,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("engine", &["model", "decide", "store"]),
     ("providers", &["model"]),
     ("edge", &["model", "store"]),
+    ("monitor", &["model", "decide", "store"]),
     ("rehearsal", &["model"]),
     ("sim", &["model", "decide", "engine", "store"]),
-    ("linkflow", &["model", "decide", "store", "engine", "providers", "edge", "rehearsal"]),
+    (
+        "linkflow",
+        &["model", "decide", "store", "engine", "providers", "edge", "monitor", "rehearsal"],
+    ),
 ];
 
 /// Who may use whom in tests only.

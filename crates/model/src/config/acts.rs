@@ -41,7 +41,7 @@ pub(super) const NOT_YET: &[&str] = &[
     "buckets",
     "backups",
     "mail",
-    "monitors",
+    "monitors.*.also_on",
     "heartbeats",
     "telemetry",
     "status_page",

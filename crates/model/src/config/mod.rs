@@ -50,7 +50,7 @@ pub use print::quoted;
 pub use problem::{Place, Problem, Severity, nearest};
 pub use programs::Programs;
 pub use provider::{Account, Provider, Role};
-pub use route::{Hosts, Method, PathPrefix, RouteTable};
+pub use route::{HeaderKey, Hosts, Method, PathPrefix, RouteTable};
 pub use schema::schema;
 pub use service::{Build, Service, Size, Timeouts};
 pub use source::{Files, Source, Sources};
@@ -62,8 +62,8 @@ pub use template::{
 pub use tls::{Acme, Certificate, Challenge};
 pub use values::{Environment, Many, RESERVED, Within};
 pub use watch::{
-    Alert, AlertLevel, Component, Cron, Heartbeat, HostPort, Monitor, Phone, QuietHours,
-    StatusPage, Telemetry,
+    Alert, AlertLevel, AskedRecord, Component, Cron, Heartbeat, HostPort, JsonIs, Monitor, Phone,
+    QuietHours, StatusPage, Telemetry,
 };
 
 use crate::{ItemName, Policy, ProviderName, RolloutPolicy, ServiceName, ServiceSpec};

@@ -1,48 +1,104 @@
 //! Who watches, and who is told: monitors, heartbeats, the status page, alerts.
 
-use std::num::NonZeroU32;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::address::{Host, Mailbox, Url};
+use super::address::{Host, Machine, Mailbox, Url};
 use super::codes::{self, Code};
 use super::macros::{choice, section};
 use super::node::Node;
 use super::print::Printed;
 use super::read::{Field, Reader};
+use super::route::{HeaderKey, Method};
 use super::shape::{Book, Shape};
-use super::template::SecretRef;
+use super::template::{SecretRef, Template};
 use super::values::{Many, Within, Written, written};
 use crate::{ItemName, ProviderName, ServiceName};
 
 section! {
-    /// Something that is looked at from outside. It takes exactly one of `http`, `tcp`, `grpc`, `dns` and `ping`.
+    /// Something that is looked at from outside. It takes exactly one of `http`, `tcp`, `tls`, `grpc`, `dns`, `ping`, `postgres` and `redis`.
     pub struct Monitor as "monitor" {
         /// A web address that must answer.
         http: Option<Url>,
         /// A host and port that must accept a connection.
         tcp: Option<HostPort>,
+        /// A host and port that must speak TLS, with a certificate that is trusted for the host.
+        tls: Option<HostPort>,
         /// A host and port that must be well by the gRPC health protocol.
         grpc: Option<HostPort>,
         /// A name that must resolve.
         dns: Option<Host>,
         /// A host that must answer a ping.
-        ping: Option<Host>,
-        /// How often.
+        ping: Option<Machine>,
+        /// The address of a PostgreSQL that must let us in and answer `query`: `${database.main.url}`.
+        postgres: Option<Template>,
+        /// The address of a Redis that must let us in and answer `PING`: `${cache.main.url}`.
+        redis: Option<Template>,
+        /// How often, `1s` at least.
         every: Duration = Duration::from_secs(60),
         /// How long an answer may take.
         timeout: Duration = Duration::from_secs(10),
-        /// The status that an HTTP answer must have; any from 200 to 399 when not said.
-        status: Option<Within<100, 599>>,
-        /// A text that an HTTP answer must contain.
+        /// For how long it must fail to count as down; it is looked at three times more within. When not said, what fits `every`: `1.6s` up to `10s`, `28s` from `30s` on.
+        confirm: Option<Duration>,
+        /// From which time on answers are slow. What is slow for some minutes is degraded, not down.
+        slow: Option<Duration>,
+        /// The method of `http`.
+        method: Method = Method("GET".to_owned()),
+        /// Headers that are sent. Secrets may stand in them: `${secret.NAME}`.
+        headers: BTreeMap<HeaderKey, Template>,
+        /// What is sent.
+        body: Option<Template>,
+        /// The statuses that an HTTP answer may have; any from 200 to 399 when not said.
+        status: Many<Within<100, 599>>,
+        /// A text that an HTTP answer must contain, within its first 64 KiB.
         contains: Option<String>,
-        /// How many bad looks in a row make an incident.
-        confirm: NonZeroU32 = NonZeroU32::MIN,
+        /// A text that an HTTP answer must not contain.
+        lacks: Option<String>,
+        /// Values that an HTTP answer must have as JSON: `checks.0.state = ok`.
+        json: Many<JsonIs>,
+        /// How many redirects are followed. With 0 a redirect is the answer.
+        redirects: Within<0, 20> = Within(5),
+        /// Which record `dns` must have.
+        record: AskedRecord = AskedRecord::A,
+        /// What the record must lead to.
+        answer: Many<String>,
+        /// Who is asked for `dns`; the machine's own resolver when not said.
+        server: Option<SocketAddr>,
+        /// What `postgres` is asked.
+        query: Option<String>,
+        /// Which service of `grpc` is asked for; the server as a whole when not said.
+        grpc_service: Option<String>,
+        /// Whether `grpc` speaks TLS.
+        grpc_tls: bool = false,
         /// Warn when the certificate ends sooner than this.
-        certificate_left: Option<Duration>,
-        /// The service it is about, for the timeline.
+        certificate_left: Duration = Duration::from_secs(14 * 86_400),
+        /// The service it is about. It then takes the place of the monitor that each service with a route has by itself.
         service: Option<ServiceName>,
+        /// What it needs: `database.main`, `monitor.gateway`. When one of them is down, that is the cause, and no alarm comes for this one.
+        needs: Many<String>,
+        /// Words to find it by.
+        tags: Many<String>,
         /// Providers that look as well, from elsewhere.
         also_on: Vec<ProviderName>,
+    }
+}
+
+choice! {
+    /// The records that a monitor can ask for.
+    pub enum AskedRecord {
+        /// An IPv4 address.
+        A = "A",
+        /// An IPv6 address.
+        Aaaa = "AAAA",
+        /// Another name.
+        Cname = "CNAME",
+        /// Who takes mail.
+        Mx = "MX",
+        /// Who answers for the zone.
+        Ns = "NS",
+        /// A text.
+        Txt = "TXT",
     }
 }
 
@@ -165,6 +221,38 @@ choice! {
         Warning = "warning",
         /// Somebody is needed.
         Alarm = "alarm",
+    }
+}
+
+/// A value that JSON must have: where it is, and what it is as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JsonIs {
+    /// Names and numbers with dots between.
+    pub path: String,
+    /// The value.
+    pub is: String,
+}
+
+impl Written for JsonIs {
+    const WHAT: &'static str = "a place in JSON and its value, like `checks.0.state = ok`";
+    const PATTERN: Option<&'static str> = Some("^[^=]+=");
+    const CODE: Code = codes::BAD_VALUE;
+
+    fn parse(text: &str) -> Result<Self, (String, String)> {
+        let (path, is) = text.split_once('=').unwrap_or_default();
+        if path.trim().is_empty() || path.trim().split('.').any(str::is_empty) {
+            let what = format!("`{text}` says no place and value");
+            return Err((what, format!("write {}", Self::WHAT)));
+        }
+        Ok(Self { path: path.trim().to_owned(), is: is.trim().to_owned() })
+    }
+
+    fn write(&self) -> String {
+        format!("{} = {}", self.path, self.is)
+    }
+
+    fn blank() -> Self {
+        Self { path: "blank".to_owned(), is: String::new() }
     }
 }
 
@@ -310,7 +398,7 @@ fn cron_field(field: &str, (least, most): (u8, u8)) -> bool {
     })
 }
 
-written!(HostPort, Phone, Cron, QuietHours);
+written!(HostPort, JsonIs, Phone, Cron, QuietHours);
 
 #[cfg(test)]
 mod tests {
@@ -333,6 +421,17 @@ mod tests {
         assert_eq!(QuietHours::parse("22:00-07:30"), Ok(QuietHours { from: 1_320, to: 450 }));
         for wrong in ["22-7", "22:00", "24:00-07:00", "22:00-22:00", "2:00-07:00"] {
             assert!(QuietHours::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_value_in_json_has_a_place() {
+        let read = |text: &str| JsonIs::parse(text).map(|rule| rule.write());
+        assert_eq!(read("db.ok=true").unwrap(), "db.ok = true");
+        assert_eq!(read("a.0 = x = y").unwrap(), "a.0 = x = y");
+        assert_eq!(read("empty =").unwrap(), "empty = ");
+        for wrong in ["db.ok", "= true", "a..b = 1", ""] {
+            assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 

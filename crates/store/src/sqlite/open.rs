@@ -16,7 +16,8 @@ const BUSY: Duration = Duration::from_secs(15);
 const APPLICATION: i64 = 0x4c46_7374;
 
 /// What brings a file from each version to the next. A released entry is never changed.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE event (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
         at INTEGER NOT NULL,
@@ -58,7 +59,41 @@ const MIGRATIONS: &[&str] = &["
         beat INTEGER NOT NULL,
         held INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    CREATE TABLE subject (
+        number INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE
+    ) STRICT;
+    CREATE TABLE reading (
+        number INTEGER PRIMARY KEY,
+        subject INTEGER NOT NULL REFERENCES subject,
+        at INTEGER NOT NULL,
+        well INTEGER NOT NULL,
+        took INTEGER NOT NULL,
+        phases BLOB NOT NULL,
+        why TEXT
+    ) STRICT;
+    CREATE INDEX reading_of ON reading (subject, at);
+    CREATE INDEX reading_at ON reading (at);
+    CREATE TABLE rollup (
+        subject INTEGER NOT NULL REFERENCES subject,
+        step INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        bad INTEGER NOT NULL,
+        count INTEGER NOT NULL,
+        sum INTEGER NOT NULL,
+        min INTEGER NOT NULL,
+        max INTEGER NOT NULL,
+        classes BLOB NOT NULL,
+        PRIMARY KEY (subject, step, at)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE added_up (
+        one INTEGER PRIMARY KEY,
+        until INTEGER NOT NULL
+    ) STRICT;
+",
+];
 
 /// The version this program writes.
 pub(super) fn newest() -> i64 {

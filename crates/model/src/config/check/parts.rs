@@ -1,5 +1,7 @@
 //! Databases, caches, buckets, backups, mail, DNS, monitors and the rest.
 
+use std::time::Duration;
+
 use super::Check;
 use crate::config::codes;
 use crate::config::data::{Primary, thing};
@@ -32,6 +34,14 @@ const WAYS: [&str; 11] = [
     "email",
     "sms",
     "via",
+];
+
+/// The keys of a monitor that belong to one kind.
+const ASKED_OF: [(&str, &[&str]); 4] = [
+    ("http", &["method", "headers", "body", "status", "contains", "lacks", "json", "redirects"]),
+    ("dns", &["record", "answer", "server"]),
+    ("postgres", &["query"]),
+    ("grpc", &["grpc_service", "grpc_tls"]),
 ];
 
 impl Check<'_> {
@@ -259,28 +269,8 @@ impl Check<'_> {
     }
 
     pub(super) fn watchers(&mut self) {
+        self.monitors();
         let config = self.config;
-        for (name, m) in &config.monitors {
-            let path = ["monitors", name.as_str()];
-            let there = [
-                m.http.is_some(),
-                m.tcp.is_some(),
-                m.grpc.is_some(),
-                m.dns.is_some(),
-                m.ping.is_some(),
-            ];
-            self.one_of(&path, &["http", "tcp", "grpc", "dns", "ping"], &there);
-            self.providers(&m.also_on, Role::Monitor, &[path[0], path[1], "also_on"], false);
-            if let Some(service) = &m.service {
-                self.service_named(service, &[path[0], path[1], "service"]);
-            }
-            self.rhythm(m.every.is_zero(), &[path[0], path[1], "every"]);
-            if m.timeout > m.every {
-                let what = "`timeout` is longer than `every`".to_owned();
-                let path = [path[0], path[1], "timeout"];
-                self.tell(codes::TIMINGS, &path, what, "a look must end before the next begins");
-            }
-        }
         for (name, h) in &config.heartbeats {
             let path = ["heartbeats", name.as_str()];
             self.one_of(&path, &["every", "cron"], &[h.every.is_some(), h.cron.is_some()]);
@@ -331,6 +321,68 @@ impl Check<'_> {
         if alert.telegram.is_some() && alert.telegram_chat.is_none() {
             let what = format!("`{}` names no chat", path.join("."));
             self.tell(codes::MISSING, &path, what, "add `telegram_chat`, an id or `@name`");
+        }
+    }
+
+    fn monitors(&mut self) {
+        let config = self.config;
+        for (name, m) in &config.monitors {
+            let path = ["monitors", name.as_str()];
+            let targets = [
+                ("http", m.http.is_some()),
+                ("tcp", m.tcp.is_some()),
+                ("tls", m.tls.is_some()),
+                ("grpc", m.grpc.is_some()),
+                ("dns", m.dns.is_some()),
+                ("ping", m.ping.is_some()),
+                ("postgres", m.postgres.is_some()),
+                ("redis", m.redis.is_some()),
+            ];
+            self.one_of(&path, &targets.map(|(key, _)| key), &targets.map(|(_, there)| there));
+            let kinds: Vec<&str> =
+                targets.iter().filter(|(_, there)| *there).map(|(key, _)| *key).collect();
+            if let [kind] = kinds.as_slice() {
+                self.asked_in_vain(kind, &path);
+            }
+            self.providers(&m.also_on, Role::Monitor, &[path[0], path[1], "also_on"], false);
+            if let Some(service) = &m.service {
+                self.service_named(service, &[path[0], path[1], "service"]);
+            }
+            for (i, need) in m.needs.iter().enumerate() {
+                let whole = [path[0], path[1], "needs", &i.to_string()];
+                let at = if self.has(&whole) { &whole[..] } else { &whole[..3] };
+                self.thing(need, &["database", "cache", "service", "monitor"], at);
+            }
+            for (key, url) in [("postgres", &m.postgres), ("redis", &m.redis)] {
+                if url.as_ref().is_some_and(has_password) {
+                    self.password(&[path[0], path[1], key]);
+                }
+            }
+            if m.every < Duration::from_secs(1) {
+                let what = "`every` is less than a second".to_owned();
+                self.tell(codes::TIMINGS, &[path[0], path[1], "every"], what, "write `1s` or more");
+            }
+            self.rhythm(m.timeout.is_zero(), &[path[0], path[1], "timeout"]);
+            if m.timeout > m.every {
+                let what = "`timeout` is longer than `every`".to_owned();
+                let key =
+                    if self.has(&[path[0], path[1], "timeout"]) { "timeout" } else { "every" };
+                let help = "a look must end before the next begins";
+                self.tell(codes::TIMINGS, &[path[0], path[1], key], what, help);
+            }
+        }
+    }
+
+    /// Tells keys that say something of another kind of monitor.
+    fn asked_in_vain(&mut self, kind: &str, path: &[&str; 2]) {
+        for (of, keys) in ASKED_OF {
+            for key in keys.iter().filter(|_| of != kind) {
+                let whole = [path[0], path[1], key];
+                if self.has(&whole) {
+                    let what = format!("`{key}` says nothing of a monitor of `{kind}`");
+                    self.tell(codes::DOES_NOT_FIT, &whole, what, format!("it belongs to `{of}`"));
+                }
+            }
         }
     }
 

@@ -45,6 +45,11 @@ in_turn! {
     fn record(&self, name: &str, at: Timestamp, value: f64) -> ();
     fn series(&self, name: &str, from: Timestamp, to: Timestamp, step_ms: u64) -> Vec<Bucket>;
     fn forget(&self, before: Timestamp) -> u64;
+    fn keep_readings(&self, readings: &[Reading]) -> ();
+    fn readings(&self, subject: &str, from: Timestamp, to: Timestamp, most: usize) -> Vec<Reading>;
+    fn add_up(&self, now: Timestamp) -> ();
+    fn rollups(&self, subject: &str, step: Step, from: Timestamp, to: Timestamp) -> Vec<Rollup>;
+    fn thin_out(&self, now: Timestamp) -> ();
     fn lease(&self, name: &str) -> Option<Lease>;
     fn take_lease(&self, name: &str, owner: &str, replacing: Option<(u64, u64)>) -> Fence;
     fn beat_lease(&self, fence: &Fence) -> ();

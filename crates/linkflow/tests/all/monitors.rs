@@ -1,0 +1,235 @@
+//! `linkflow monitors`: what a running `linkflow up` watches, seen from beside it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::conversations::{Said, linkflow};
+
+/// A server of HTTP whose status can be changed.
+fn server() -> (SocketAddr, Arc<AtomicU16>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let status = Arc::new(AtomicU16::new(200));
+    let says = Arc::clone(&status);
+    // It ends with the process of the tests.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4_096];
+            if stream.read(&mut request).is_ok_and(|length| length > 0) {
+                let status = says.load(Relaxed);
+                let text = format!("HTTP/1.1 {status} x\r\ncontent-length: 2\r\n\r\nok");
+                stream.write_all(text.as_bytes()).ok();
+            }
+        }
+    });
+    (at, status)
+}
+
+fn stack(at: SocketAddr) -> String {
+    format!(
+        r#"
+[stack]
+name = "seen"
+[providers.embedded]
+kind = "embedded"
+programs = {{ "ghcr.io/acme/job" = ["sleep", "5"] }}
+[services.job]
+image = "ghcr.io/acme/job:1"
+kind = "worker"
+runs_on = ["embedded"]
+[monitors.web]
+http = "http://{at}/health"
+every = "1s"
+timeout = "1s"
+confirm = "200ms"
+contains = "ok"
+headers = {{ authorization = "Bearer ${{secret.KEY}}" }}
+tags = "shop"
+[monitors.port]
+tcp = "{at}"
+needs = "monitor.web"
+every = "1s"
+timeout = "1s"
+"#
+    )
+}
+
+/// `linkflow up`, which ends with the test.
+struct Up(Child);
+
+impl Up {
+    fn start(folder: &Path) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_linkflow"))
+            .args(["up", "--json", "--listen", "127.0.0.1:0"])
+            .current_dir(folder)
+            .env_clear()
+            .env("KEY", "k")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        Self(process)
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Asks until the answer is as it should be.
+#[track_caller]
+fn until(folder: &Path, arguments: &[&str], is_right: impl Fn(&Said) -> bool) -> Said {
+    for _ in 0..300 {
+        let said = linkflow(folder, arguments);
+        if is_right(&said) {
+            return said;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let said = linkflow(folder, arguments);
+    panic!("{arguments:?} never said so\n{}\n{}", said.out, said.err);
+}
+
+fn condition(said: &Said, name: &str) -> String {
+    let value = said.value();
+    let monitors = value["result"]["monitors"].as_array().unwrap();
+    let found = monitors.iter().find(|monitor| monitor["name"] == name).unwrap();
+    found["condition"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_outage_is_seen_told_and_kept() {
+    let (at, status) = server();
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    std::fs::write(folder.join("linkflow.toml"), stack(at)).unwrap();
+    let list = ["monitors", "list", "--json"];
+    assert_eq!(condition(&linkflow(folder, &list), "monitor.web"), "unknown");
+    let up = Up::start(folder);
+    until(folder, &list, |said| {
+        condition(said, "monitor.web") == "up" && condition(said, "monitor.port") == "up"
+    });
+    status.store(503, Relaxed);
+    until(folder, &list, |said| condition(said, "monitor.web") == "down");
+    let events = linkflow(folder, &["events"]).out;
+    assert!(events.contains("monitor.web is down: answered 503"), "{events}");
+    status.store(200, Relaxed);
+    until(folder, &["events"], |said| said.out.contains("monitor.web is up again"));
+
+    let shown = linkflow(folder, &["monitors", "show", "web"]);
+    for part in ["monitor.web is up", "every 1s", "answered 503", "uptime: 1 d ", "last look at"] {
+        assert!(shown.out.contains(part), "{part}: {}", shown.out);
+    }
+    let spans: Vec<Value> = linkflow(folder, &["monitors", "export", "web"])
+        .out
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["span"].clone())
+        .filter(|span| !span.is_null())
+        .collect();
+    let conditions: Vec<&str> =
+        spans.iter().map(|span| span["condition"].as_str().unwrap()).collect();
+    assert_eq!(conditions, ["up", "down", "up"]);
+    assert_eq!(spans[0]["to"], spans[1]["from"]);
+    assert_eq!(spans[1]["to"], spans[2]["from"]);
+    drop(up);
+
+    // What was seen survives kill -9.
+    let listed = linkflow(folder, &["monitors", "list", "--tag", "shop"]);
+    assert!(listed.out.contains("monitor.web") && !listed.out.contains("monitor.port"));
+}
+
+#[test]
+fn one_look_says_how_it_went_with_its_exit_code() {
+    let (at, status) = server();
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    std::fs::write(folder.join("linkflow.toml"), stack(at)).unwrap();
+    let well = linkflow(folder, &["monitors", "test", "monitor.port", "--json"]);
+    assert_eq!(well.code, 0, "{}", well.err);
+    let value = well.value();
+    assert_eq!(value["result"]["well"], true);
+    assert!(value["result"]["phases"]["connect_us"].is_u64(), "{value}");
+    // The header of the other one is a secret that this environment does not have.
+    let unable = linkflow(folder, &["monitors", "test", "web"]);
+    assert_eq!(unable.code, 2);
+    assert!(unable.err.contains("${secret.KEY}") && unable.err.contains("KEY"), "{}", unable.err);
+    let text = stack(at).replace("Bearer ${secret.KEY}", "Bearer x");
+    std::fs::write(folder.join("linkflow.toml"), text).unwrap();
+    status.store(500, Relaxed);
+    let failed = linkflow(folder, &["monitors", "test", "web"]);
+    assert_eq!(failed.code, 1);
+    assert!(failed.err.contains("monitor.web: answered 500"), "{}", failed.err);
+    assert!(failed.out.contains("first byte"), "{}", failed.out);
+    let none = linkflow(folder, &["monitors", "show", "wbe"]);
+    assert_eq!(none.code, 2);
+    assert!(none.err.contains("there are monitor.port, monitor.web"), "{}", none.err);
+}
+
+#[test]
+fn what_the_stack_has_is_watched_without_being_asked_for() {
+    let (at, _) = server();
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    let more = r#"
+[providers.neon]
+kind = "neon"
+token = "${secret.NEON}"
+[databases.main]
+primary = { on = "neon", url = "${secret.MAIN_URL}" }
+[services.api]
+image = "ghcr.io/acme/api:1"
+port = 80
+health = "/health"
+route = "api.example.com"
+runs_on = ["embedded"]
+[services.site]
+image = "ghcr.io/acme/site:1"
+port = 80
+route = "example.com"
+runs_on = ["embedded"]
+"#;
+    let programs = "programs = { \"ghcr.io/acme/job\" = [\"sleep\", \"5\"]";
+    let text = stack(at).replace(
+        programs,
+        &format!("{programs}, \"ghcr.io/acme/api\" = [\"sleep\", \"5\"], \"ghcr.io/acme/site\" = [\"sleep\", \"5\"]"),
+    );
+    let names = |text: &str| {
+        std::fs::write(folder.join("linkflow.toml"), text).unwrap();
+        let said = linkflow(folder, &["monitors", "list", "--json"]);
+        let monitors = said.value()["result"]["monitors"].as_array().unwrap().clone();
+        let names = monitors.iter().map(|monitor| monitor["name"].as_str().unwrap().to_owned());
+        names.collect::<Vec<_>>().join(" ")
+    };
+    let declared = "monitor.port monitor.web";
+    let whole = format!("{text}{more}");
+    assert_eq!(names(&whole), format!("{declared} service.api service.site database.main"));
+    // A monitor of one's own takes its place.
+    let own = format!(
+        "{whole}[monitors.api]\ntcp = \"{at}\"\nservice = \"api\"\n[monitors.db]\npostgres = \"${{database.main.url}}\"\n"
+    );
+    assert_eq!(names(&own), "monitor.api monitor.db monitor.port monitor.web service.site");
+    // Visits would keep awake what a provider puts to sleep, until its free hours are used up.
+    let render = "[providers.render]\nkind = \"render\"\ntoken = \"${secret.RENDER}\"\n";
+    let sleeps = whole.replace(
+        "example.com\"\nruns_on = [\"embedded\"",
+        "example.com\"\nruns_on = [\"embedded\", \"render\"",
+    );
+    assert_eq!(names(&format!("{sleeps}{render}")), format!("{declared} database.main"));
+    let warm = sleeps.replace("health =", "keep_warm = true\nhealth =");
+    assert_eq!(names(&format!("{warm}{render}")), format!("{declared} service.api database.main"));
+    let off = whole.replace("name = \"seen\"", "name = \"seen\"\nwatch = false");
+    assert_eq!(names(&off), declared);
+}

@@ -1,0 +1,17 @@
+//! Looks at things from outside, again and again, and keeps what it saw.
+
+mod guard;
+mod keeper;
+pub mod probe;
+pub mod target;
+mod uptime;
+mod watcher;
+
+pub use guard::Guard;
+pub use keeper::{Noted, word};
+pub use probe::{CertificateSeen, Phases, Prober, Saw};
+pub use target::{
+    Authority, DnsRecord, DnsTarget, GrpcTarget, HttpTarget, JsonRule, Target, Trust,
+};
+pub use uptime::Uptime;
+pub use watcher::{Watched, Watching};

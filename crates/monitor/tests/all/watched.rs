@@ -1,0 +1,273 @@
+//! What is kept and told of a server that dies and comes back.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+use std::time::Duration;
+
+use linkflow_decide::watch::Manner;
+use linkflow_model::clock::SystemClock;
+use linkflow_model::{
+    Clock, Condition, Event, EventKind, Level, Maintenance, StateSpan, Timestamp,
+};
+use linkflow_monitor::{Guard, HttpTarget, Noted, Prober, Target, Watched, Watching};
+use linkflow_store::{Memory, Reading, Store};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::servers::{Certified, Servers, said};
+
+/// A watcher at work.
+struct Stage {
+    store: Arc<dyn Store>,
+    told: mpsc::Receiver<Event>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+fn watched(subject: &str, url: String, needs: &[&str]) -> Watched {
+    Watched {
+        subject: subject.to_owned(),
+        also: Vec::new(),
+        target: Target::Http(Box::new(HttpTarget::get(url.parse().unwrap()))),
+        manner: Manner { every_ms: 50, limit_ms: 1_000, hold_ms: 100, slow_ms: None },
+        needs: needs.iter().map(|&need| need.to_owned()).collect(),
+        service: None,
+        certificate_days: 14,
+    }
+}
+
+impl Stage {
+    #[expect(clippy::disallowed_methods, reason = "the test owns the task")]
+    fn start(store: &Arc<dyn Store>, all: Vec<Watched>, prober: Prober) -> Self {
+        let (tell, told) = mpsc::channel(100);
+        let stop = CancellationToken::new();
+        let watching = Watching {
+            all,
+            prober: Arc::new(prober),
+            guard: Guard::new(Vec::new()),
+            store: Arc::clone(store),
+            clock: Arc::new(SystemClock::start()),
+            tell,
+        };
+        let task = tokio::spawn(watching.run(stop.clone()));
+        Self { store: Arc::clone(store), told, stop, task }
+    }
+
+    fn of(all: Vec<Watched>) -> Self {
+        let store: Arc<dyn Store> = Arc::new(Memory::default());
+        Self::start(&store, all, Prober::trusting(&[]).unwrap())
+    }
+
+    /// The next event.
+    async fn told(&mut self) -> Event {
+        timeout(Duration::from_secs(30), self.told.recv()).await.unwrap().unwrap()
+    }
+
+    /// Ends the watcher; all that it saw is kept then.
+    async fn end(self) -> Arc<dyn Store> {
+        self.stop.cancel();
+        self.task.await.unwrap();
+        self.store
+    }
+}
+
+async fn spans(store: &Arc<dyn Store>, subject: &str) -> Vec<StateSpan> {
+    let documents = store.list(&StateSpan::prefix(subject)).await.unwrap();
+    documents.into_iter().map(|d| serde_json::from_value(d.body).unwrap()).collect()
+}
+
+fn conditions(spans: &[StateSpan]) -> Vec<Condition> {
+    spans.iter().map(|span| span.condition).collect()
+}
+
+async fn readings(store: &Arc<dyn Store>, subject: &str) -> Vec<Reading> {
+    store.readings(subject, Timestamp(0), Timestamp(u64::MAX), 10_000).await.unwrap()
+}
+
+/// A server whose status can be changed.
+async fn server(servers: &mut Servers) -> (SocketAddr, Arc<AtomicU16>) {
+    let status = Arc::new(AtomicU16::new(200));
+    let says = Arc::clone(&status);
+    (servers.http(move |_| said(says.load(Relaxed), "", "")).await, status)
+}
+
+#[tokio::test]
+async fn an_outage_is_told_once_and_its_spans_follow_each_other_without_gap() {
+    let mut servers = Servers::default();
+    let (at, status) = server(&mut servers).await;
+    let mut watched = watched("monitor.api", format!("http://{at}/"), &[]);
+    watched.also = vec!["service.api".to_owned()];
+    let mut stage = Stage::of(vec![watched]);
+    let up = stage.told().await;
+    assert_eq!(
+        (up.kind, up.level, up.message.as_str()),
+        (EventKind::Up, Level::Info, "monitor.api is up")
+    );
+    status.store(503, Relaxed);
+    let down = stage.told().await;
+    assert_eq!((down.kind, down.level), (EventKind::Down, Level::Alarm));
+    assert_eq!(down.message, "monitor.api is down: answered 503");
+    status.store(204, Relaxed);
+    let again = stage.told().await;
+    assert_eq!((again.kind, again.level), (EventKind::Up, Level::Notice));
+    assert!(again.message.starts_with("monitor.api is up again; it was down for "), "{again:?}");
+
+    let store = stage.end().await;
+    let spans_of = spans(&store, "monitor.api").await;
+    assert_eq!(conditions(&spans_of), [Condition::Up, Condition::Down, Condition::Up]);
+    for pair in spans_of.windows(2) {
+        assert_eq!(pair[0].to, Some(pair[1].from));
+    }
+    assert_eq!((spans_of[1].why.as_deref(), spans_of[2].to), (Some("answered 503"), None));
+    let of_service = conditions(&spans(&store, "service.api").await);
+    assert_eq!(of_service, conditions(&spans_of), "it stands for the service as well");
+
+    // Every look was kept, and the span begins with the first bad one.
+    let readings = readings(&store, "monitor.api").await;
+    let bad: Vec<&Reading> = readings.iter().filter(|reading| !reading.well).collect();
+    assert!(bad.len() >= 4 && readings.len() >= bad.len() + 4, "{readings:?}");
+    assert!(spans_of[1].from <= bad[0].at, "{spans_of:?} {bad:?}");
+    assert!(bad.iter().all(|reading| reading.why.as_deref() == Some("answered 503")));
+    store.add_up(Timestamp(u64::MAX >> 2)).await.unwrap();
+    let all = (Timestamp(0), Timestamp(u64::MAX));
+    let days = store.rollups("monitor.api", linkflow_store::Step::Day, all.0, all.1).await.unwrap();
+    let (good, wrong) =
+        days.iter().fold((0, 0), |sum, day| (sum.0 + day.took.count, sum.1 + day.bad));
+    assert_eq!((good + wrong) as usize, readings.len());
+    assert_eq!(wrong as usize, bad.len());
+}
+
+#[tokio::test]
+async fn watching_goes_on_after_a_restart_without_telling_the_same_again() {
+    let mut servers = Servers::default();
+    let (at, status) = server(&mut servers).await;
+    status.store(500, Relaxed);
+    let all = vec![watched("monitor.api", format!("http://{at}/"), &[])];
+    let mut stage = Stage::of(all.clone());
+    assert_eq!(stage.told().await.kind, EventKind::Down);
+    let store = stage.end().await;
+    let mut stage = Stage::start(&store, all.clone(), Prober::trusting(&[]).unwrap());
+    status.store(200, Relaxed);
+    assert_eq!(stage.told().await.kind, EventKind::Up, "that it is down is known");
+    let store = stage.end().await;
+    assert_eq!(conditions(&spans(&store, "monitor.api").await), [Condition::Down, Condition::Up]);
+
+    // Two days in which nobody looked are unknown.
+    let old: Arc<dyn Store> = Arc::new(Memory::default());
+    let two_days_ago = Timestamp(SystemClock::start().wall().0 - 2 * 86_400_000);
+    let span = StateSpan {
+        subject: "monitor.api".to_owned(),
+        condition: Condition::Up,
+        from: two_days_ago,
+        to: None,
+        why: None,
+    };
+    old.write(&span.key(), None, &serde_json::to_value(&span).unwrap(), None).await.unwrap();
+    let mut stage = Stage::start(&old, all, Prober::trusting(&[]).unwrap());
+    assert_eq!(stage.told().await.kind, EventKind::Up);
+    let spans = spans(&stage.end().await, "monitor.api").await;
+    assert_eq!(conditions(&spans), [Condition::Up, Condition::Unknown, Condition::Up]);
+    assert_eq!(spans[1].why.as_deref(), Some("nobody looked"));
+    assert_eq!(spans[0].to, Some(spans[1].from));
+}
+
+#[tokio::test]
+async fn no_alarm_comes_for_what_only_its_cause_takes_down() {
+    let mut servers = Servers::default();
+    let (db, db_status) = server(&mut servers).await;
+    let (app, app_status) = server(&mut servers).await;
+    let mut stage = Stage::of(vec![
+        watched("database.main", format!("http://{db}/"), &[]),
+        watched("monitor.app", format!("http://{app}/"), &["database.main"]),
+    ]);
+    for _ in 0..2 {
+        assert_eq!(stage.told().await.kind, EventKind::Up);
+    }
+    db_status.store(500, Relaxed);
+    assert_eq!(stage.told().await.message, "database.main is down: answered 500");
+    app_status.store(502, Relaxed);
+    let held = stage.told().await;
+    assert_eq!(held.level, Level::Info);
+    assert_eq!(held.message, "monitor.app is down: answered 502; its cause is database.main");
+    // The database is well again and the app is not: now it is a matter of its own.
+    db_status.store(200, Relaxed);
+    let mut told = [stage.told().await, stage.told().await];
+    told.sort_by_key(|event| event.kind);
+    assert!(told[0].message.starts_with("database.main is up again"), "{told:?}");
+    assert_eq!(
+        (told[1].level, told[1].message.as_str()),
+        (Level::Alarm, "monitor.app is down: answered 502")
+    );
+    let spans = spans(&stage.end().await, "monitor.app").await;
+    assert_eq!(spans[1].why.as_deref(), Some("answered 502; database.main is down"));
+}
+
+#[tokio::test]
+async fn announced_work_is_no_outage() {
+    let mut servers = Servers::default();
+    let (at, status) = server(&mut servers).await;
+    status.store(500, Relaxed);
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let now = SystemClock::start().wall();
+    let work = Maintenance {
+        id: "m1".to_owned(),
+        title: "new disks".to_owned(),
+        text: String::new(),
+        from: Timestamp(now.0 - 1_000),
+        to: Timestamp(now.0 + 60_000),
+        subjects: vec!["monitor.api".to_owned()],
+        cancelled: false,
+        sequence: 0,
+    };
+    store.write(&work.key(), None, &serde_json::to_value(&work).unwrap(), None).await.unwrap();
+    let all = vec![watched("monitor.api", format!("http://{at}/"), &[])];
+    let mut stage = Stage::start(&store, all, Prober::trusting(&[]).unwrap());
+    while readings(&store, "monitor.api").await.len() < 10 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(stage.told.try_recv().is_err(), "nothing is told of it");
+    let spans = spans(&stage.end().await, "monitor.api").await;
+    assert_eq!(conditions(&spans), [Condition::Maintenance]);
+    assert_eq!(spans[0].why.as_deref(), Some("new disks"));
+}
+
+#[tokio::test]
+async fn a_certificate_that_ends_soon_is_told_of_once() {
+    let mut servers = Servers::default();
+    let days = |days: i64| {
+        let now = SystemClock::start().wall().0 / 1_000;
+        Certified::ending("localhost", now as i64 + days * 86_400 + 3_600)
+    };
+    let (soon, later) = (days(5), days(40));
+    let at = servers.https(&soon, |_| said(200, "", "")).await;
+    let other = servers.https(&later, |_| said(200, "", "")).await;
+    let all = vec![
+        watched("monitor.soon", format!("https://localhost:{}/", at.port()), &[]),
+        watched("monitor.later", format!("https://localhost:{}/", other.port()), &[]),
+    ];
+    let roots = [soon.der.clone(), later.der.clone()];
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    for expected in [1, 0] {
+        let mut stage = Stage::start(&store, all.clone(), Prober::trusting(&roots).unwrap());
+        let before = readings(&store, "monitor.soon").await.len();
+        while readings(&store, "monitor.soon").await.len() < before + 10 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let mut told = Vec::new();
+        while let Ok(event) = stage.told.try_recv() {
+            told.extend((event.kind == EventKind::Certificate).then_some(event.message));
+        }
+        stage.end().await;
+        assert_eq!(told.len(), expected, "{told:?}");
+        assert!(
+            told.iter().all(|m| m == "the certificate of monitor.soon ends in 5 days"),
+            "{told:?}"
+        );
+    }
+    let noted = store.read(&Noted::key("monitor.later")).await.unwrap().unwrap();
+    let noted: Noted = serde_json::from_value(noted.body).unwrap();
+    assert_eq!((noted.certificate.is_some(), noted.told_days), (true, None));
+}

@@ -14,7 +14,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("edge", &["model", "store"]),
     ("rehearsal", &["model"]),
     ("sim", &["model", "decide", "engine", "store"]),
-    ("linkflow", &["model", "decide", "store", "engine", "providers", "edge", "rehearsal"]),
+    ("web", &["model", "store"]),
+    ("linkflow", &["model", "decide", "store", "engine", "providers", "edge", "rehearsal", "web"]),
 ];
 
 /// Who may use whom in tests only.

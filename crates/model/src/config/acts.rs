@@ -38,7 +38,7 @@ pub(super) const NOT_YET: &[&str] = &[
     "monitors",
     "heartbeats",
     "telemetry",
-    "status_page",
+    "status_page.also_on",
     "alerts",
     "budget",
     "quotas",

@@ -6,6 +6,7 @@ mod compute;
 mod dns;
 mod machines;
 mod notify;
+mod pages;
 mod registry;
 
 pub use cdn::{
@@ -25,4 +26,5 @@ pub use machines::{
     Price,
 };
 pub use notify::{Notice, Notify, Tone};
+pub use pages::{Files, Pages, Put, media_type};
 pub use registry::{ImageFacts, Registry};

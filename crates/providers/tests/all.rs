@@ -16,6 +16,7 @@ mod hetzner;
 mod kit;
 mod koyeb;
 mod lossy;
+mod pages;
 mod promises;
 mod railway;
 mod registry;

@@ -15,6 +15,8 @@ mod handover;
 mod here;
 #[path = "all/kill.rs"]
 mod kill;
+#[path = "all/page.rs"]
+mod page;
 #[path = "all/rehearsed.rs"]
 mod rehearsed;
 #[path = "all/route.rs"]

@@ -229,7 +229,7 @@ mod tests {
           monitors
           heartbeats
           telemetry
-          status_page
+          status_page  also_on
           alerts
           budget
           quotas

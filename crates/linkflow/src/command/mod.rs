@@ -20,8 +20,11 @@ mod drill;
 mod events;
 mod explain;
 mod history;
+mod incident;
 mod init;
 mod logs;
+mod maintenance;
+mod page;
 mod plan;
 mod plan_markdown;
 mod rehearse;
@@ -35,6 +38,7 @@ mod shutdown;
 mod status;
 mod svg;
 mod swap;
+mod tell;
 mod tunnel;
 mod unlock;
 mod up;
@@ -132,6 +136,12 @@ enum Command {
     Unlock(unlock::UnlockArgs),
     Up(up::UpArgs),
     Events(events::EventsArgs),
+    #[command(subcommand)]
+    Incident(incident::IncidentCommand),
+    #[command(subcommand)]
+    Maintenance(maintenance::MaintenanceCommand),
+    #[command(subcommand)]
+    Page(page::PageCommand),
     #[command(subcommand)]
     Drill(drill::DrillCommand),
     Rehearse(rehearse::RehearseArgs),
@@ -241,6 +251,9 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Worker(command) => worker::answer(context, &command),
         Command::Drill(command) => once(drill::answer(context, &command)),
         Command::Events(args) => on_runtime(events::answer(context, &args)),
+        Command::Incident(command) => once(incident::answer(context, &command)),
+        Command::Maintenance(command) => once(maintenance::answer(context, &command)),
+        Command::Page(command) => on_runtime(page::answer(context, &command)),
         Command::Up(args) => on_runtime(up::answer(context, &args)),
         Command::Cloud(args) => on_runtime(cloud::answer(context, &args)),
         Command::Rehearse(args) => on_runtime(async {

@@ -12,6 +12,7 @@ pub(crate) mod live;
 pub(crate) mod looking;
 pub(crate) mod names;
 mod notify;
+pub(crate) mod page;
 mod parts;
 pub(crate) mod picture;
 pub(crate) mod ports;
@@ -40,6 +41,7 @@ use linkflow_model::{Clock, Event, ProviderName, Routes, ServiceName};
 use linkflow_providers::kit::{Kit, KitOptions};
 use linkflow_rehearsal::cloud::Endpoints;
 use linkflow_store::{Sqlite, Store};
+use linkflow_web::Shelf;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
@@ -170,7 +172,9 @@ impl Stack {
         let channels = notify::channels(&config, &options, &secrets, &kit)?;
         let registry = Arc::new(Registries::open(&config, options.cloud.as_ref(), &secrets, &kit)?);
         let held = store.list("release/").await?;
-        let front = edge::front(&config, &options, &secrets, &home)?;
+        let shelf = Arc::new(Shelf::default());
+        let front = edge::front(&config, &options, &secrets, &home, &shelf)?;
+        let page_secrets = Arc::clone(&secrets);
         let renderer =
             Arc::new(Renderer::new(&config, secrets, chosen.ports.clone(), &options, home.key()));
         renderer.learn(&held);
@@ -186,6 +190,8 @@ impl Stack {
         let takes_over = handed.is_some();
         if options.listen != Listen::Nowhere {
             live::serve(&home, edge.view(), &tasks, takes_over);
+            let (at, by) = ((&store, &clock), (&*page_secrets, &kit));
+            page::start(&tasks, &config, &options, at, by, shelf)?;
         }
         let sockets = edge.sockets().map_err(OpenError::Listen)?;
         let succession = Succession { state: options.state.clone(), handed, sockets };

@@ -140,7 +140,7 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     // Writing to memory fails for no reason of ours.
     encoder.write_all(bytes).and_then(|()| encoder.finish()).unwrap_or_default()
 }

@@ -41,7 +41,6 @@ use linkflow_model::{Clock, Event, ProviderName, Routes, ServiceName};
 use linkflow_providers::kit::{Kit, KitOptions};
 use linkflow_rehearsal::cloud::Endpoints;
 use linkflow_store::{Sqlite, Store};
-use linkflow_web::Shelf;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
@@ -172,9 +171,8 @@ impl Stack {
         let channels = notify::channels(&config, &options, &secrets, &kit)?;
         let registry = Arc::new(Registries::open(&config, options.cloud.as_ref(), &secrets, &kit)?);
         let held = store.list("release/").await?;
-        let shelf = Arc::new(Shelf::default());
-        let front = edge::front(&config, &options, &secrets, &home, &shelf)?;
-        let page_secrets = Arc::clone(&secrets);
+        let page = page::open(&config, &options, &secrets, &kit)?;
+        let front = edge::front(&config, &options, &secrets, &home, &page.shelf)?;
         let renderer =
             Arc::new(Renderer::new(&config, secrets, chosen.ports.clone(), &options, home.key()));
         renderer.learn(&held);
@@ -190,11 +188,9 @@ impl Stack {
         let takes_over = handed.is_some();
         if options.listen != Listen::Nowhere {
             live::serve(&home, edge.view(), &tasks, takes_over);
-            let (at, by) = ((&store, &clock), (&*page_secrets, &kit));
-            page::start(&tasks, &config, &options, at, by, shelf)?;
+            page.start(&tasks, &store, &clock);
         }
         let sockets = edge.sockets().map_err(OpenError::Listen)?;
-        let succession = Succession { state: options.state.clone(), handed, sockets };
         let engine = Engine::new(Parts {
             stack: config.stack.name.clone(),
             services: config.services(),
@@ -219,7 +215,6 @@ impl Stack {
         edge.run(&tracker);
         forward(&tasks, told, Arc::clone(&engine));
         edge::record_certificates(&tasks, edge.certificates(), store, Arc::clone(&clock));
-        let catalogue = options.workdir.join("catalogue");
         Ok(Self {
             engine,
             edge,
@@ -229,9 +224,9 @@ impl Stack {
             renderer,
             config,
             clock,
-            catalogue,
+            catalogue: options.workdir.join("catalogue"),
             tracker,
-            succession: Some(succession),
+            succession: Some(Succession { state: options.state, handed, sockets }),
         })
     }
 

@@ -18,7 +18,7 @@ use linkflow_web::status::{Bundle, Look, gather};
 use tracing::warn;
 
 use super::secrets::Secrets;
-use super::{OpenError, OpenOptions};
+use super::{Listen, OpenError, OpenOptions};
 
 /// The folder of the rendered page, in the state folder.
 pub(crate) const FOLDER: &str = "page";
@@ -48,7 +48,9 @@ impl PageMaker {
     pub(crate) async fn render(&self) -> Result<Bundle, String> {
         let page = gather(&*self.store, &self.config, &self.look, self.clock.wall()).await;
         let page = page.map_err(|error| error.to_string())?;
-        Bundle::render(&page).map_err(|error| error.to_string())
+        // Visitors are served meanwhile: no thread of theirs is held up.
+        let made = tokio::task::spawn_blocking(move || Bundle::render(&page)).await;
+        made.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 }
 
@@ -143,27 +145,42 @@ pub(crate) fn own_host(config: &Config, shelf: &Arc<Shelf>) -> Option<OwnHost> {
     Some(OwnHost { host: host.0.clone(), by: Arc::new(FromShelf(Arc::clone(shelf))) })
 }
 
-/// Keeps the page of `config` fresh in a task of `tasks`, when it has one. A rehearsal puts it nowhere beside what is real.
+/// The page of a stack: on the shelf that the edge serves from, and soon in its places.
+pub(super) struct Opened {
+    pub(super) shelf: Arc<Shelf>,
+    config: Config,
+    look: Look,
+    places: Vec<Box<dyn Pages>>,
+}
+
+/// Opens what the page of `config` needs, for a process that serves. A rehearsal puts it nowhere beside what is real.
 ///
 /// # Errors
-/// When its logo cannot be used.
-pub(super) fn start(
-    tasks: &Tasks,
+/// When its logo cannot be used, or the key of a bucket is not there.
+pub(super) fn open(
     config: &Config,
     options: &OpenOptions,
-    (store, clock): (&Arc<dyn Store>, &Arc<dyn Clock>),
-    (secrets, kit): (&Secrets, &Kit),
-    shelf: Arc<Shelf>,
-) -> Result<(), OpenError> {
-    let Some(page) = &config.status_page else { return Ok(()) };
-    let look = look(Some(page), &options.workdir);
+    secrets: &Secrets,
+    kit: &Kit,
+) -> Result<Opened, OpenError> {
+    let page = config.status_page.as_ref().filter(|_| options.listen != Listen::Nowhere);
+    let look = look(page, &options.workdir);
     let look = look.map_err(|(what, help)| OpenError::Missing { what, help })?;
-    let asked = Some(page).filter(|_| options.cloud.is_none());
+    let asked = page.filter(|_| options.cloud.is_none());
     let places = places(asked, (&options.state, &options.workdir), secrets, kit)?;
-    let (store, clock, config) = (Arc::clone(store), Arc::clone(clock), config.clone());
-    let maker = PageMaker { store, config, look, clock };
-    tasks.start("status page", |stop| keep(stop, maker, shelf, places));
-    Ok(())
+    Ok(Opened { shelf: Arc::default(), config: config.clone(), look, places })
+}
+
+impl Opened {
+    /// Keeps it fresh in a task of `tasks`, where the config has a page.
+    pub(super) fn start(self, tasks: &Tasks, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) {
+        let Self { shelf, config, look, places } = self;
+        if config.status_page.is_some() {
+            let (store, clock) = (Arc::clone(store), Arc::clone(clock));
+            let maker = PageMaker { store, config, look, clock };
+            tasks.start("status page", |stop| keep(stop, maker, shelf, places));
+        }
+    }
 }
 
 /// A place, and whether the last put worked: only a change is told.
@@ -190,7 +207,12 @@ pub(crate) async fn keep(
         if is_due {
             match maker.render().await {
                 Ok(bundle) => {
-                    shelf.put(&bundle);
+                    let bundle = Arc::new(bundle);
+                    let (shelf, made) = (Arc::clone(&shelf), Arc::clone(&bundle));
+                    if let Err(error) = tokio::task::spawn_blocking(move || shelf.put(&made)).await
+                    {
+                        warn!(%error, "the status page could not be shown");
+                    }
                     for kept in &mut places {
                         put(kept, &bundle, &maker).await;
                     }

@@ -1,4 +1,4 @@
-//! A bucket of an S3-compatible store: R2, B2, MinIO, S3 itself.
+//! A bucket of an S3-compatible store: R2, B2, `MinIO`, S3 itself.
 //!
 //! Four requests are made, so they are signed here (AWS Signature Version 4); the vendor's own library is a hundred crates.
 

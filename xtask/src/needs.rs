@@ -73,6 +73,11 @@ const NEEDS: &[Need] = &[
         is_there: || !describes() || works(&["python3", "-c", "import ensurepip"]),
     },
     Need {
+        what: "Chromium, which shows the status page",
+        packages: &["chromium"],
+        is_there: || Path::new("/usr/bin/chromium").exists(),
+    },
+    Need {
         what: "Node.js with npm, for the worker, and for the check of the workflows that `linkflow ci` writes",
         packages: &["nodejs", "npm"],
         is_there: || works(&["node", "--version"]) && works(&["npm", "--version"]),
@@ -96,6 +101,11 @@ const WORKER_PACKAGES: &[&str] = &[
     "miniflare@4.20260730.0",
     "node@22.23.3",
 ];
+
+/// Where npm's packages for the look at pages in a browser are.
+pub(crate) const BROWSER_TOOLS: &str = "target/browser-tools";
+/// Its packages: what drives the browser, and what finds out whom a page shuts out.
+const BROWSER_PACKAGES: &[&str] = &["playwright-core@1.65.1", "axe-core@4.14.1"];
 
 /// A program of the worker's packages.
 pub(crate) fn worker_tool(name: &str) -> String {
@@ -140,7 +150,8 @@ pub(crate) fn install() -> Done {
 /// Installs npm's packages, each at one version.
 fn npm_packages() -> Done {
     npm(WORKFLOW_TOOLS, WORKFLOW_PACKAGES)?;
-    npm(WORKER_TOOLS, WORKER_PACKAGES)
+    npm(WORKER_TOOLS, WORKER_PACKAGES)?;
+    npm(BROWSER_TOOLS, BROWSER_PACKAGES)
 }
 
 fn npm(place: &str, packages: &[&str]) -> Done {

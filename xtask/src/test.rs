@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::needs::{CONFORMANCE, DESCRIPTIONS, describes, install, python, worker_tool};
+use crate::needs::{
+    BROWSER_TOOLS, CONFORMANCE, DESCRIPTIONS, describes, install, python, worker_tool,
+};
 use crate::rehearse::{RECORDING, rehearse};
 use crate::run::{Done, command, run, works};
 
@@ -19,6 +21,7 @@ const PARTS: &[(&str, Part)] = &[
     ("lints", lints),
     ("tests", tests),
     ("worker", worker),
+    ("browser", browser),
     ("build", || run(&["cargo", "build", "--quiet", "--release", "-p", "linkflow"])),
     ("rehearsal", rehearse),
     ("descriptions", descriptions),
@@ -208,6 +211,31 @@ fn worker() -> Done {
         "worker/test/*.test.ts",
     ];
     run(&[[node.as_str()].as_slice(), &flags].concat())
+}
+
+/// Where the status page that a browser looks at is written.
+const PAGE: &str = "target/browser-page";
+
+/// Shows the status page to a browser: on a phone, in the dark, without scripts, by keyboard, and to axe.
+fn browser() -> Done {
+    let node = worker_tool("node");
+    if !works(&[&node, "--version"]) || !works(&["/usr/bin/chromium", "--version"]) {
+        return Err("its tools are not there: `cargo xtask test needs` installs them".to_owned());
+    }
+    let page = emptied(PAGE)?;
+    let mut cargo =
+        command(&["cargo", "test", "--quiet", "-p", "linkflow-web", "--lib", "browsers"]);
+    let status = cargo.env("LINKFLOW_TEST_PAGE", &page).stdout(Stdio::null()).status();
+    if !status.map_err(|error| error.to_string())?.success() {
+        return Err("the page was not written: `cargo test -p linkflow-web browsers`".to_owned());
+    }
+    let mut tests =
+        command(&[&node, "--test", "--test-reporter=spec", "crates/web/browser/page.test.mjs"]);
+    tests
+        .env("LINKFLOW_TEST_PAGE", &page)
+        .env("LINKFLOW_TEST_TOOLS", crate::root().join(BROWSER_TOOLS));
+    let status = tests.status().map_err(|error| error.to_string())?;
+    if status.success() { Ok(()) } else { Err(format!("the status page in a browser: {status}")) }
 }
 
 fn dependencies() -> Done {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Response, StatusCode, Uri};
+use http::{Request, Response, StatusCode, Uri};
+use hyper::body::Incoming;
 use ipnet::IpNet;
 use linkflow_model::{Moment, ServiceRoute};
 
 use crate::body::Answer;
+use crate::own::OwnHost;
 use crate::rate::Rates;
 use crate::stale::Pages;
 use crate::tls::Keyring;
@@ -35,6 +37,8 @@ pub(crate) struct Gate {
     pub(crate) pages: Option<Arc<Pages>>,
     /// Where people are told how things stand.
     pub(crate) status_page: Option<Arc<str>>,
+    /// A host that is answered for here.
+    pub(crate) own: Option<OwnHost>,
     /// Whether answers get the headers that browsers are kept safe with.
     pub(crate) security_headers: bool,
 }
@@ -93,10 +97,14 @@ impl Gate {
         host: &str,
         route: &ServiceRoute,
     ) -> Option<Response<Answer>> {
+        let is_health = route.health.as_deref() == Some(uri.path());
+        if is_health { None } else { self.to_https(uri, host) }
+    }
+
+    fn to_https(&self, uri: &Uri, host: &str) -> Option<Response<Answer>> {
         let port = self.https_port?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let is_health = route.health.as_deref() == Some(uri.path());
-        if is_health || path.starts_with(CHALLENGES) || !path.starts_with('/') || host.is_empty() {
+        if path.starts_with(CHALLENGES) || !path.starts_with('/') || host.is_empty() {
             return None;
         }
         let to = match port {
@@ -107,6 +115,22 @@ impl Gate {
         *answer.status_mut() = StatusCode::PERMANENT_REDIRECT;
         answer.headers_mut().insert(header::LOCATION, HeaderValue::from_str(&to).ok()?);
         Some(answer)
+    }
+
+    /// The answer to a request for the host that is answered for here, and whether it only leads to HTTPS.
+    pub(crate) fn own(
+        &self,
+        request: &Request<Incoming>,
+        host: &str,
+        is_secure: bool,
+    ) -> Option<(Response<Answer>, bool)> {
+        let own = self.own.as_ref().filter(|own| own.host == host)?;
+        let elsewhere = || self.to_https(request.uri(), host);
+        if !is_secure && let Some(to_https) = elsewhere() {
+            return Some((to_https, true));
+        }
+        let (path, headers) = (request.uri().path(), request.headers());
+        Some((own.by.answer(request.method(), path, headers).map(Answer::own), false))
     }
 
     /// Tells browsers to come by HTTPS only, unless the service has its own word on that.

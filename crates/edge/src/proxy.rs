@@ -205,14 +205,8 @@ impl Proxy {
                 Err(why) => return malformed(&voice, why),
             };
             let public = matches!(client.entrance, Entrance::Public);
-            if public && let Some(answer) = self.gate.challenge(request.uri().path()) {
-                return own(Reason::AcmeChallenge, answer);
-            }
-            let (path, headers) = (request.uri().path(), request.headers());
-            let admitted = || self.gate.admit(visitor, path, headers, || self.teller.now());
-            if public && let Err((status, why, wait)) = admitted() {
-                let answer = voice.say_when(status, None, why, wait);
-                return own(Reason::of_status(status.as_u16()), answer);
+            if public && let Some(answer) = self.at_the_gate(&request, &host, visitor, &voice) {
+                return answer;
             }
             let (line, meter) = match self.line(&client.entrance, &Ask::of(&request, &host)) {
                 Ok(found) => found,
@@ -258,6 +252,28 @@ impl Proxy {
                 self.pass_on(busy, reply, asked, seat, visit)
             }
         }
+    }
+
+    /// The answer to what needs no target, and to whoever may not come in.
+    fn at_the_gate(
+        &self,
+        request: &Request<Incoming>,
+        host: &str,
+        visitor: Visitor,
+        voice: &Voice,
+    ) -> Option<Response<Answer>> {
+        let (path, headers) = (request.uri().path(), request.headers());
+        if let Some(answer) = self.gate.challenge(path) {
+            return Some(own(Reason::AcmeChallenge, answer));
+        }
+        if let Err((status, why, wait)) =
+            self.gate.admit(visitor, path, headers, || self.teller.now())
+        {
+            let answer = voice.say_when(status, None, why, wait);
+            return Some(own(Reason::of_status(status.as_u16()), answer));
+        }
+        let (answer, leads) = self.gate.own(request, host, visitor.secure)?;
+        Some(own(if leads { Reason::HttpsRedirect } else { Reason::OwnHost }, answer))
     }
 
     /// Whether a request says that it is larger than what is taken. One that does not say so is found out on its way.

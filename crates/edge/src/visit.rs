@@ -31,6 +31,7 @@ pub(crate) enum Reason {
     MethodNotAllowed,
     Overloaded,
     AcmeChallenge,
+    OwnHost,
     Denied,
     RateLimited,
     NoRoute,
@@ -47,11 +48,12 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::BadRequest,
         Self::MethodNotAllowed,
         Self::Overloaded,
         Self::AcmeChallenge,
+        Self::OwnHost,
         Self::Denied,
         Self::RateLimited,
         Self::NoRoute,
@@ -74,6 +76,7 @@ impl Reason {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Overloaded => "overloaded",
             Self::AcmeChallenge => "acme_challenge",
+            Self::OwnHost => "own_host",
             Self::Denied => "denied",
             Self::RateLimited => "rate_limited",
             Self::NoRoute => "no_route",

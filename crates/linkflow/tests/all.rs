@@ -19,6 +19,8 @@ mod here;
 mod kill;
 #[path = "all/monitors.rs"]
 mod monitors;
+#[path = "all/page.rs"]
+mod page;
 #[path = "all/rehearsed.rs"]
 mod rehearsed;
 #[path = "all/route.rs"]

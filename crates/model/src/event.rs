@@ -75,6 +75,10 @@ pub enum EventKind {
     Notice,
     /// A provider's API stopped or began to answer.
     Api,
+    /// An incident was opened, went on or ended, or work was announced or called off.
+    Incident,
+    /// The status page was put somewhere, or could not be.
+    Page,
     /// A certificate of the edge was got, read again, refused, or ends soon.
     Certificate,
     /// A fault was injected or lifted in a rehearsal.

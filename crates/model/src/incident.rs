@@ -88,6 +88,12 @@ pub struct IncidentUpdate {
     pub by: String,
     /// Whether the status page shows it. Notes for the team are not shown.
     pub public: bool,
+    /// When it was written down, where that was later than what it says: such an update is marked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Timestamp>,
+    /// Until when the next word is promised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Timestamp>,
 }
 
 /// Work that was announced. A document of the store, `maintenance/ID`.
@@ -111,6 +117,9 @@ pub struct Maintenance {
     /// Grows by one with each change: calendars ask for it (RFC 5545, `SEQUENCE`).
     #[serde(default)]
     pub sequence: u32,
+    /// When it was announced, or changed last.
+    #[serde(default)]
+    pub changed: Timestamp,
 }
 
 impl Incident {
@@ -121,6 +130,11 @@ impl Incident {
     pub fn key(&self) -> String {
         format!("{}{}", Self::PREFIX, self.id)
     }
+
+    /// Whether it is not over.
+    pub fn is_open(&self) -> bool {
+        self.stage < IncidentStage::Resolved
+    }
 }
 
 impl Maintenance {
@@ -130,5 +144,10 @@ impl Maintenance {
     /// The key of its document.
     pub fn key(&self) -> String {
         format!("{}{}", Self::PREFIX, self.id)
+    }
+
+    /// Whether it is under way at `now`.
+    pub fn is_on(&self, now: Timestamp) -> bool {
+        !self.cancelled && self.from <= now && now < self.to
     }
 }

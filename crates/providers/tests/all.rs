@@ -17,6 +17,7 @@ mod kit;
 mod koyeb;
 mod lossy;
 mod notify;
+mod pages;
 mod promises;
 mod railway;
 mod registry;

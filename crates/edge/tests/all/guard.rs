@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
-use linkflow_edge::{Front, Guard, Limits, RateRule};
+use http::{HeaderMap, Method, Response, StatusCode};
+use linkflow_edge::{Answers, Front, Guard, Limits, OwnHost, RateRule};
 use linkflow_model::Routes;
 
 use crate::stage::{Read, Setup, Stage};
@@ -145,4 +145,32 @@ async fn browsers_are_kept_safe_where_the_service_says_nothing() {
     let answer = stage.get("/headers").await;
     assert_eq!(answer.headers["x-content-type-options"], "nosniff");
     assert_eq!(answer.headers["x-frame-options"], "SAMEORIGIN");
+}
+
+/// Answers with the path that it is asked for.
+struct Echo;
+
+impl Answers for Echo {
+    fn answer(&self, _: &Method, path: &str, _: &HeaderMap) -> Response<Bytes> {
+        Response::new(format!("own {path}").into())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_of_its_own_is_answered_when_every_target_is_away() {
+    let own = OwnHost { host: "status.example".to_owned(), by: Arc::new(Echo) };
+    let stage = guarded(Guard { own: Some(own), ..Guard::default() }, Limits::default()).await;
+    let asked = async |host: &str| {
+        let request = stage.request("GET", "/a/b?c");
+        let mut request = request.body(full("")).unwrap();
+        request.headers_mut().insert("host", host.parse().unwrap());
+        let answer = stage.send(request).await.unwrap();
+        (answer.status.as_u16(), answer.text)
+    };
+    for up in &stage.ups {
+        up.kill().await;
+    }
+    assert_eq!(asked("status.example").await, (200, "own /a/b".to_owned()));
+    assert_eq!(asked("Status.Example:80").await, (200, "own /a/b".to_owned()));
+    assert_eq!(asked("api.example").await.0, 503, "other hosts are led as always");
 }

@@ -228,7 +228,6 @@ mod tests {
           monitors     api.also_on, engine.also_on
           heartbeats
           telemetry
-          status_page
           alerts       team.email
           budget
           quotas

@@ -94,7 +94,8 @@ pub(crate) async fn answer(context: &Context, command: &DnsCommand) -> Answered 
         return export(&looking, args, &marker(&config.stack.name)).await;
     }
     // Only names that follow a placement need to know where everything is.
-    let world = if writing.asked.follows() { world(context).await? } else { World::default() };
+    let follows = writing.asked.follows();
+    let world = if follows { Box::pin(world(context)).await? } else { World::default() };
     match command {
         DnsCommand::Apply(args) if !args.dry_run => {
             context.refuse_within_hook("dns apply")?;

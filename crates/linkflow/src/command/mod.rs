@@ -21,9 +21,12 @@ mod drill;
 mod events;
 mod explain;
 mod history;
+mod incident;
 mod init;
 mod logs;
+mod maintenance;
 mod monitors;
+mod page;
 mod plan;
 mod plan_markdown;
 mod rehearse;
@@ -37,6 +40,7 @@ mod shutdown;
 mod status;
 mod svg;
 mod swap;
+mod tell;
 mod tunnel;
 mod unlock;
 mod up;
@@ -141,6 +145,12 @@ enum Command {
     Events(events::EventsArgs),
     #[command(subcommand)]
     Monitors(monitors::MonitorsCommand),
+    #[command(subcommand)]
+    Incident(incident::IncidentCommand),
+    #[command(subcommand)]
+    Maintenance(maintenance::MaintenanceCommand),
+    #[command(subcommand)]
+    Page(page::PageCommand),
     #[command(subcommand)]
     Drill(drill::DrillCommand),
     Rehearse(rehearse::RehearseArgs),
@@ -252,6 +262,9 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Worker(command) => worker::answer(context, &command),
         Command::Drill(command) => once(drill::answer(context, &command)),
         Command::Events(args) => on_runtime(events::answer(context, &args)),
+        Command::Incident(command) => once(incident::answer(context, &command)),
+        Command::Maintenance(command) => once(maintenance::answer(context, &command)),
+        Command::Page(command) => on_runtime(page::answer(context, &command)),
         Command::Monitors(command) => once(Box::pin(monitors::answer(context, &command))),
         Command::Up(args) => on_runtime(up::answer(context, &args)),
         Command::Cloud(args) => on_runtime(cloud::answer(context, &args)),

@@ -14,11 +14,12 @@ use linkflow_engine::{Stop, Tasks};
 use linkflow_model::config::{self, Acme, Config, RateLimit};
 use linkflow_model::{Clock, ServiceName};
 use linkflow_store::Store;
+use linkflow_web::Shelf;
 use tracing::warn;
 
 use super::secrets::Secrets;
 use super::state::Home;
-use super::{Listen, OpenError, OpenOptions};
+use super::{Listen, OpenError, OpenOptions, page};
 
 /// How often the time that certificates have left is recorded.
 const EVERY: Duration = Duration::from_secs(3_600);
@@ -85,6 +86,7 @@ pub(super) fn front(
     options: &OpenOptions,
     secrets: &Secrets,
     home: &Home,
+    shelf: &Arc<Shelf>,
 ) -> Result<Front, OpenError> {
     let edge = &config.edge;
     let tls = match options.listen {
@@ -96,7 +98,7 @@ pub(super) fn front(
         trusted: edge.trusted.iter().map(|network| network.0).collect(),
         visitor_header: edge.visitor_header,
         proxy_protocol: edge.proxy_protocol,
-        guard: guard(config, options)?,
+        guard: guard(config, options, shelf)?,
     })
 }
 
@@ -117,14 +119,15 @@ fn rate(limit: &RateLimit) -> Result<RateRule, OpenError> {
 ///
 /// In a rehearsal all visitors come from one address, and what they meet is measured: so none of them is counted or sent
 /// away, and no old page stands for an answer.
-fn guard(config: &Config, options: &OpenOptions) -> Result<Guard, OpenError> {
+fn guard(config: &Config, options: &OpenOptions, shelf: &Arc<Shelf>) -> Result<Guard, OpenError> {
     let edge = &config.edge;
     let rate = edge.rate_limit.as_ref().map(rate).transpose()?;
     let security_headers = edge.security_headers;
+    let own = page::own_host(config, shelf);
     let page = config.status_page.as_ref().and_then(|page| page.host.as_ref());
     let status_page = page.map(|host| format!("https://{}", host.0));
     if options.cloud.is_some() {
-        return Ok(Guard { status_page, security_headers, ..Guard::default() });
+        return Ok(Guard { status_page, own, security_headers, ..Guard::default() });
     }
     Ok(Guard {
         rate,
@@ -132,6 +135,7 @@ fn guard(config: &Config, options: &OpenOptions) -> Result<Guard, OpenError> {
         deny: edge.deny.iter().map(|network| network.0).collect(),
         stale_bytes: if edge.always_online { STALE_BYTES } else { 0 },
         status_page,
+        own,
         security_headers,
     })
 }

@@ -13,6 +13,7 @@ pub(crate) mod live;
 pub(crate) mod looking;
 pub(crate) mod names;
 mod notify;
+pub(crate) mod page;
 mod parts;
 pub(crate) mod picture;
 pub(crate) mod ports;
@@ -177,7 +178,8 @@ impl Stack {
         let channels = notify::channels(&config, &options, &secrets, &kit)?;
         let posts = alerts::posts_that_open(&config, &options, &secrets, &kit);
         let registry = Arc::new(Registries::open(&config, options.cloud.as_ref(), &secrets, &kit)?);
-        let front = edge::front(&config, &options, &secrets, &home)?;
+        let page = page::open(&config, &options, &secrets, &kit)?;
+        let front = edge::front(&config, &options, &secrets, &home, &page.shelf)?;
         let renderer =
             Arc::new(Renderer::new(&config, secrets, chosen.ports.clone(), &options, home.key()));
         renderer.learn(&store.list("release/").await?);
@@ -193,9 +195,9 @@ impl Stack {
         let takes_over = handed.is_some();
         if options.listen != Listen::Nowhere {
             live::serve(&home, edge.view(), &tasks, takes_over);
+            page.start(&tasks, &store, &clock);
         }
         let sockets = edge.sockets().map_err(OpenError::Listen)?;
-        let succession = Succession { state: options.state.clone(), handed, sockets };
         let engine = Engine::new(Parts {
             stack: config.stack.name.clone(),
             services: config.services(),
@@ -232,7 +234,7 @@ impl Stack {
             store,
             catalogue: options.workdir.join("catalogue"),
             tracker,
-            succession: Some(succession),
+            succession: Some(Succession { state: options.state, handed, sockets }),
         })
     }
 

@@ -15,9 +15,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("monitor", &["model", "decide", "store"]),
     ("rehearsal", &["model"]),
     ("sim", &["model", "decide", "engine", "store"]),
+    ("web", &["model", "store"]),
     (
         "linkflow",
-        &["model", "decide", "store", "engine", "providers", "edge", "monitor", "rehearsal"],
+        &["model", "decide", "store", "engine", "providers", "edge", "monitor", "rehearsal", "web"],
     ),
 ];
 

@@ -15,6 +15,7 @@ pub mod kinds;
 mod macros;
 mod manual;
 mod node;
+mod page;
 mod parse;
 mod print;
 mod problem;
@@ -45,6 +46,7 @@ pub use edge::{
     RecordType, Tls, TlsMode, VisitorHeader,
 };
 pub use manual::manual;
+pub use page::{Colour, IncidentTemplate, Language, PageLink, PagePlace, Zone};
 pub use parse::Parsed;
 pub use print::quoted;
 pub use problem::{Place, Problem, Severity, nearest};

@@ -62,6 +62,8 @@ impl Config {
             return acme.hosts.iter().map(|host| host.0.clone()).collect();
         }
         let routes = self.services.values().flat_map(|service| service.route.iter());
-        routes.filter(|route| route.is_one_host()).map(|route| route.host.clone()).collect()
+        let routes = routes.filter(|route| route.is_one_host()).map(|route| route.host.clone());
+        let page = self.status_page.iter().filter_map(|page| page.host.as_ref());
+        routes.chain(page.map(|host| host.0.clone())).collect()
     }
 }

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::address::{Host, Machine, Mailbox, Url};
+use super::amount::Percent;
 use super::codes::{self, Code};
 use super::macros::{choice, section};
 use super::node::Node;
+use super::page::{Colour, IncidentTemplate, Language, PageLink, PagePlace, Zone};
 use super::print::Printed;
 use super::read::{Field, Reader};
 use super::route::{HeaderKey, Method};
@@ -129,6 +131,24 @@ section! {
         also_on: Vec<ProviderName>,
         /// What it shows, in order.
         components: Vec<Component>,
+        /// The languages it is written in. The first one stands at its address, each other below it: `/de/`.
+        languages: Many<Language> = Many(vec![Language::English]),
+        /// Where its days begin, by the name of the time zone database.
+        time_zone: Zone = Zone("UTC".to_owned()),
+        /// How much of a partial outage counts as downtime.
+        partial_counts: Percent = Percent(30),
+        /// An SVG or PNG file for the top of the page, beside this one, 8 KB at most.
+        logo: Option<String>,
+        /// The colour of the line at the top.
+        colour: Option<Colour>,
+        /// Where else people may want to go.
+        links: Vec<PageLink>,
+        /// Ask search engines to leave it out.
+        hidden: bool = false,
+        /// Where copies of it are kept, so that it can be read when nothing of ours answers.
+        publish: Vec<PagePlace>,
+        /// What `linkflow incident open --template` begins with.
+        templates: BTreeMap<ItemName, IncidentTemplate>,
     }
 }
 

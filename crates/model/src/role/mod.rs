@@ -6,6 +6,7 @@ mod compute;
 mod dns;
 mod machines;
 mod notify;
+mod pages;
 mod registry;
 mod watcher;
 
@@ -26,5 +27,6 @@ pub use machines::{
     Price,
 };
 pub use notify::{Notice, Notify, Tone};
+pub use pages::{Files, Pages, Put, media_type};
 pub use registry::{ImageFacts, Registry};
 pub use watcher::{HeldWatch, Said, Schedule, Watch, WatchSort, Watcher, WatcherLook, Watching};

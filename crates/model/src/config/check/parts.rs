@@ -291,6 +291,8 @@ impl Check<'_> {
                 }
             }
         }
+        self.page_places();
+        self.templates();
         for (name, alert) in &config.alerts {
             let path = ["alerts", name.as_str()];
             self.providers(&alert.via, Role::Notify, &[path[0], path[1], "via"], false);
@@ -373,6 +375,27 @@ impl Check<'_> {
         }
     }
 
+    /// Checks where copies of the status page are kept.
+    fn page_places(&mut self) {
+        let Some(page) = &self.config.status_page else { return };
+        for (i, place) in page.publish.iter().enumerate() {
+            let index = i.to_string();
+            let path = ["status_page", "publish", index.as_str()];
+            let there = [place.folder.is_some(), place.bucket.is_some()];
+            self.one_of(&path, &["folder", "bucket"], &there);
+            let due = [
+                ("endpoint", place.endpoint.is_some()),
+                ("key", place.key.is_some()),
+                ("secret", place.secret.is_some()),
+            ];
+            for (name, _) in due.iter().filter(|(_, there)| place.bucket.is_some() && !there) {
+                let what = format!("`{}` has no `{name}`", path.join("."));
+                let help = "a bucket takes `endpoint`, `key` and `secret`";
+                self.tell(codes::MISSING, &path, what, help);
+            }
+        }
+    }
+
     /// Tells keys that say something of another kind of monitor.
     fn asked_in_vain(&mut self, kind: &str, path: &[&str; 2]) {
         for (of, keys) in ASKED_OF {
@@ -382,6 +405,19 @@ impl Check<'_> {
                     let what = format!("`{key}` says nothing of a monitor of `{kind}`");
                     self.tell(codes::DOES_NOT_FIT, &whole, what, format!("it belongs to `{of}`"));
                 }
+            }
+        }
+    }
+
+    /// Checks what incidents begin with.
+    fn templates(&mut self) {
+        let Some(page) = &self.config.status_page else { return };
+        let kinds: Vec<&str> = THINGS.iter().map(|(kind, _)| *kind).collect();
+        for (name, template) in &page.templates {
+            for (j, subject) in template.subjects.iter().enumerate() {
+                let index = j.to_string();
+                let path = ["status_page", "templates", name.as_str(), "subjects", &index];
+                self.thing(subject, &kinds, &path);
             }
         }
     }

@@ -1,0 +1,169 @@
+//! `linkflow maintenance`: announcing work, and calling it off.
+
+use clap::{Args, Subcommand};
+use linkflow_model::{Level, Maintenance};
+use serde_json::json;
+
+use crate::say::answer::Answer;
+use crate::say::table::{Table, Tone};
+
+use super::tell::{Teller, said, slug, unknown};
+use super::{Answered, Context};
+
+/// Announce work on the stack: the status page and its calendar show it, and it counts as no outage.
+#[derive(Subcommand, Clone, Debug, PartialEq, Eq)]
+#[command(
+    after_help = "Examples:\n  linkflow maintenance schedule \"Database moves\" --on API --from \"2026-12-01 22:00\" --for 1h\n  linkflow maintenance cancel 20261201-database-moves\n  linkflow maintenance list"
+)]
+pub(crate) enum MaintenanceCommand {
+    /// Announce work. What has begun already cannot be announced.
+    #[command(
+        after_help = "Examples:\n  linkflow maintenance schedule \"Database moves\" --on API --from \"2026-12-01 22:00\" --for 1h\n  linkflow maintenance schedule \"Restart\" --on API --on Web --from 2h --for 10m --text \"A minute of errors.\"\n\nTimes are in the zone of the page, or so long from now."
+    )]
+    Schedule(ScheduleArgs),
+    /// Call it off, or end it early.
+    #[command(after_help = "Examples:\n  linkflow maintenance cancel 20261201-database-moves")]
+    Cancel(CancelArgs),
+    /// List announced work, the newest first.
+    #[command(
+        after_help = "Examples:\n  linkflow maintenance list\n  linkflow maintenance list --json"
+    )]
+    List,
+}
+
+/// What is announced.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ScheduleArgs {
+    /// One line for the public.
+    title: String,
+
+    /// A component of the status page that is affected, by its name or by what it watches. May stand several times.
+    #[arg(long, value_name = "COMPONENT", required = true)]
+    on: Vec<String>,
+
+    /// When it begins.
+    #[arg(long, value_name = "TIME")]
+    from: String,
+
+    /// How long it takes: `1h30m`.
+    #[arg(long = "for", value_name = "DURATION")]
+    lasts: String,
+
+    /// What will be done and what it means, in Markdown; `-` reads stdin.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    text: String,
+}
+
+/// What is called off.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CancelArgs {
+    /// Its id.
+    id: String,
+}
+
+/// What `maintenance` answers.
+pub(crate) async fn answer(context: &Context, command: &MaintenanceCommand) -> Answered {
+    let teller = context.teller()?;
+    match command {
+        MaintenanceCommand::Schedule(args) => schedule(&teller, args).await,
+        MaintenanceCommand::Cancel(args) => cancel(&teller, args).await,
+        MaintenanceCommand::List => list(&teller, context.voice.colours).await,
+    }
+}
+
+async fn schedule(teller: &Teller, args: &ScheduleArgs) -> Answered {
+    let from = teller.moment(&args.from, 1)?;
+    // A minute's grace: `--from` is often the minute in which it is typed.
+    if from.0 + 60_000 < teller.now.0 {
+        let what = format!("`{}` is over", args.from);
+        return Answer::failed(
+            5,
+            &what,
+            "what has happened is no announced work: `linkflow incident open --at` tells of it",
+        );
+    }
+    let lasts = args.lasts.parse::<jiff::SignedDuration>().ok();
+    let lasts = lasts.and_then(|span| u64::try_from(span.as_millis()).ok()).filter(|ms| *ms > 0);
+    let Some(lasts) = lasts else {
+        return Answer::failed(
+            2,
+            &format!("`{}` is no duration", args.lasts),
+            "write `30m` or `1h30m`",
+        );
+    };
+    let work = Maintenance {
+        id: String::new(),
+        title: args.title.trim().to_owned(),
+        text: said(&args.text)?,
+        from,
+        to: linkflow_model::Timestamp(from.0.saturating_add(lasts)),
+        subjects: teller.subjects(&args.on)?,
+        cancelled: false,
+        sequence: 0,
+        changed: teller.now,
+    };
+    let first = format!("{}-{}", teller.day(from), slug(&work.title));
+    let ids = std::iter::once(first.clone()).chain((2..100).map(|n| format!("{first}-{n}")));
+    let made = ids.map(|id| {
+        let work = Maintenance { id, ..work.clone() };
+        (work.key(), work)
+    });
+    let work = teller.create(made).await?;
+    let message =
+        format!("{} announced work for {}: {}", teller.who, teller.shown(from), work.title);
+    teller.note(Level::Notice, message).await?;
+    let (begins, ends) = (teller.shown(work.from), teller.shown(work.to));
+    let out = format!("announced {}\n  {begins} to {ends}\n", work.id);
+    Ok(Answer { out, result: json!(work), ..Answer::default() })
+}
+
+async fn cancel(teller: &Teller, args: &CancelArgs) -> Answered {
+    let key = format!("{}{}", Maintenance::PREFIX, args.id);
+    let change = |work: &mut Maintenance| {
+        if work.cancelled || work.to <= teller.now {
+            return Answer::failed(5, &format!("`{}` is over already", work.id), "");
+        }
+        // What has begun was worked on until now; only the rest is called off.
+        if work.from < teller.now {
+            work.to = teller.now;
+        } else {
+            work.cancelled = true;
+        }
+        work.sequence += 1;
+        work.changed = teller.now;
+        Ok(())
+    };
+    let Some(work) = teller.change(&key, change).await? else {
+        return unknown("announced work", &args.id, "linkflow maintenance list");
+    };
+    let what = if work.cancelled { "called off" } else { "ended early" };
+    teller
+        .note(Level::Notice, format!("{} {what} {}: {}", teller.who, work.id, work.title))
+        .await?;
+    let out = format!("{what} {}\n", work.id);
+    Ok(Answer { out, result: json!(work), ..Answer::default() })
+}
+
+async fn list(teller: &Teller, colours: bool) -> Answered {
+    let mut works: Vec<Maintenance> = teller.all(Maintenance::PREFIX).await?;
+    works.sort_by(|a, b| b.from.cmp(&a.from).then(b.id.cmp(&a.id)));
+    let mut table = Table::new(&["ID", "FROM", "TO", "STATE", "TITLE"]);
+    for work in &works {
+        let (state, tone) = match work {
+            work if work.cancelled => ("cancelled", Tone::Faint),
+            work if work.is_on(teller.now) => ("under way", Tone::Notable),
+            work if work.from > teller.now => ("to come", Tone::Plain),
+            _ => ("done", Tone::Faint),
+        };
+        table.row(vec![
+            (work.id.clone(), Tone::Strong),
+            (teller.shown(work.from), Tone::Plain),
+            (teller.shown(work.to), Tone::Plain),
+            (state.to_owned(), tone),
+            (work.title.clone(), Tone::Plain),
+        ]);
+    }
+    let nothing = works.is_empty();
+    let out = if nothing { "no work is announced\n".to_owned() } else { table.render(colours) };
+    Ok(Answer { out, result: json!({ "maintenance": works }), ..Answer::default() })
+}

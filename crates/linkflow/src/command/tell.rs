@@ -1,0 +1,210 @@
+//! What the commands that tell people share: times, subjects, and documents that others may write as well.
+
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use linkflow_model::config::Config;
+use linkflow_model::{Event, EventKind, Level, Timestamp};
+use linkflow_store::{Sqlite, Store, StoreError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::say::answer::Answer;
+use crate::wire::process;
+use crate::wire::state::Home;
+
+use super::{Answered, Context};
+
+/// How often a document is read again when somebody else wrote it meanwhile.
+const TRIES: usize = 10;
+
+/// The store and what is known beside it.
+pub(super) struct Teller {
+    pub(super) store: Sqlite,
+    pub(super) config: Config,
+    pub(super) zone: TimeZone,
+    pub(super) now: Timestamp,
+    pub(super) who: String,
+}
+
+impl Context {
+    /// The store of the stack, for a command that tells people something.
+    pub(super) fn teller(&self) -> Result<Teller, Box<Answer>> {
+        let rehearsal = self.common.cloud.is_some();
+        let config = self.config(rehearsal)?;
+        let state = self.state(&config, rehearsal);
+        let home = Home::open(&state).or_else(|error| {
+            let what = format!("the state folder {} cannot be used: {error}", state.display());
+            Answer::failed(1, &what, "`--state FOLDER` names another folder")
+        })?;
+        let store = Sqlite::open(home.path("linkflow.db"))?;
+        let zone = config.status_page.as_ref().map(|page| page.time_zone.rules());
+        let clock = linkflow_model::clock::SystemClock::start();
+        Ok(Teller {
+            store,
+            zone: zone.unwrap_or(TimeZone::UTC),
+            now: linkflow_model::Clock::wall(&clock),
+            who: process::owner("linkflow", &self.vars)
+                .who
+                .unwrap_or_else(|| "somebody".to_owned()),
+            config,
+        })
+    }
+}
+
+impl Teller {
+    /// Writes a new document under the first of `keys` that is free; gives which.
+    pub(super) async fn create<T: Serialize>(
+        &self,
+        keys: impl Iterator<Item = (String, T)>,
+    ) -> Result<T, Box<Answer>> {
+        for (key, value) in keys {
+            match self.store.write(&key, None, &body(&value), None).await {
+                Ok(_) => return Ok(value),
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Answer::failed(1, "every id of that name is taken", "choose another title")
+    }
+
+    /// Changes the document under `key`, as often as somebody else writes it meanwhile. `None`: there is none.
+    pub(super) async fn change<T: Serialize + DeserializeOwned>(
+        &self,
+        key: &str,
+        mut how: impl FnMut(&mut T) -> Result<(), Box<Answer>>,
+    ) -> Result<Option<T>, Box<Answer>> {
+        for _ in 0..TRIES {
+            let Some(document) = self.store.read(key).await? else { return Ok(None) };
+            let mut value = read(key, document.body)?;
+            how(&mut value)?;
+            match self.store.write(key, Some(document.version), &body(&value), None).await {
+                Ok(_) => return Ok(Some(value)),
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Answer::failed(1, &format!("`{key}` is being written by others all the time"), "try again")
+    }
+
+    /// Every document under `prefix`.
+    pub(super) async fn all<T: DeserializeOwned>(
+        &self,
+        prefix: &str,
+    ) -> Result<Vec<T>, Box<Answer>> {
+        let documents = self.store.list(prefix).await?.into_iter();
+        documents.map(|document| read(&document.key, document.body)).collect()
+    }
+
+    /// Notes what was done, for the timeline; a running `linkflow up` renders the page anew for it.
+    pub(super) async fn note(&self, level: Level, message: String) -> Result<(), Box<Answer>> {
+        self.store.append(&Event::new(self.now, EventKind::Incident, level, message)).await?;
+        Ok(())
+    }
+
+    /// The subjects that `names` mean: components by their name, or what they watch, as the config calls it.
+    pub(super) fn subjects(&self, names: &[String]) -> Result<Vec<String>, Box<Answer>> {
+        let components = self.config.status_page.iter().flat_map(|page| &page.components);
+        let components: Vec<_> = components.collect();
+        let mut subjects: Vec<String> = Vec::new();
+        for name in names {
+            let called = components.iter().find(|one| one.name.eq_ignore_ascii_case(name));
+            let watched = || components.iter().any(|one| one.watch.contains(name));
+            match called {
+                Some(component) => subjects.extend(component.watch.iter().cloned()),
+                None if watched() => subjects.push(name.clone()),
+                None => {
+                    let known: Vec<String> =
+                        components.iter().map(|one| format!("`{}`", one.name)).collect();
+                    let help = match known.as_slice() {
+                        [] => "`status_page.components` in the config has none yet".to_owned(),
+                        known => format!("it has {}", known.join(", ")),
+                    };
+                    let what = format!("the status page has no component `{name}`");
+                    return Answer::failed(2, &what, &help);
+                }
+            }
+        }
+        subjects.sort();
+        subjects.dedup();
+        Ok(subjects)
+    }
+
+    /// The moment that `text` names: `2026-11-29 14:00` in the page's zone, with a zone of its own, or so long from now
+    /// (`sign` 1) or ago (-1).
+    pub(super) fn moment(&self, text: &str, sign: i32) -> Result<Timestamp, Box<Answer>> {
+        let span = || text.parse::<SignedDuration>().ok().filter(|span| !span.is_negative());
+        let local = || text.parse::<DateTime>().ok()?.to_zoned_datetime(self.zone.clone()).ok();
+        let ms = if let Ok(at) = text.parse::<jiff::Timestamp>() {
+            Some(at.as_millisecond())
+        } else if let Some(at) = local() {
+            Some(at.timestamp().as_millisecond())
+        } else {
+            let ms = span().and_then(|span| i64::try_from(span.as_millis()).ok());
+            ms.zip(i64::try_from(self.now.0).ok()).map(|(ms, now)| now + ms * i64::from(sign))
+        };
+        match ms.and_then(|ms| u64::try_from(ms).ok()) {
+            Some(ms) => Ok(Timestamp(ms)),
+            None => Answer::failed(
+                2,
+                &format!("`{text}` is no moment"),
+                "write `2026-11-29 14:00`, `2026-11-29T14:00:00Z`, or a span of time such as `20m`",
+            ),
+        }
+    }
+
+    /// The day of `at` in the page's zone, as ids begin: `20261129`.
+    pub(super) fn day(&self, at: Timestamp) -> String {
+        let at = i64::try_from(at.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+        let at = at.unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        at.to_zoned_datetime(self.zone.clone()).strftime("%Y%m%d").to_string()
+    }
+
+    /// `at` as people read it, in the page's zone.
+    pub(super) fn shown(&self, at: Timestamp) -> String {
+        let at = i64::try_from(at.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+        let at = at.unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        at.to_zoned_datetime(self.zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
+    }
+}
+
+/// What nobody knows, and where to look.
+pub(super) fn unknown(what: &str, id: &str, list: &str) -> Answered {
+    Answer::failed(2, &format!("there is no {what} `{id}`"), &format!("`{list}` shows all"))
+}
+
+/// `title` as a part of an id: small letters, digits and hyphens, 40 at most.
+pub(super) fn slug(title: &str) -> String {
+    let mut slug = String::new();
+    for c in title.chars().map(|c| c.to_ascii_lowercase()) {
+        match c {
+            'a'..='z' | '0'..='9' if slug.len() < 40 => slug.push(c),
+            _ if !slug.is_empty() && !slug.ends_with('-') => slug.push('-'),
+            _ => {}
+        }
+    }
+    let slug = slug.trim_matches('-');
+    if slug.is_empty() { "incident".to_owned() } else { slug.to_owned() }
+}
+
+/// `text` as it is, or what stdin says when it is `-`.
+pub(super) fn said(text: &str) -> Result<String, Box<Answer>> {
+    if text != "-" {
+        return Ok(text.to_owned());
+    }
+    std::io::read_to_string(std::io::stdin()).or_else(|error| {
+        Answer::failed(1, &format!("stdin cannot be read: {error}"), "pipe the text into it")
+    })
+}
+
+fn body<T: Serialize>(value: &T) -> serde_json::Value {
+    // Plain data with text keys always has a JSON form.
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+fn read<T: DeserializeOwned>(key: &str, body: serde_json::Value) -> Result<T, Box<Answer>> {
+    serde_json::from_value(body).or_else(|error| {
+        let what = format!("{key} cannot be read: {error}");
+        Answer::failed(1, &what, "a newer LinkFlow may have written it")
+    })
+}

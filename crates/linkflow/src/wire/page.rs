@@ -1,0 +1,316 @@
+//! The status page, kept fresh: rendered when something changed and every minute, and put wherever the config asks.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use linkflow_edge::{Answers, OwnHost};
+use linkflow_engine::{Stop, Tasks};
+use linkflow_model::config::{Config, SecretRef, StatusPage};
+use linkflow_model::role::Pages;
+use linkflow_model::{Clock, Event, EventKind, Level, ProviderName, Timestamp};
+use linkflow_providers::kit::Kit;
+use linkflow_providers::pages::{bucket, embedded};
+use linkflow_store::Store;
+use linkflow_web::Shelf;
+use linkflow_web::status::{Bundle, Look, gather};
+use tracing::warn;
+
+use super::secrets::Secrets;
+use super::{Listen, OpenError, OpenOptions};
+
+/// The folder of the rendered page, in the state folder.
+pub(crate) const FOLDER: &str = "page";
+
+/// How often the page is rendered while nothing changes: it says when it was checked.
+const EVERY_MS: u64 = 60_000;
+
+/// How often the store is asked whether something happened.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How large a logo may be: every page carries it.
+const LOGO_BYTES: usize = 8 << 10;
+
+/// What a page is made of.
+pub(crate) struct PageMaker {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) config: Config,
+    pub(crate) look: Look,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl PageMaker {
+    /// The page as it is now.
+    ///
+    /// # Errors
+    /// One sentence, when the store cannot be read.
+    pub(crate) async fn render(&self) -> Result<Bundle, String> {
+        let page = gather(&*self.store, &self.config, &self.look, self.clock.wall()).await;
+        let page = page.map_err(|error| error.to_string())?;
+        // Visitors are served meanwhile: no thread of theirs is held up.
+        let made = tokio::task::spawn_blocking(move || Bundle::render(&page)).await;
+        made.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+}
+
+/// What the config's files hold for the page. Paths begin at `workdir`.
+///
+/// # Errors
+/// What is wrong with the logo, and what helps.
+pub(crate) fn look(
+    settings: Option<&StatusPage>,
+    workdir: &Path,
+) -> Result<Look, (String, String)> {
+    let Some(logo) = settings.and_then(|page| page.logo.as_ref()) else {
+        return Ok(Look::default());
+    };
+    let path = workdir.join(logo);
+    let wrong = |why: String| format!("`status_page.logo`, {}, {why}", path.display());
+    let bytes = std::fs::read(&path).map_err(|error| {
+        (wrong(format!("cannot be read: {error}")), "it is a file beside the config".to_owned())
+    })?;
+    if bytes.len() > LOGO_BYTES {
+        let what = wrong(format!("has {} bytes", bytes.len()));
+        return Err((what, format!("{LOGO_BYTES} are the most: every page carries it")));
+    }
+    let kind = match bytes.as_slice() {
+        [0x89, b'P', b'N', b'G', ..] => "image/png",
+        _ if logo.ends_with(".svg") => "image/svg+xml",
+        _ => {
+            let what = wrong("is neither SVG nor PNG".to_owned());
+            return Err((what, "those are what every browser shows".to_owned()));
+        }
+    };
+    let text = base64::engine::general_purpose::STANDARD.encode(bytes);
+    Ok(Look { logo: Some(format!("data:{kind};base64,{text}")) })
+}
+
+/// Where copies are kept: in the state folder first, then wherever the config asks, in its order.
+///
+/// # Errors
+/// When the key of a bucket is not there.
+pub(crate) fn places(
+    settings: Option<&StatusPage>,
+    (state, workdir): (&Path, &Path),
+    secrets: &Secrets,
+    kit: &Kit,
+) -> Result<Vec<Box<dyn Pages>>, OpenError> {
+    // The name of the embedded provider is one.
+    let Some(here) = ProviderName::new("embedded") else { return Ok(Vec::new()) };
+    let folder = |path| Box::new(embedded::open(path, &here)) as Box<dyn Pages>;
+    let mut places = vec![folder(state.join(FOLDER))];
+    for place in settings.into_iter().flat_map(|page| &page.publish) {
+        places.extend(place.folder.as_ref().map(|path| folder(workdir.join(path))));
+        let Some(name) = &place.bucket else { continue };
+        let follow = |key: &'static str, reference: &Option<SecretRef>| {
+            reference.as_ref().and_then(|reference| secrets.follow(reference)).ok_or_else(|| {
+                OpenError::Missing {
+                    what: format!("the `{key}` of the bucket `{name}` is not there"),
+                    help: "export what `status_page.publish` names before you start LinkFlow"
+                        .to_owned(),
+                }
+            })
+        };
+        let endpoint = place.endpoint.as_ref().map(|url| url.0.trim_end_matches('/').to_owned());
+        let settings = bucket::Settings {
+            bucket: name.clone(),
+            endpoint: endpoint.unwrap_or_default(),
+            region: place.region.clone(),
+            key: follow("key", &place.key)?,
+            secret: follow("secret", &place.secret)?,
+        };
+        places.push(Box::new(bucket::open(settings, kit, &here)));
+    }
+    Ok(places)
+}
+
+/// Answers visitors of the edge from the shelf.
+pub(crate) struct FromShelf(pub(crate) Arc<Shelf>);
+
+impl Answers for FromShelf {
+    fn answer(
+        &self,
+        method: &http::Method,
+        path: &str,
+        headers: &http::HeaderMap,
+    ) -> http::Response<bytes::Bytes> {
+        self.0.answer(method, path, headers)
+    }
+}
+
+/// The host that the edge answers for, when the config has one.
+pub(crate) fn own_host(config: &Config, shelf: &Arc<Shelf>) -> Option<OwnHost> {
+    let host = config.status_page.as_ref()?.host.as_ref()?;
+    Some(OwnHost { host: host.0.clone(), by: Arc::new(FromShelf(Arc::clone(shelf))) })
+}
+
+/// The page of a stack: on the shelf that the edge serves from, and soon in its places.
+pub(super) struct Opened {
+    pub(super) shelf: Arc<Shelf>,
+    config: Config,
+    look: Look,
+    places: Vec<Box<dyn Pages>>,
+}
+
+/// Opens what the page of `config` needs, for a process that serves. A rehearsal puts it nowhere beside what is real.
+///
+/// # Errors
+/// When its logo cannot be used, or the key of a bucket is not there.
+pub(super) fn open(
+    config: &Config,
+    options: &OpenOptions,
+    secrets: &Secrets,
+    kit: &Kit,
+) -> Result<Opened, OpenError> {
+    let page = config.status_page.as_ref().filter(|_| options.listen != Listen::Nowhere);
+    let look = look(page, &options.workdir);
+    let look = look.map_err(|(what, help)| OpenError::Missing { what, help })?;
+    let asked = page.filter(|_| options.cloud.is_none());
+    let places = places(asked, (&options.state, &options.workdir), secrets, kit)?;
+    Ok(Opened { shelf: Arc::default(), config: config.clone(), look, places })
+}
+
+impl Opened {
+    /// Keeps it fresh in a task of `tasks`, where the config has a page.
+    pub(super) fn start(self, tasks: &Tasks, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) {
+        let Self { shelf, config, look, places } = self;
+        if config.status_page.is_some() {
+            let (store, clock) = (Arc::clone(store), Arc::clone(clock));
+            let maker = PageMaker { store, config, look, clock };
+            tasks.start("status page", |stop| keep(stop, maker, shelf, places));
+        }
+    }
+}
+
+/// A place, and whether the last put worked: only a change is told.
+struct Kept {
+    place: Box<dyn Pages>,
+    worked: Option<bool>,
+}
+
+/// Keeps the page fresh on the shelf and in all places, until it is asked to stop.
+pub(crate) async fn keep(
+    stop: Stop,
+    maker: PageMaker,
+    shelf: Arc<Shelf>,
+    places: Vec<Box<dyn Pages>>,
+) {
+    let mut places: Vec<Kept> =
+        places.into_iter().map(|place| Kept { place, worked: None }).collect();
+    let mut rendered: Option<(u64, Timestamp)> = None;
+    loop {
+        let newest = maker.store.newest_event().await.unwrap_or_default();
+        let now = maker.clock.wall();
+        let is_due =
+            rendered.is_none_or(|(event, at)| event != newest || now.0.abs_diff(at.0) >= EVERY_MS);
+        if is_due {
+            match maker.render().await {
+                Ok(bundle) => {
+                    let bundle = Arc::new(bundle);
+                    let (shelf, made) = (Arc::clone(&shelf), Arc::clone(&bundle));
+                    if let Err(error) = tokio::task::spawn_blocking(move || shelf.put(&made)).await
+                    {
+                        warn!(%error, "the status page could not be shown");
+                    }
+                    for kept in &mut places {
+                        put(kept, &bundle, &maker).await;
+                    }
+                }
+                Err(why) => warn!(why, "the status page could not be made"),
+            }
+            // As it was before: what happened meanwhile is not in it yet.
+            rendered = Some((newest, now));
+        }
+        if stop.or(tokio::time::sleep(LOOK)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Puts `bundle` into a place, and tells when that begins to work or to fail.
+async fn put(kept: &mut Kept, bundle: &Bundle, maker: &PageMaker) {
+    let done = kept.place.put(&bundle.0).await;
+    let worked = done.is_ok();
+    if kept.worked.replace(worked) == Some(worked) {
+        return;
+    }
+    let name = kept.place.name();
+    let (level, message) = match &done {
+        Ok(_) => (Level::Info, format!("the status page is kept in {name}")),
+        Err(fault) => (Level::Warning, format!("the copy in {name} is old: {fault}")),
+    };
+    let event = Event::new(maker.clock.wall(), EventKind::Page, level, message);
+    if let Err(error) = maker.store.append(&event).await {
+        warn!(%error, "an event could not be kept");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> StatusPage {
+        let text = format!("[stack]\nname = \"shop\"\n[status_page]\n{text}");
+        let files = std::collections::BTreeMap::from([("linkflow.toml".to_owned(), text)]);
+        Config::parse(&files, "linkflow.toml", None).config.unwrap().status_page.unwrap()
+    }
+
+    #[test]
+    fn a_logo_is_carried_by_the_page_and_small() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.svg"), "<svg/>").unwrap();
+        std::fs::write(dir.path().join("b.jpg"), "jpg").unwrap();
+        std::fs::write(dir.path().join("c.svg"), vec![b' '; LOGO_BYTES + 1]).unwrap();
+        let of = |name: &str| look(Some(&settings(&format!("logo = \"{name}\""))), dir.path());
+        assert_eq!(of("a.svg").unwrap().logo.unwrap(), "data:image/svg+xml;base64,PHN2Zy8+");
+        assert!(of("b.jpg").unwrap_err().0.contains("neither SVG nor PNG"));
+        assert!(of("c.svg").unwrap_err().0.contains("8193 bytes"));
+        assert!(of("d.svg").unwrap_err().0.contains("cannot be read"));
+        assert_eq!(look(None, dir.path()), Ok(Look::default()));
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_begins_to_fail_is_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let taken = dir.path().join("taken");
+        std::fs::create_dir(&taken).unwrap();
+        std::fs::write(taken.join("index.html"), "a shop").unwrap();
+        let page = settings("publish = [{ folder = \"taken\" }, { folder = \"free\" }]");
+        let text = "[stack]\nname = \"shop\"\n".to_owned();
+        let files = std::collections::BTreeMap::from([("linkflow.toml".to_owned(), text)]);
+        let config = Config::parse(&files, "linkflow.toml", None).config.unwrap();
+        let maker = PageMaker {
+            store: Arc::new(linkflow_store::Memory::default()),
+            config,
+            look: Look::default(),
+            clock: Arc::new(linkflow_model::clock::SystemClock::start()),
+        };
+        let bundle = maker.render().await.unwrap();
+        let kit = linkflow_providers::kit::KitOptions {
+            record: None,
+            clock: Arc::clone(&maker.clock),
+            user_agent: "test".to_owned(),
+            limits: None,
+        };
+        let kit = Kit::new(kit).unwrap();
+        let key = super::super::state::Key::peek(dir.path());
+        let secrets = Secrets::new(std::collections::BTreeMap::new(), key, false);
+        let state = dir.path().join("state");
+        let places = places(Some(&page), (&state, dir.path()), &secrets, &kit).unwrap();
+        let mut places: Vec<Kept> =
+            places.into_iter().map(|place| Kept { place, worked: None }).collect();
+        for _ in 0..2 {
+            for kept in &mut places {
+                put(kept, &bundle, &maker).await;
+            }
+        }
+        let told = maker.store.events(0, 10).await.unwrap();
+        let levels: Vec<Level> = told.iter().map(|(_, event)| event.level).collect();
+        assert_eq!(levels, [Level::Info, Level::Warning, Level::Info], "{told:?}");
+        let read =
+            |folder: &str| std::fs::read(dir.path().join(folder).join("index.html")).unwrap();
+        assert_eq!(read("state/page"), read("free"), "the same bytes everywhere");
+        assert_eq!(read("taken"), b"a shop");
+    }
+}

@@ -1,0 +1,174 @@
+//! How the status page looks, what it says, and where copies of it are kept.
+
+use super::address::Url;
+use super::codes::{self, Code};
+use super::macros::{choice, section};
+use super::node::Node;
+use super::print::Printed;
+use super::read::{Field, Reader};
+use super::shape::{Book, Shape};
+use super::template::SecretRef;
+use super::values::{Written, written};
+use crate::Impact;
+
+section! {
+    /// A link at the top of the status page.
+    pub struct PageLink as "page_link" {
+        /// What it says.
+        name: String,
+        /// Where it leads.
+        url: Url,
+    }
+}
+
+section! {
+    /// A place that keeps a copy of the status page. It takes exactly one of `folder` and `bucket`.
+    pub struct PagePlace as "page_place" {
+        /// A folder, beside this file or anywhere: of a web server, of a mounted disk, or one that something else carries on.
+        folder: Option<String>,
+        /// A bucket of an S3-compatible store, which shows it to the web.
+        bucket: Option<String>,
+        /// The store's address, like `https://ACCOUNT.r2.cloudflarestorage.com`. With `bucket`.
+        endpoint: Option<Url>,
+        /// The store's region. With `bucket`.
+        region: String = "auto".to_owned(),
+        /// The id of the key that writes there. With `bucket`.
+        key: Option<SecretRef>,
+        /// The secret of that key. With `bucket`.
+        secret: Option<SecretRef>,
+    }
+}
+
+section! {
+    /// The words that an incident begins with.
+    pub struct IncidentTemplate as "incident_template" {
+        /// One line for the public.
+        title: String,
+        /// What is said first, in Markdown.
+        text: String,
+        /// How much it takes.
+        impact: Impact = Impact::Minor,
+        /// What is affected, as components watch it: `service.api`.
+        subjects: Vec<String>,
+    }
+}
+
+choice! {
+    for Impact {
+        /// Nothing that a visitor would notice.
+        None = "none",
+        /// Something is slow or partly away.
+        Minor = "minor",
+        /// Something is away.
+        Major = "major",
+        /// The product is away.
+        Critical = "critical",
+    }
+}
+
+choice! {
+    /// A language that the status page is written in.
+    pub enum Language {
+        /// English.
+        English = "en",
+        /// German.
+        German = "de",
+        /// French.
+        French = "fr",
+        /// Spanish.
+        Spanish = "es",
+    }
+}
+
+/// A time zone of the IANA database.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Zone(pub String);
+
+impl Zone {
+    /// The zone with its rules.
+    pub fn rules(&self) -> jiff::tz::TimeZone {
+        // It was found when it was read.
+        jiff::tz::TimeZone::get(&self.0).unwrap_or(jiff::tz::TimeZone::UTC)
+    }
+}
+
+impl Written for Zone {
+    const WHAT: &'static str = "a time zone, like `UTC` or `Europe/Berlin`";
+    const PATTERN: Option<&'static str> = None;
+    const CODE: Code = codes::BAD_VALUE;
+
+    fn parse(text: &str) -> Result<Self, (String, String)> {
+        match jiff::tz::TimeZone::get(text) {
+            Ok(zone) => Ok(Self(zone.iana_name().unwrap_or("UTC").to_owned())),
+            Err(_) => {
+                Err((format!("there is no time zone `{text}`"), format!("write {}", Self::WHAT)))
+            }
+        }
+    }
+
+    fn write(&self) -> String {
+        self.0.clone()
+    }
+
+    fn blank() -> Self {
+        Self("UTC".to_owned())
+    }
+}
+
+/// A colour: red, green and blue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Colour(pub [u8; 3]);
+
+impl Written for Colour {
+    const WHAT: &'static str = "a colour, like `#0b57b8`";
+    const PATTERN: Option<&'static str> = Some("^#[0-9A-Fa-f]{6}$");
+    const CODE: Code = codes::BAD_VALUE;
+
+    fn parse(text: &str) -> Result<Self, (String, String)> {
+        let wrong = || (format!("`{text}` is not a colour"), format!("write {}", Self::WHAT));
+        let digits = text.strip_prefix('#').filter(|digits| digits.len() == 6).ok_or_else(wrong)?;
+        if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(wrong());
+        }
+        let number = u32::from_str_radix(digits, 16).map_err(|_| wrong())?;
+        let [_, red, green, blue] = number.to_be_bytes();
+        Ok(Self([red, green, blue]))
+    }
+
+    fn write(&self) -> String {
+        let [red, green, blue] = self.0;
+        format!("#{red:02x}{green:02x}{blue:02x}")
+    }
+
+    fn blank() -> Self {
+        Self([0, 0, 0])
+    }
+}
+
+impl std::fmt::Display for Colour {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&Written::write(self))
+    }
+}
+
+written!(Zone, Colour);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zones_are_those_of_the_database() {
+        assert_eq!(Zone::parse("europe/berlin").unwrap().0, "Europe/Berlin");
+        assert_eq!(Zone::parse("UTC").unwrap().0, "UTC");
+        assert!(Zone::parse("Europe/Berlyn").is_err());
+    }
+
+    #[test]
+    fn colours_have_six_digits() {
+        assert_eq!(Colour::parse("#0B57b8").unwrap().to_string(), "#0b57b8");
+        for wrong in ["0b57b8", "#0b5", "#+b57b8", "red"] {
+            assert!(Colour::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

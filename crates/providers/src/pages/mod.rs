@@ -1,0 +1,4 @@
+//! Places that show files to people.
+
+pub mod bucket;
+pub mod embedded;

@@ -1,0 +1,192 @@
+//! From the store and the config to a [`Page`].
+
+use std::collections::BTreeSet;
+
+use linkflow_model::config::{Config, StatusPage};
+use linkflow_model::{Incident, Maintenance, StateSpan, Timestamp};
+use linkflow_store::{Store, StoreError};
+use serde::de::DeserializeOwned;
+
+use super::merge::merge;
+use super::page::{Component, Latency, Page};
+
+/// How far back a component's history goes: twelve months, and the month that is not over.
+const HISTORY_MS: u64 = 400 * 86_400_000;
+
+/// How far back response times go, and how long a span of them is.
+const LATENCY_MS: u64 = 86_400_000;
+const LATENCY_STEP_MS: u64 = 1_800_000;
+
+/// What the page looks like beside what the config says: files that were read already.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// The logo, as a `data:` address.
+    pub logo: Option<String>,
+}
+
+/// Why a page could not be gathered.
+#[derive(Debug, thiserror::Error)]
+pub enum GatherError {
+    /// The store says no.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// A document is not what it should be.
+    #[error("{key} cannot be read: {why}")]
+    Unread {
+        /// Its key.
+        key: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// The page of `config` as it is at `now`. Without a `[status_page]` it has no component and says so.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn gather(
+    store: &dyn Store,
+    config: &Config,
+    look: &Look,
+    now: Timestamp,
+) -> Result<Page, GatherError> {
+    let settings = config.status_page.as_ref();
+    let mut incidents: Vec<Incident> = documents(store, Incident::PREFIX).await?;
+    incidents.retain(|incident| incident.public);
+    for incident in &mut incidents {
+        incident.updates.retain(|update| update.public);
+    }
+    incidents.sort_by(|a, b| b.began.cmp(&a.began).then(b.id.cmp(&a.id)));
+    let mut maintenance: Vec<Maintenance> = documents(store, Maintenance::PREFIX).await?;
+    maintenance.sort_by(|a, b| b.from.cmp(&a.from).then(b.id.cmp(&a.id)));
+    let mut page = empty(config, settings, look, now);
+    for (name, subjects, group) in lines(settings) {
+        let id = unique(&slug(name), &page.components);
+        let component = component(store, id, name, subjects, group, &maintenance, now).await?;
+        page.components.push(component);
+    }
+    Ok(Page { incidents, maintenance, ..page })
+}
+
+fn empty(config: &Config, settings: Option<&StatusPage>, look: &Look, now: Timestamp) -> Page {
+    let title = settings.and_then(|page| page.title.clone());
+    let zone = settings.map(|page| &page.time_zone);
+    Page {
+        title: title.unwrap_or_else(|| config.stack.name.to_string()),
+        host: settings.and_then(|page| page.host.as_ref()).map(|host| host.0.clone()),
+        zone: zone.map_or(jiff::tz::TimeZone::UTC, linkflow_model::config::Zone::rules),
+        zone_name: zone.map_or_else(|| "UTC".to_owned(), |zone| zone.0.clone()),
+        now,
+        languages: languages(settings),
+        partial_counts: settings.map_or(30, |page| u32::from(page.partial_counts.0)),
+        logo: look.logo.clone(),
+        colour: settings.and_then(|page| page.colour).map(|colour| colour.to_string()),
+        links: settings
+            .map(|page| page.links.iter().map(|l| (l.name.clone(), l.url.0.clone())).collect())
+            .unwrap_or_default(),
+        hidden: settings.is_some_and(|page| page.hidden),
+        components: Vec::new(),
+        incidents: Vec::new(),
+        maintenance: Vec::new(),
+    }
+}
+
+/// The languages, each once.
+fn languages(settings: Option<&StatusPage>) -> Vec<linkflow_model::config::Language> {
+    let mut seen = BTreeSet::new();
+    let named = settings.map(|page| page.languages.to_vec()).unwrap_or_default();
+    let mut languages: Vec<_> = named.into_iter().filter(|one| seen.insert(*one)).collect();
+    if languages.is_empty() {
+        languages.push(super::FALLBACK);
+    }
+    languages
+}
+
+fn lines(
+    settings: Option<&StatusPage>,
+) -> impl Iterator<Item = (&str, Vec<String>, Option<String>)> {
+    let components = settings.into_iter().flat_map(|page| &page.components);
+    components.map(|one| (one.name.as_str(), one.watch.to_vec(), one.group.clone()))
+}
+
+async fn component(
+    store: &dyn Store,
+    id: String,
+    name: &str,
+    subjects: Vec<String>,
+    group: Option<String>,
+    work: &[Maintenance],
+    now: Timestamp,
+) -> Result<Component, GatherError> {
+    let oldest = Timestamp(now.0.saturating_sub(HISTORY_MS));
+    let mut histories = Vec::new();
+    let mut latency = Vec::new();
+    for subject in &subjects {
+        let mut spans: Vec<StateSpan> = documents(store, &StateSpan::prefix(subject)).await?;
+        spans.retain(|span| span.to.is_none_or(|to| to > oldest));
+        histories.push((subject.as_str(), spans));
+        if latency.is_empty() {
+            latency = measured(store, subject, now).await?;
+        }
+    }
+    let stretches = merge(&histories, work, now);
+    Ok(Component { id, name: name.to_owned(), group, stretches, latency, subjects })
+}
+
+/// How fast `subject` answered during the last day.
+async fn measured(
+    store: &dyn Store,
+    subject: &str,
+    now: Timestamp,
+) -> Result<Vec<Latency>, GatherError> {
+    // Steps begin at whole half hours, so that the line does not tremble from minute to minute.
+    let end = now.0 - now.0 % LATENCY_STEP_MS + LATENCY_STEP_MS;
+    let from = Timestamp(end.saturating_sub(LATENCY_MS));
+    let name = StateSpan::latency(subject);
+    let buckets = store.series(&name, from, Timestamp(end), LATENCY_STEP_MS).await?;
+    let latency = buckets.iter().filter(|bucket| bucket.count > 0).map(|bucket| Latency {
+        at: bucket.at,
+        mean: bucket.sum / bucket.count as f64,
+        longest: bucket.max,
+    });
+    Ok(latency.collect())
+}
+
+async fn documents<T: DeserializeOwned>(
+    store: &dyn Store,
+    prefix: &str,
+) -> Result<Vec<T>, GatherError> {
+    let documents = store.list(prefix).await?.into_iter();
+    let read = documents.map(|document| {
+        let why = |error: serde_json::Error| GatherError::Unread {
+            key: document.key.clone(),
+            why: error.to_string(),
+        };
+        serde_json::from_value(document.body).map_err(why)
+    });
+    read.collect()
+}
+
+/// `name` as a part of an address: small letters, digits and hyphens.
+pub(super) fn slug(name: &str) -> String {
+    let mut slug = String::new();
+    for c in name.chars() {
+        match c.to_ascii_lowercase() {
+            c if c.is_ascii_alphanumeric() => slug.push(c),
+            _ if !slug.is_empty() && !slug.ends_with('-') => slug.push('-'),
+            _ => {}
+        }
+    }
+    let slug = slug.trim_end_matches('-');
+    if slug.is_empty() { "component".to_owned() } else { slug.to_owned() }
+}
+
+/// `id`, or with a number behind it when it is taken.
+fn unique(id: &str, taken: &[Component]) -> String {
+    let is_free = |id: &str| taken.iter().all(|component| component.id != id);
+    if is_free(id) {
+        return id.to_owned();
+    }
+    let numbered = (2..).map(|n: usize| format!("{id}-{n}"));
+    numbered.into_iter().find(|id| is_free(id)).unwrap_or_default()
+}

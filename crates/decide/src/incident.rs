@@ -3,7 +3,7 @@
 use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -51,7 +51,9 @@ impl Stands {
         let how = match self.condition {
             Condition::Degraded => "answers slowly",
             Condition::Partial => "answers only some",
-            _ => "does not answer",
+            Condition::Down | Condition::Up | Condition::Maintenance | Condition::Unknown => {
+                "does not answer"
+            }
         };
         format!("{} {how}", self.name)
     }
@@ -69,7 +71,7 @@ pub fn incidents(stands: &[Stands], all: &[Incident], now: Timestamp, day: &str)
     let mut ids: BTreeSet<String> = all.iter().map(|one| one.id.clone()).collect();
     for (cause, bad) in causes(stands, &by_subject) {
         let known = open.iter_mut().find(|one| {
-            one.cause.as_deref() == Some(cause.subject.as_str())
+            one.subjects.contains(&cause.subject)
                 || bad.iter().any(|bad| one.cause.as_ref() == Some(&bad.subject))
         });
         match known {
@@ -106,21 +108,28 @@ fn causes<'s>(
     causes
 }
 
-/// What `bad` needs and is down, and what that needs, as far as it goes.
+/// What `bad` needs and is down, and what that needs, as far as it goes. Where needs go round in a circle, the first of it by
+/// name.
 fn cause_of<'s>(bad: &'s Stands, by_subject: &BTreeMap<&str, &'s Stands>) -> &'s Stands {
-    let mut cause = bad;
-    let mut seen = BTreeSet::from([bad.subject.as_str()]);
-    loop {
-        let needs = cause.needs.iter().filter_map(|need| by_subject.get(need.as_str()).copied());
-        let mut down = needs.filter(|need| need.condition == Condition::Down);
-        match down.find(|need| !seen.contains(need.subject.as_str())) {
-            Some(need) => {
-                seen.insert(&need.subject);
-                cause = need;
+    let mut way = vec![bad];
+    while let Some(need) = way.last().and_then(|last| need_that_is_down(last, by_subject)) {
+        match way.iter().position(|before| before.subject == need.subject) {
+            Some(circle) => {
+                let round = way.split_off(circle);
+                return round.into_iter().min_by(|a, b| a.subject.cmp(&b.subject)).unwrap_or(need);
             }
-            None => return cause,
+            None => way.push(need),
         }
     }
+    way.pop().unwrap_or(bad)
+}
+
+fn need_that_is_down<'s>(
+    one: &Stands,
+    by_subject: &BTreeMap<&str, &'s Stands>,
+) -> Option<&'s Stands> {
+    let mut needs = one.needs.iter().filter_map(|need| by_subject.get(need.as_str()).copied());
+    needs.find(|need| need.condition == Condition::Down && need.subject != one.subject)
 }
 
 fn begin(id: String, cause: &Stands, bad: &[&Stands], now: Timestamp) -> Incident {
@@ -151,7 +160,10 @@ fn begin(id: String, cause: &Stands, bad: &[&Stands], now: Timestamp) -> Inciden
 
 /// What else is affected, or more than before.
 fn join(incident: &mut Incident, cause: &Stands, bad: &[&Stands], now: Timestamp) {
-    if incident.cause.as_ref() != Some(&cause.subject) {
+    // What was taken for the cause is itself taken down by another.
+    let is_new = incident.cause.as_ref() != Some(&cause.subject)
+        && bad.iter().any(|bad| incident.cause.as_ref() == Some(&bad.subject));
+    if is_new {
         incident.cause = Some(cause.subject.clone());
         let text = format!("The cause is {}: {}.", cause.subject, cause.title());
         say(incident, now, IncidentStage::Identified, text, false);
@@ -201,7 +213,8 @@ fn end(incident: &mut Incident, by_subject: &BTreeMap<&str, &Stands>, now: Times
 fn say(incident: &mut Incident, at: Timestamp, stage: IncidentStage, text: String, public: bool) {
     incident.stage = incident.stage.max(stage);
     let (stage, by) = (incident.stage, AUTHOR.to_owned());
-    incident.updates.push(IncidentUpdate { at, stage, text, by, public });
+    let (written, next) = (None, None);
+    incident.updates.push(IncidentUpdate { at, stage, text, by, public, written, next });
 }
 
 /// A time in words: `45 s`, `12 min`, `3 h 5 min`.
@@ -221,5 +234,5 @@ fn slug(subject: &str) -> &str {
 /// `wanted`, or with a number behind it when there is one already.
 fn id_of(wanted: &str, ids: &BTreeSet<String>) -> String {
     let numbered = (2..).map(|n: u32| format!("{wanted}-{n}"));
-    [wanted.to_string()].into_iter().chain(numbered).find(|id| !ids.contains(id)).unwrap_or_default()
+    [wanted.to_owned()].into_iter().chain(numbered).find(|id| !ids.contains(id)).unwrap_or_default()
 }

@@ -55,9 +55,4 @@ impl StateSpan {
     pub fn key(&self) -> String {
         format!("{}{:014}", Self::prefix(&self.subject), self.from.0)
     }
-
-    /// The series in which the response times of `subject` are recorded, in milliseconds.
-    pub fn latency(subject: &str) -> String {
-        format!("latency/{subject}")
-    }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use linkflow_decide::Stands;
 use linkflow_decide::watch::{Seen, Standing};
 use linkflow_model::{
     Clock, Condition, Event, EventKind, Level, Maintenance, Moment, StateSpan, Timestamp,
@@ -11,7 +12,7 @@ use linkflow_model::{
 use linkflow_store::{Reading, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::probe::{CertificateSeen, Saw};
@@ -19,6 +20,9 @@ use crate::watcher::Watched;
 
 /// How often readings are kept, and how many of them at most.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// How often it is shown how everything stands, while that changes.
+const NEWS: Duration = Duration::from_millis(200);
 const TOGETHER: usize = 500;
 
 /// How long after the end of a minute its readings are added up: by then all have been kept.
@@ -85,6 +89,9 @@ pub(crate) struct Keeper {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     tell: mpsc::Sender<Event>,
+    show: watch::Sender<Vec<Stands>>,
+    /// Whether something stands otherwise than was shown.
+    news: bool,
     readings: Vec<Reading>,
     added_up: u64,
     thinned_out: u64,
@@ -96,7 +103,7 @@ impl Keeper {
         all: &[Watched],
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
-        tell: mpsc::Sender<Event>,
+        (tell, show): (mpsc::Sender<Event>, watch::Sender<Vec<Stands>>),
     ) -> Self {
         let nothing =
             Standing { condition: Condition::Unknown, since: clock.now(), why: None, flaps: false };
@@ -121,6 +128,8 @@ impl Keeper {
             store,
             clock,
             tell,
+            show,
+            news: true,
             readings: Vec::new(),
             added_up: 0,
             thinned_out: 0,
@@ -178,12 +187,15 @@ impl Keeper {
     pub(crate) async fn run(mut self, mut noted: mpsc::Receiver<Note>) {
         let mut every = interval(EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut news = interval(NEWS);
+        news.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 note = noted.recv() => match note {
                     Some(note) => self.note(note).await,
                     None => return self.keep().await,
                 },
+                _ = news.tick() => self.show(),
                 _ = every.tick() => {
                     self.keep().await;
                     self.now_and_then().await;
@@ -267,6 +279,7 @@ impl Keeper {
 
     async fn turned(&mut self, at: usize, turn: Turn) {
         let before = self.entries[at].standing.clone();
+        self.news = true;
         let entry = &mut self.entries[at];
         entry.doubts = turn.doubts;
         entry.standing = turn.standing;
@@ -279,6 +292,43 @@ impl Keeper {
             self.say(at, &before, cause.as_deref()).await;
         }
         self.release().await;
+    }
+
+    /// Shows how everything stands, if that is news.
+    fn show(&mut self) {
+        if !std::mem::take(&mut self.news) {
+            return;
+        }
+        let all = (0..self.entries.len()).map(|at| self.stands(at)).collect();
+        self.show.send_replace(all);
+    }
+
+    fn stands(&self, at: usize) -> Stands {
+        let Entry { watched, standing, maintained, .. } = &self.entries[at];
+        let condition = match standing.condition {
+            _ if *maintained => Condition::Maintenance,
+            // It is down now and up then, and nobody is told each time.
+            _ if standing.flaps => Condition::Partial,
+            condition => condition,
+        };
+        Stands {
+            subject: watched.subject.clone(),
+            name: watched.subject.clone(),
+            condition,
+            since: self.wall(standing.since),
+            why: standing.why.clone(),
+            needs: self.needs(watched),
+            held: self.cause(at).is_some(),
+        }
+    }
+
+    /// What is needed, under the names of what is looked at for it.
+    fn needs(&self, watched: &Watched) -> Vec<String> {
+        let looked_at = |need: &String| {
+            let at = self.by_subject.get(need)?;
+            Some(self.entries[*at].watched.subject.clone())
+        };
+        watched.needs.iter().filter_map(looked_at).filter(|need| *need != watched.subject).collect()
     }
 
     /// What `at` needs and is down, or may be about to be.
@@ -436,6 +486,7 @@ impl Keeper {
                 |subject: &String| *subject == watched.subject || watched.also.contains(subject);
             let work = now.iter().find(|work| work.subjects.iter().any(is_of));
             let was = self.entries[at].maintained;
+            self.news |= was != work.is_some();
             self.entries[at].maintained = work.is_some();
             match work {
                 Some(work) if !was => {

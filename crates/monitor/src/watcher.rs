@@ -5,10 +5,11 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
+use linkflow_decide::Stands;
 use linkflow_decide::watch::{Look, Manner, Seen, Standing, Watch};
 use linkflow_model::{Clock, Condition, Moment, ServiceName};
 use linkflow_store::Store;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -65,6 +66,8 @@ pub struct Watching {
     pub clock: Arc<dyn Clock>,
     /// Is told what happened.
     pub tell: mpsc::Sender<linkflow_model::Event>,
+    /// Is shown how everything stands, whenever that changes.
+    pub show: watch::Sender<Vec<Stands>>,
 }
 
 impl Watching {
@@ -72,7 +75,8 @@ impl Watching {
     pub async fn run(self, stop: CancellationToken) {
         self.guard.learn().await;
         let (notes, noted) = mpsc::channel(WAITING);
-        let mut keeper = Keeper::new(&self.all, self.store, Arc::clone(&self.clock), self.tell);
+        let (clock, told) = (Arc::clone(&self.clock), (self.tell, self.show));
+        let mut keeper = Keeper::new(&self.all, self.store, clock, told);
         let mut standings = Vec::new();
         for watched in &self.all {
             standings.push(keeper.resume(watched).await);

@@ -121,10 +121,7 @@ fn a_cause_that_is_found_later_takes_over_the_incident_that_there_is() {
 fn while_the_cause_is_in_doubt_nothing_is_opened_for_what_needs_it() {
     check(&[(20, "db: up 1; api: down 15 needs db held")], &[]);
     check(
-        &[
-            (20, "db: up 1; api: down 15 needs db held"),
-            (24, "db: down 16; api: down 15 needs db"),
-        ],
+        &[(20, "db: up 1; api: down 15 needs db held"), (24, "db: down 16; api: down 15 needs db")],
         &["20261129-db: major 15: db api: investigating"],
     );
     check(
@@ -176,7 +173,10 @@ fn what_cannot_be_seen_opens_nothing_and_ends_nothing() {
 fn the_next_one_of_a_day_has_a_number() {
     check(
         &[(20, "api: down 15"), (30, "api: up 25"), (40, "api: down 35")],
-        &["20261129-api: major 15-25: api: resolved", "20261129-api-2: major 35: api: investigating"],
+        &[
+            "20261129-api: major 15-25: api: resolved",
+            "20261129-api-2: major 35: api: investigating",
+        ],
     );
 }
 

@@ -1,7 +1,9 @@
 //! `linkflow incident`: telling people that something is wrong, how it goes on, and that it is over.
 
 use clap::{Args, Subcommand, ValueEnum};
-use linkflow_model::{Impact, Incident, IncidentStage, IncidentUpdate, ItemName, Level, Timestamp};
+use linkflow_model::{
+    Acknowledged, Impact, Incident, IncidentStage, IncidentUpdate, ItemName, Level, Timestamp,
+};
 use serde_json::json;
 
 use crate::say::answer::Answer;
@@ -26,6 +28,11 @@ pub(crate) enum IncidentCommand {
         after_help = "Examples:\n  linkflow incident update ID --stage monitoring --text \"Mended; we watch it.\"\n  linkflow incident update ID --private --text \"It was the connection pool.\""
     )]
     Update(UpdateArgs),
+    /// Say that you look after it: reminders end, and nobody further is told.
+    #[command(
+        after_help = "Examples:\n  linkflow incident acknowledge 20261129-api\n  linkflow incident acknowledge 20261129-api --by Ann"
+    )]
+    Acknowledge(AcknowledgeArgs),
     /// Say that it is over.
     #[command(
         after_help = "Examples:\n  linkflow incident resolve ID\n  linkflow incident resolve ID --at 10m --text \"It has worked for ten minutes.\""
@@ -106,6 +113,17 @@ pub(crate) struct UpdateArgs {
     /// A note for the team, which the status page does not show.
     #[arg(long)]
     private: bool,
+}
+
+/// Who looks after an incident.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AcknowledgeArgs {
+    /// Its id.
+    id: String,
+
+    /// Who; you, when not said.
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
 }
 
 /// How an incident ends.
@@ -192,6 +210,7 @@ pub(crate) async fn answer(context: &Context, command: &IncidentCommand) -> Answ
     match command {
         IncidentCommand::Open(args) => open(&teller, args).await,
         IncidentCommand::Update(args) => update(&teller, args).await,
+        IncidentCommand::Acknowledge(args) => acknowledge(&teller, args).await,
         IncidentCommand::Resolve(args) => resolve(&teller, args).await,
         IncidentCommand::List(args) => list(&teller, args, context.voice.colours).await,
         IncidentCommand::Show(args) => show(&teller, args).await,
@@ -309,6 +328,19 @@ async fn update(teller: &Teller, args: &UpdateArgs) -> Answered {
     change_and_tell(teller, &args.id, change, "updated", Level::Notice).await
 }
 
+async fn acknowledge(teller: &Teller, args: &AcknowledgeArgs) -> Answered {
+    let by = args.by.clone().unwrap_or_else(|| teller.who.clone());
+    let change = |incident: &mut Incident| {
+        if !incident.is_open() {
+            return Answer::failed(5, &format!("`{}` is over already", incident.id), "");
+        }
+        let at = incident.acknowledged.as_ref().filter(|taken| taken.by == by).map(|t| t.at);
+        incident.acknowledged = Some(Acknowledged { by: by.clone(), at: at.unwrap_or(teller.now) });
+        Ok(())
+    };
+    change_and_tell(teller, &args.id, change, "acknowledged", Level::Notice).await
+}
+
 async fn resolve(teller: &Teller, args: &ResolveArgs) -> Answered {
     let text = said(&args.text)?;
     let (at, written) = dated(teller, args.at.as_ref())?;
@@ -396,6 +428,10 @@ async fn show(teller: &Teller, args: &ShowArgs) -> Answered {
         word(&incident.impact),
         teller.shown(incident.began)
     );
+    if let Some(taken) = &incident.acknowledged {
+        let at = teller.shown(taken.at);
+        out.push_str(&format!("  {} looks after it since {at}\n", taken.by));
+    }
     if !incident.subjects.is_empty() {
         out.push_str(&format!("  on {}\n", incident.subjects.join(", ")));
     }

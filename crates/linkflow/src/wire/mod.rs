@@ -9,6 +9,7 @@ pub(crate) mod edge;
 pub(crate) mod follow;
 pub(crate) mod handover;
 pub(crate) mod hooks;
+mod incidents;
 pub(crate) mod live;
 pub(crate) mod looking;
 pub(crate) mod names;
@@ -191,8 +192,7 @@ impl Stack {
         chosen.sockets.extend(sockets);
         let edge = Edge::take_over(wanted, chosen.sockets, seen, Arc::clone(&clock), events);
         let edge = edge.await.map_err(edge::unbound)?;
-        let (tracker, tasks) = (TaskTracker::new(), Tasks::default());
-        let takes_over = handed.is_some();
+        let (tracker, tasks, takes_over) = (TaskTracker::new(), Tasks::default(), handed.is_some());
         if options.listen != Listen::Nowhere {
             live::serve(&home, edge.view(), &tasks, takes_over);
             page.start(&tasks, &store, &clock);

@@ -16,13 +16,13 @@ use linkflow_monitor::{
     Authority, DnsRecord, DnsTarget, GrpcTarget, Guard, HttpTarget, JsonRule, Prober, Target,
     Trust, Watched, Watching,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::render::Renderer;
 use super::secrets::Secrets;
 use super::state::Key;
-use super::{OpenOptions, Stack};
+use super::{OpenOptions, Stack, incidents};
 
 /// How often what nobody asked for is looked at, and how long an answer may take.
 const BY_ITSELF: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
@@ -92,6 +92,8 @@ pub(crate) fn watch(stack: &Stack, rehearsed: bool) -> Vec<String> {
     let is_far = all.iter().any(|watched| watched.target.is_far());
     let anchors = if is_far { Guard::usual_anchors() } else { Vec::new() };
     let (tell, mut told) = mpsc::channel(1_024);
+    let (show, shown) = watch::channel(Vec::new());
+    incidents::open(stack, shown);
     let engine = Arc::clone(&stack.engine);
     let watching = Watching {
         all,
@@ -100,6 +102,7 @@ pub(crate) fn watch(stack: &Stack, rehearsed: bool) -> Vec<String> {
         store: Arc::clone(&stack.store),
         clock: Arc::clone(&stack.clock),
         tell,
+        show,
     };
     stack.tasks.start("monitors", async move |stop| {
         let token = CancellationToken::new();

@@ -44,7 +44,9 @@ impl Stage {
     fn start(store: &Arc<dyn Store>, all: Vec<Watched>, prober: Prober) -> Self {
         let (tell, told) = mpsc::channel(100);
         let stop = CancellationToken::new();
+        let (show, _) = tokio::sync::watch::channel(Vec::new());
         let watching = Watching {
+            show,
             all,
             prober: Arc::new(prober),
             guard: Guard::new(Vec::new()),
@@ -220,6 +222,7 @@ async fn announced_work_is_no_outage() {
         to: Timestamp(now.0 + 60_000),
         subjects: vec!["monitor.api".to_owned()],
         cancelled: false,
+        changed: Timestamp(0),
         sequence: 0,
     };
     store.write(&work.key(), None, &serde_json::to_value(&work).unwrap(), None).await.unwrap();

@@ -1,10 +1,10 @@
 //! From the store and the config to a [`Page`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use linkflow_model::config::{Config, StatusPage};
 use linkflow_model::{Incident, Maintenance, StateSpan, Timestamp};
-use linkflow_store::{Store, StoreError};
+use linkflow_store::{Step, Store, StoreError};
 use serde::de::DeserializeOwned;
 
 use super::merge::merge;
@@ -142,12 +142,17 @@ async fn measured(
     // Steps begin at whole half hours, so that the line does not tremble from minute to minute.
     let end = now.0 - now.0 % LATENCY_STEP_MS + LATENCY_STEP_MS;
     let from = Timestamp(end.saturating_sub(LATENCY_MS));
-    let name = StateSpan::latency(subject);
-    let buckets = store.series(&name, from, Timestamp(end), LATENCY_STEP_MS).await?;
-    let latency = buckets.iter().filter(|bucket| bucket.count > 0).map(|bucket| Latency {
-        at: bucket.at,
-        mean: bucket.sum / bucket.count as f64,
-        longest: bucket.max,
+    let minutes = store.rollups(subject, Step::Minute, from, Timestamp(end)).await?;
+    let mut steps: BTreeMap<u64, (u64, u64, u32)> = BTreeMap::new();
+    for minute in minutes.iter().filter(|minute| minute.took.count > 0) {
+        let took = &minute.took;
+        let step = steps.entry(minute.at.0 - minute.at.0 % LATENCY_STEP_MS).or_default();
+        *step = (step.0 + took.count, step.1 + took.sum_us, step.2.max(took.max_us));
+    }
+    let latency = steps.into_iter().map(|(at, (count, sum_us, max_us))| Latency {
+        at: Timestamp(at),
+        mean: sum_us as f64 / count as f64 / 1_000.0,
+        longest: f64::from(max_us) / 1_000.0,
     });
     Ok(latency.collect())
 }

@@ -233,3 +233,49 @@ runs_on = ["embedded"]
     let off = whole.replace("name = \"seen\"", "name = \"seen\"\nwatch = false");
     assert_eq!(names(&off), declared);
 }
+
+/// What the program that is told writes down: the tone and the title, a line each.
+const TOLD: &str = r#"
+[alerts.team]
+command = ["sh", "-c", "echo \"$LINKFLOW_TONE $LINKFLOW_TITLE\" >> told"]
+[status_page]
+components = [{ name = "Shop", watch = ["monitor.web", "monitor.port"] }]
+"#;
+
+#[test]
+fn an_outage_becomes_one_incident_that_people_are_told_of_and_that_ends_by_itself() {
+    let (at, status) = server();
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    std::fs::write(folder.join("linkflow.toml"), stack(at) + TOLD).unwrap();
+    let up = Up::start(folder);
+    let list = ["monitors", "list", "--json"];
+    until(folder, &list, |said| condition(said, "monitor.web") == "up");
+    let told = || std::fs::read_to_string(folder.join("told")).unwrap_or_default();
+
+    status.store(503, Relaxed);
+    let open = ["incident", "list", "--open", "--json"];
+    let incidents = |said: &Said| said.value()["result"]["incidents"].as_array().unwrap().clone();
+    let said = until(folder, &open, |said| !incidents(said).is_empty());
+    let incident = incidents(&said).remove(0);
+    assert_eq!(incident["title"], "Shop does not answer");
+    assert_eq!(incident["cause"], "monitor.web");
+    assert_eq!(incident["public"], false, "it may be over before anybody reads of it");
+    let id = incident["id"].as_str().unwrap();
+    until(folder, &open, |_| !told().is_empty());
+    let taken = linkflow(folder, &["incident", "acknowledge", id, "--by", "Ann"]);
+    assert!(taken.out.starts_with("acknowledged "), "{}{}", taken.out, taken.err);
+
+    status.store(200, Relaxed);
+    until(folder, &open, |said| incidents(said).is_empty());
+    let shown = linkflow(folder, &["incident", "show", id]).out;
+    for part in ["resolved", "Ann looks after it", "monitor.web: answered 503", "It was over after"]
+    {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    until(folder, &open, |_| told().lines().count() == 3);
+    let told = told();
+    let tones: Vec<&str> = told.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(tones, ["ALARM", "Note", "OK"], "{told}");
+    drop(up);
+}

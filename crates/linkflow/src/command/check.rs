@@ -225,7 +225,6 @@ mod tests {
           buckets
           backups
           mail
-          monitors     api.also_on, engine.also_on
           heartbeats
           telemetry
           alerts       team.email

@@ -29,15 +29,18 @@ struct Opener {
     engine: Arc<Engine>,
     /// What people call what is watched.
     names: BTreeMap<String, String>,
+    /// Whether anything was ever deployed.
+    deployed: bool,
 }
 
 /// Opens and ends incidents, in a task of the stack.
 pub(super) fn open(stack: &Stack, mut shown: watch::Receiver<Vec<Stands>>) {
-    let opener = Opener {
+    let mut opener = Opener {
         store: Arc::clone(&stack.store),
         clock: Arc::clone(&stack.clock),
         engine: Arc::clone(&stack.engine),
         names: names(&stack.config),
+        deployed: false,
     };
     stack.tasks.start("incidents", async move |stop| {
         loop {
@@ -62,8 +65,10 @@ fn names(config: &Config) -> BTreeMap<String, String> {
 }
 
 impl Opener {
-    async fn turn(&self, mut stands: Vec<Stands>) -> Result<(), StoreError> {
-        // Nothing to look at yet: nobody has opened anything.
+    async fn turn(&mut self, mut stands: Vec<Stands>) -> Result<(), StoreError> {
+        if stands.is_empty() {
+            return Ok(());
+        }
         let documents = self.store.list(Incident::PREFIX).await?;
         let mut held = BTreeMap::new();
         for document in documents {
@@ -71,10 +76,8 @@ impl Opener {
                 held.insert(incident.id.clone(), (document.version, incident));
             }
         }
-        if stands.is_empty() {
-            return Ok(());
-        }
-        if self.store.list("release/").await?.is_empty() {
+        self.deployed = self.deployed || !self.store.list("release/").await?.is_empty();
+        if !self.deployed {
             // What was never deployed cannot be down.
             stands.retain(|one| !one.subject.starts_with(SERVICE));
         }

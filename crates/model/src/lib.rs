@@ -1,5 +1,6 @@
 //! The words every other crate shares: what the user asked for, what was seen, what to do, what happened.
 
+pub mod access;
 pub mod catalogue;
 pub mod clock;
 pub mod config;

@@ -1,6 +1,9 @@
-//! Shows how things are: the status page, made of what the store holds, as files that stand anywhere.
+//! Shows how things are: the status page, made of what the store holds, as files that stand anywhere; and the site of the
+//! operators, with the API.
 
 mod shelf;
+mod site;
 pub mod status;
 
 pub use shelf::Shelf;
+pub use site::Site;

@@ -16,7 +16,7 @@ use crate::say::progress::Progress;
 use crate::wire::follow::follow;
 use crate::wire::names::Writing;
 use crate::wire::picture::publish;
-use crate::wire::{Listen, Stack, watched};
+use crate::wire::{Listen, Stack, dashboard, watched};
 
 use super::change::{self, Doing};
 use super::dns::expectation;
@@ -176,12 +176,20 @@ async fn begin(
     if stack.engine.live().await?.is_none() {
         output::err("nothing is live yet; `linkflow apply` deploys the stack\n");
     }
-    let (text, value) = addresses(stack, control);
+    let dashboard = dashboard::start(stack).await.unwrap_or_else(|unable| {
+        output::err(&format!("warning: {unable}\n"));
+        None
+    });
+    let (text, value) = addresses(stack, control, dashboard);
     context.voice.tell_now(&text, value);
     Ok(())
 }
 
-fn addresses(stack: &Stack, control: Option<&str>) -> (String, Value) {
+fn addresses(
+    stack: &Stack,
+    control: Option<&str>,
+    dashboard: Option<SocketAddr>,
+) -> (String, Value) {
     let public = stack.edge.public();
     let secure = stack.edge.secure().map(|at| format!("https://{at}"));
     let also = secure.as_ref().map(|at| format!(" and {at}")).unwrap_or_default();
@@ -204,12 +212,19 @@ fn addresses(stack: &Stack, control: Option<&str>) -> (String, Value) {
     let internal: serde_json::Map<String, Value> = services
         .filter_map(|name| Some((name.to_string(), json!(stack.address_of(name)?))))
         .collect();
+    let dashboard = dashboard.map(|at| format!("http://{at}"));
+    if let Some(dashboard) = &dashboard {
+        out.push_str(&format!("dashboard: {dashboard}\n"));
+    }
     if let Some(control) = control {
         out.push_str(&format!(
             "rehearsal cloud: {control}\n  in another terminal: export LINKFLOW_CLOUD={control}\n  then: linkflow status, linkflow drill set PROVIDER killed, linkflow drill clear\n"
         ));
     }
-    (out, json!({ "public": public, "tls": secure, "internal": internal, "control": control }))
+    (
+        out,
+        json!({ "public": public, "tls": secure, "internal": internal, "control": control, "dashboard": dashboard }),
+    )
 }
 
 /// A path that answers: the health path under the route, when the service has one.

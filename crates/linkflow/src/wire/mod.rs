@@ -4,6 +4,7 @@ pub(crate) mod alerts;
 pub(crate) mod asking;
 pub(crate) mod ci;
 pub(crate) mod control;
+pub(crate) mod dashboard;
 pub(crate) mod docker;
 pub(crate) mod edge;
 pub(crate) mod follow;
@@ -155,6 +156,8 @@ pub(crate) struct Stack {
     pub(crate) store: Arc<dyn Store>,
     /// Who served before this process, and what the next one is to have; once.
     pub(crate) succession: Option<Succession>,
+    /// Whether it listens at whatever port is free.
+    pub(crate) any_port: bool,
     /// What the user knows better of vendors' plans.
     catalogue: PathBuf,
     tracker: TaskTracker,
@@ -232,6 +235,7 @@ impl Stack {
             config,
             clock,
             store,
+            any_port: matches!(options.listen, Listen::At { public, .. } if public.port() == 0),
             catalogue: options.workdir.join("catalogue"),
             tracker,
             succession: Some(Succession { state: options.state, handed, sockets }),

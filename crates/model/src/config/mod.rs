@@ -8,6 +8,7 @@ mod address;
 mod amount;
 mod check;
 pub mod codes;
+mod dashboard;
 mod data;
 mod deploy;
 mod edge;
@@ -39,6 +40,7 @@ pub use acts::{NotYet, acts};
 pub use address::{Host, Machine, Mailbox, Url};
 pub use amount::{Bytes, Cpu, Memory, Money, Percent, duration_text};
 pub use codes::Code;
+pub use dashboard::Dashboard;
 pub use data::{Backup, Bucket, Cache, Copy, Database, Keep, Primary, Promote};
 pub use deploy::{CommandLine, Deploy, Hooks};
 pub use edge::{
@@ -111,6 +113,8 @@ section! {
         telemetry: Option<Telemetry>,
         /// The page that tells people how the product is.
         status_page: Option<StatusPage>,
+        /// Where operators look and act.
+        dashboard: Dashboard = Dashboard::blank(),
         /// Who is told when something happens.
         alerts: BTreeMap<ItemName, Alert>,
         /// What the stack may cost.

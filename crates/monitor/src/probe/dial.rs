@@ -14,27 +14,28 @@ use tokio_rustls::client::TlsStream;
 
 use super::Bad;
 use super::clock::{Phase, Stopwatch};
-use super::trust::{Noting, explained};
+use super::trust::{Judge, Noting, explained};
 use crate::target::{Authority, Trust};
 
 /// Makes connections.
 pub(super) struct Dialer {
     provider: Arc<CryptoProvider>,
     /// `None` where nobody is trusted at all.
-    verifier: Option<Arc<WebPkiServerVerifier>>,
+    judge: Option<Arc<Judge>>,
 }
 
 impl Dialer {
     pub(super) fn new(roots: RootCertStore) -> Result<Self, String> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = if roots.is_empty() {
+        let judge = if roots.is_empty() {
             None
         } else {
             let built =
                 WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-            Some(built.build().map_err(|error| error.to_string())?)
+            let built = built.build().map_err(|error| error.to_string())?;
+            Some(Arc::new(Judge::new(built)))
         };
-        Ok(Self { provider, verifier })
+        Ok(Self { provider, judge })
     }
 
     /// The first address of `at`: one attempt at one address, so that what is seen is what there is.
@@ -103,7 +104,7 @@ impl Dialer {
     ) -> Result<(TlsConnector, Arc<Noting>), Bad> {
         let within = match trust {
             Trust::Any => None,
-            Trust::Machine => Some(self.verifier.clone().ok_or_else(|| {
+            Trust::Machine => Some(self.judge.clone().ok_or_else(|| {
                 Bad::wrong("this machine trusts nobody: install ca-certificates")
             })?),
         };

@@ -17,7 +17,9 @@ def render(name, d, **kw):
     # HAProxy refuses to begin where the files a process may open are fewer than twice its connections.
     kw["MOST"] = min(16_384, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 2 - 100)
     t = (HERE / name).read_text()
-    for k, v in dict(dict(LIMIT="", THIRD=""), PORT=PORT, TLS=TLS_PORT, PEM=certificate()[2], A=A, B=B, DIR=d, **kw).items():
+    chain, key, pem = certificate()
+    usual = dict(LIMIT="", THIRD="", PORT=PORT, TLS=TLS_PORT, CHAIN=chain, KEY=key, PEM=pem, A=A, B=B, DIR=d)
+    for k, v in dict(usual, **kw).items():
         t = t.replace(f"@{k}@", str(v))
     f = Path(d) / Path(name).name
     f.write_text(t)

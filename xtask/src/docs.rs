@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::rehearse::PROGRAM;
+/// The program, as `cargo build --release` leaves it.
+const PROGRAM: &str = "target/release/linkflow";
 use crate::run::{Done, output, run, works};
 
 /// Writes the schema and the manual anew.

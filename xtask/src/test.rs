@@ -22,7 +22,7 @@ const PARTS: &[(&str, Part)] = &[
     ("tests", tests),
     ("worker", worker),
     ("browser", browser),
-    ("build", || run(&["cargo", "build", "--quiet", "--release", "-p", "linkflow"])),
+    ("build", || run(&["cargo", "build", "--quiet", "-p", "linkflow"])),
     ("rehearsal", rehearse),
     ("descriptions", descriptions),
     ("dependencies", dependencies),

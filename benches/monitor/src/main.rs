@@ -13,7 +13,7 @@ use std::time::Duration;
 use linkflow_decide::watch::Manner;
 use linkflow_model::clock::SystemClock;
 use linkflow_model::{Clock, Timestamp};
-use linkflow_monitor::{Authority, Guard, HttpTarget, Prober, Target, Watched, Watching};
+use linkflow_monitor::{Authority, Eyes, Guard, HttpTarget, Prober, Target, Watched, Watching};
 use linkflow_store::{Sqlite, Store};
 use tokio::sync::{mpsc, watch as shown};
 use tokio_util::sync::CancellationToken;
@@ -66,10 +66,11 @@ async fn watch(kind: &str, count: usize, every_s: u64, seconds: u64, folder: &Pa
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let store: Arc<dyn Store> = Arc::new(Sqlite::open(folder.join(format!("{kind}-{count}.db")))?);
     let (tell, mut told) = mpsc::channel(1_024);
+    let prober = Prober::trusting(&[fs::read(folder.join("root.der"))?])?;
     let watching = Watching {
         all: (0..count).map(one).collect(),
-        prober: Arc::new(Prober::trusting(&[fs::read(folder.join("root.der"))?])?),
-        guard: Guard::new(Vec::new()),
+        eyes: Eyes::new(prober, Guard::new(Vec::new())),
+        vantages: Vec::new(),
         store: Arc::clone(&store),
         clock: Arc::clone(&clock),
         tell,

@@ -29,7 +29,7 @@ pub use fault::{Fault, FaultKind};
 pub use health::{Health, Probe, ProbePicture};
 pub use image::{Digest, ImageRef, PinnedImage};
 pub use incident::{Acknowledged, Impact, Incident, IncidentStage, IncidentUpdate, Maintenance};
-pub use monitor::{Condition, StateSpan};
+pub use monitor::{Condition, Looked, StateSpan};
 pub use name::{ItemName, ProviderName, ServiceName, StackName};
 pub use plan::{Action, Change, Finding, Placement, Plan, Stage, Step};
 pub use release::{Author, Migration, Release, ReleaseId, ReleaseState, ServiceRelease};

@@ -56,3 +56,26 @@ impl StateSpan {
         format!("{}{:014}", Self::prefix(&self.subject), self.from.0)
     }
 }
+
+/// What a look saw, as one LinkFlow tells it to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "seen", rename_all = "snake_case")]
+pub enum Looked {
+    /// It answered as it should.
+    Well {
+        /// How long that took, in milliseconds.
+        took_ms: u64,
+    },
+    /// Nothing came, or the connection broke: the network on the way may be why.
+    Silent {
+        /// What was seen, in a few words.
+        why: String,
+    },
+    /// A wrong answer.
+    Wrong {
+        /// What was wrong, in a few words.
+        why: String,
+    },
+    /// Whoever looked could see nothing at all, or did not say.
+    Blind,
+}

@@ -1,12 +1,15 @@
 //! Looks at things from outside, again and again, and keeps what it saw.
 
+mod eyes;
 mod guard;
 mod keeper;
 pub mod probe;
 pub mod target;
 mod uptime;
+mod vantage;
 mod watcher;
 
+pub use eyes::Eyes;
 pub use guard::Guard;
 pub use keeper::{Noted, word};
 pub use probe::{CertificateSeen, Phases, Prober, Saw};
@@ -14,4 +17,5 @@ pub use target::{
     Authority, DnsRecord, DnsTarget, GrpcTarget, HttpTarget, JsonRule, Target, Trust,
 };
 pub use uptime::Uptime;
+pub use vantage::Here;
 pub use watcher::{Watched, Watching};

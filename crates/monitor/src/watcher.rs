@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use linkflow_decide::Stands;
 use linkflow_decide::watch::{Look, Manner, Seen, Standing, Watch};
+use linkflow_model::role::Vantage;
 use linkflow_model::{Clock, Condition, Moment, ServiceName};
 use linkflow_store::Store;
 use tokio::sync::{mpsc, watch};
@@ -16,10 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue::Key;
 
-use crate::guard::Guard;
+use crate::eyes::Eyes;
 use crate::keeper::{Keeper, Note, Turn};
-use crate::probe::{Prober, Saw};
+use crate::probe::Saw;
 use crate::target::Target;
+use crate::vantage;
 
 /// How many looks are under way at once.
 const AT_ONCE: usize = 256;
@@ -56,10 +58,10 @@ pub struct Watched {
 pub struct Watching {
     /// What is watched.
     pub all: Vec<Watched>,
-    /// Looks.
-    pub prober: Arc<Prober>,
-    /// Says whether our own network is there.
-    pub guard: Guard,
+    /// Look from here.
+    pub eyes: Eyes,
+    /// Who else looks, from other places. What only this machine reaches is not looked at from there.
+    pub vantages: Vec<Arc<dyn Vantage>>,
     /// Remembers.
     pub store: Arc<dyn Store>,
     /// Tells the time.
@@ -73,7 +75,7 @@ pub struct Watching {
 impl Watching {
     /// Watches until `stop`. What was seen until then is kept.
     pub async fn run(self, stop: CancellationToken) {
-        self.guard.learn().await;
+        self.eyes.learn().await;
         let (notes, noted) = mpsc::channel(WAITING);
         let (clock, told) = (Arc::clone(&self.clock), (self.tell, self.show));
         let mut keeper = Keeper::new(&self.all, self.store, clock, told);
@@ -81,21 +83,54 @@ impl Watching {
         for watched in &self.all {
             standings.push(keeper.resume(watched).await);
         }
-        let wheel = Wheel::new(self.all, standings, self.prober, self.guard, self.clock, notes);
+        let places = Places { eyes: self.eyes, vantages: self.vantages };
+        let wheel = Wheel::new(self.all, standings, places, self.clock, notes);
         tokio::join!(wheel.turn(stop), keeper.run(noted));
     }
+}
+
+/// From where it is looked: from here, and from wherever else somebody looks for us.
+struct Places {
+    eyes: Eyes,
+    vantages: Vec<Arc<dyn Vantage>>,
+}
+
+impl Places {
+    /// How `watched` looks from `place`: 0 is here.
+    fn look(
+        &self,
+        place: usize,
+        watched: &Arc<Watched>,
+    ) -> impl Future<Output = Saw> + Send + use<> {
+        let there = place.checked_sub(1).and_then(|at| self.vantages.get(at)).cloned();
+        let (eyes, watched) = (self.eyes.clone(), Arc::clone(watched));
+        async move {
+            let limit = Duration::from_millis(watched.manner.limit_ms);
+            match there {
+                Some(there) => vantage::saw(there.look(&watched.subject, limit).await),
+                None => eyes.look(&watched.target, limit).await,
+            }
+        }
+    }
+}
+
+/// What is looked at, and from where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Turned {
+    entry: usize,
+    place: usize,
 }
 
 /// When something is due.
 #[derive(Clone, Copy)]
 enum Due {
-    Look(usize),
+    Look(Turned),
     Lingers(usize, Look),
 }
 
 /// A look that is under way, or was.
 struct UnderWay {
-    entry: usize,
+    at: Turned,
     look: Look,
     lingers: Option<Key>,
 }
@@ -103,9 +138,9 @@ struct UnderWay {
 struct Entry {
     watched: Arc<Watched>,
     host: Arc<str>,
-    is_far: bool,
     watch: Watch,
-    key: Option<Key>,
+    /// When it is due, for each place.
+    keys: Vec<Option<Key>>,
     told: Standing,
     told_doubt: bool,
 }
@@ -114,12 +149,11 @@ struct Wheel {
     entries: Vec<Entry>,
     queue: DelayQueue<Due>,
     /// Due, and without a place to look from yet.
-    waiting: VecDeque<usize>,
+    waiting: VecDeque<Turned>,
     looks: JoinSet<Saw>,
     under_way: HashMap<Id, UnderWay>,
     hosts: HashMap<Arc<str>, usize>,
-    prober: Arc<Prober>,
-    guard: Arc<Guard>,
+    places: Places,
     clock: Arc<dyn Clock>,
     start: (Moment, Instant),
     notes: mpsc::Sender<Note>,
@@ -129,14 +163,14 @@ impl Wheel {
     fn new(
         all: Vec<Watched>,
         standings: Vec<Option<Standing>>,
-        prober: Arc<Prober>,
-        guard: Guard,
+        places: Places,
         clock: Arc<dyn Clock>,
         notes: mpsc::Sender<Note>,
     ) -> Self {
         let now = clock.now();
         let entry = |(watched, standing): (Watched, Option<Standing>)| {
-            let first = [first(now, &watched)];
+            let others = if watched.target.is_far() { places.vantages.len() } else { 0 };
+            let first = first(now, &watched, 1 + others);
             let manner = watched.manner.clone();
             let watch = match standing {
                 Some(standing) => Watch::going_on(manner, &first, standing),
@@ -144,9 +178,8 @@ impl Wheel {
             };
             Entry {
                 host: watched.target.host().into(),
-                is_far: watched.target.is_far(),
                 watched: Arc::new(watched),
-                key: None,
+                keys: vec![None; first.len()],
                 told: watch.standing().clone(),
                 told_doubt: false,
                 watch,
@@ -159,8 +192,7 @@ impl Wheel {
             looks: JoinSet::new(),
             under_way: HashMap::new(),
             hosts: HashMap::new(),
-            prober,
-            guard: Arc::new(guard),
+            places,
             clock,
             start: (now, Instant::now()),
             notes,
@@ -175,14 +207,14 @@ impl Wheel {
                 () = stop.cancelled() => return,
                 Some(due) = poll_fn(|context| self.queue.poll_expired(context)), if !self.queue.is_empty() => {
                     match due.into_inner() {
-                        Due::Look(entry) => {
-                            self.entries[entry].key = None;
-                            self.waiting.push_back(entry);
+                        Due::Look(at) => {
+                            self.entries[at.entry].keys[at.place] = None;
+                            self.waiting.push_back(at);
                         }
                         Due::Lingers(entry, look) => {
                             let now = self.clock.now();
                             for under_way in self.under_way.values_mut() {
-                                if under_way.entry == entry && under_way.look == look {
+                                if under_way.at.entry == entry && under_way.look == look {
                                     under_way.lingers = None;
                                 }
                             }
@@ -207,12 +239,21 @@ impl Wheel {
         }
     }
 
-    /// Has `entry` come up when it is due next.
+    /// Has `entry` come up for each place when it is due there next. A look that waits to begin comes anyway.
     fn schedule(&mut self, entry: usize) {
-        let due = self.instant(self.entries[entry].watch.due(0));
-        match &self.entries[entry].key {
-            Some(key) => self.queue.reset_at(key, due),
-            None => self.entries[entry].key = Some(self.queue.insert_at(Due::Look(entry), due)),
+        for place in 0..self.entries[entry].keys.len() {
+            let at = Turned { entry, place };
+            if self.waiting.contains(&at) {
+                continue;
+            }
+            let due = self.instant(self.entries[entry].watch.due(place));
+            match &self.entries[entry].keys[place] {
+                Some(key) => self.queue.reset_at(key, due),
+                None => {
+                    let key = self.queue.insert_at(Due::Look(at), due);
+                    self.entries[entry].keys[place] = Some(key);
+                }
+            }
         }
     }
 
@@ -224,53 +265,41 @@ impl Wheel {
     /// Begins every look that is due and has a place. Its time runs from then.
     fn look_all(&mut self) {
         let mut later = VecDeque::new();
-        while let Some(entry) = self.waiting.pop_front() {
-            let host = Arc::clone(&self.entries[entry].host);
+        while let Some(at) = self.waiting.pop_front() {
+            let host = Arc::clone(&self.entries[at.entry].host);
             let at_host = self.hosts.get(&host).copied().unwrap_or(0);
             if self.looks.len() >= AT_ONCE || at_host >= AT_ONE_HOST {
-                later.push_back(entry);
+                later.push_back(at);
                 continue;
             }
-            self.begin(entry);
-            self.schedule(entry);
+            self.begin(at);
+            self.schedule(at.entry);
         }
         self.waiting = later;
     }
 
-    fn begin(&mut self, at: usize) {
+    fn begin(&mut self, at: Turned) {
         let now = self.clock.now();
-        let entry = &mut self.entries[at];
+        let entry = &mut self.entries[at.entry];
         let patience = entry.watch.patience_ms();
-        let look = entry.watch.begin(0, now);
+        let look = entry.watch.begin(at.place, now);
         *self.hosts.entry(Arc::clone(&entry.host)).or_default() += 1;
-        let limit = Duration::from_millis(entry.watched.manner.limit_ms);
-        let (prober, watched) = (Arc::clone(&self.prober), Arc::clone(&entry.watched));
-        let guard = entry.is_far.then(|| Arc::clone(&self.guard));
-        let task = self.looks.spawn(async move {
-            let mut saw = prober.look(&watched.target, limit).await;
-            // Only silence can be our own network's fault.
-            if let (Some(guard), Seen::Silent(_)) = (guard, &saw.seen)
-                && guard.is_blind().await
-            {
-                saw.seen = Seen::Blind;
-            }
-            saw
-        });
+        let task = self.looks.spawn(self.places.look(at.place, &entry.watched));
         let lingers = self.instant(now.plus(patience));
-        let lingers = self.queue.insert_at(Due::Lingers(at, look), lingers);
-        let under_way = UnderWay { entry: at, look, lingers: Some(lingers) };
+        let lingers = self.queue.insert_at(Due::Lingers(at.entry, look), lingers);
+        let under_way = UnderWay { at, look, lingers: Some(lingers) };
         self.under_way.insert(task.id(), under_way);
     }
 
     async fn ended(&mut self, id: Id, saw: Option<Saw>) {
-        let Some(UnderWay { entry: at, look, lingers }) = self.under_way.remove(&id) else {
+        let Some(UnderWay { at, look, lingers }) = self.under_way.remove(&id) else {
             return;
         };
         if let Some(key) = lingers {
             self.queue.try_remove(&key);
         }
         let now = self.clock.now();
-        let entry = &mut self.entries[at];
+        let entry = &mut self.entries[at.entry];
         if let Some(count) = self.hosts.get_mut(&entry.host) {
             *count -= 1;
             if *count == 0 {
@@ -286,26 +315,25 @@ impl Wheel {
             entry.told_doubt = doubts;
             Turn { standing, doubts }
         });
-        self.schedule_if_idle(at);
+        // A doubt may have made the next look due sooner.
+        self.schedule(at.entry);
+        // Readings are those of one place, so that they can be compared.
+        let saw = saw.filter(|_| at.place == 0);
         // The keeper ends after this, so a note always finds somebody.
-        drop(self.notes.send(Note { entry: at, now, saw, turn }).await);
-    }
-
-    /// A doubt may have made the next look due sooner. One that waits for its place comes anyway.
-    fn schedule_if_idle(&mut self, entry: usize) {
-        if !self.waiting.contains(&entry) {
-            self.schedule(entry);
-        }
+        drop(self.notes.send(Note { entry: at.entry, now, saw, turn }).await);
     }
 }
 
-/// When a thing is looked at first: its own time within the interval, so that things are not looked at together, and
-/// the same one after each start.
-fn first(now: Moment, watched: &Watched) -> Moment {
+/// When a thing is looked at first from each of so many places: its own time within the interval, so that things are not
+/// looked at together, and the same one after each start. The places share the interval.
+fn first(now: Moment, watched: &Watched, places: usize) -> Vec<Moment> {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for byte in watched.subject.bytes() {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }
+    let every = watched.manner.every_ms.max(1);
     // The lower bits of this hash alone are alike for names that are alike.
-    now.plus((hash ^ (hash >> 32)) % watched.manner.every_ms.max(1))
+    let own = (hash ^ (hash >> 32)) % every;
+    let count = u64::try_from(places).unwrap_or(1);
+    (0..count).map(|place| now.plus((own + every * place / count) % every)).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -12,8 +12,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use linkflow_model::Clock;
 use linkflow_model::config::Config;
+use linkflow_model::role::Vantage;
 use linkflow_store::Store;
 use tokio::net::TcpListener;
+
+use crate::look;
 
 /// What the pages and answers are made of.
 #[derive(Clone)]
@@ -24,6 +27,8 @@ pub struct Site {
     pub clock: Arc<dyn Clock>,
     /// What the user asked for.
     pub config: Arc<Config>,
+    /// Looks for another LinkFlow, where anything is watched.
+    pub eyes: Arc<OnceLock<Arc<dyn Vantage>>>,
 }
 
 /// A page of ours runs scripts and styles from its own address only, and nobody frames it.
@@ -37,6 +42,7 @@ impl Site {
         Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(ready))
+            .merge(look::routes())
             .with_state(Arc::new(self))
             .layer(middleware::from_fn(guarded))
     }

@@ -18,6 +18,7 @@ mod notify;
 pub(crate) mod page;
 mod parts;
 pub(crate) mod picture;
+mod places;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod registry;
@@ -51,6 +52,7 @@ use tokio_util::task::TaskTracker;
 
 use handover::{Handed, Succession};
 use hooks::Processes;
+use places::Places;
 use process::crash_at;
 use registry::Registries;
 use render::Renderer;
@@ -156,6 +158,8 @@ pub(crate) struct Stack {
     pub(crate) store: Arc<dyn Store>,
     /// Who served before this process, and what the next one is to have; once.
     pub(crate) succession: Option<Succession>,
+    /// From where it is looked.
+    pub(crate) places: Places,
     /// Whether it listens at whatever port is free.
     pub(crate) any_port: bool,
     /// What the user knows better of vendors' plans.
@@ -183,6 +187,7 @@ impl Stack {
         let posts = alerts::posts_that_open(&config, &options, &secrets, &kit);
         let registry = Arc::new(Registries::open(&config, options.cloud.as_ref(), &secrets, &kit)?);
         let page = page::open(&config, &options, &secrets, &kit)?;
+        let places = Places::open(&config, &options, &secrets, &kit)?;
         let front = edge::front(&config, &options, &secrets, &home, &page.shelf)?;
         let renderer =
             Arc::new(Renderer::new(&config, secrets, chosen.ports.clone(), &options, home.key()));
@@ -235,6 +240,7 @@ impl Stack {
             config,
             clock,
             store,
+            places,
             any_port: matches!(options.listen, Listen::At { public, .. } if public.port() == 0),
             catalogue: options.workdir.join("catalogue"),
             tracker,

@@ -13,8 +13,8 @@ use linkflow_model::config::{
 };
 use linkflow_model::{HostRoute, ProviderName, Secret, ServiceKind, ServiceName};
 use linkflow_monitor::{
-    Authority, DnsRecord, DnsTarget, GrpcTarget, Guard, HttpTarget, JsonRule, Prober, Target,
-    Trust, Watched, Watching,
+    Authority, DnsRecord, DnsTarget, Eyes, GrpcTarget, Guard, Here, HttpTarget, JsonRule, Prober,
+    Target, Trust, Watched, Watching,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -83,7 +83,7 @@ pub(crate) fn watch(stack: &Stack, rehearsed: bool) -> Vec<String> {
         return unable;
     }
     let prober = match Prober::new() {
-        Ok(prober) => Arc::new(prober),
+        Ok(prober) => prober,
         Err(why) => {
             unable.push(format!("nothing is watched: {why}"));
             return unable;
@@ -94,11 +94,14 @@ pub(crate) fn watch(stack: &Stack, rehearsed: bool) -> Vec<String> {
     let (tell, mut told) = mpsc::channel(1_024);
     let (show, shown) = watch::channel(Vec::new());
     incidents::open(stack, shown);
+    let eyes = Eyes::new(prober, Guard::new(anchors));
+    // Nobody has set it before: a stack is watched once.
+    drop(stack.places.here.set(Arc::new(Here::new(eyes.clone(), &all))));
     let engine = Arc::clone(&stack.engine);
     let watching = Watching {
         all,
-        prober,
-        guard: Guard::new(anchors),
+        eyes,
+        vantages: stack.places.others.clone(),
         store: Arc::clone(&stack.store),
         clock: Arc::clone(&stack.clock),
         tell,

@@ -66,8 +66,8 @@ pub use template::{
 pub use tls::{Acme, Certificate, Challenge};
 pub use values::{Environment, Many, RESERVED, Within};
 pub use watch::{
-    Alert, AlertLevel, AskedRecord, Component, Cron, Heartbeat, HostPort, JsonIs, Monitor, Phone,
-    QuietHours, StatusPage, Telemetry,
+    Alert, AlertLevel, AskedRecord, Component, Cron, Heartbeat, HostPort, JsonIs, Monitor,
+    OtherPlace, Phone, QuietHours, StatusPage, Telemetry,
 };
 
 use crate::{ItemName, Policy, ProviderName, RolloutPolicy, ServiceName, ServiceSpec};
@@ -107,6 +107,8 @@ section! {
         mail: Option<Mail>,
         /// What is looked at from outside.
         monitors: BTreeMap<ItemName, Monitor>,
+        /// Who looks as well, from other places.
+        vantages: BTreeMap<ItemName, OtherPlace>,
         /// What must report by itself.
         heartbeats: BTreeMap<ItemName, Heartbeat>,
         /// Where errors, logs and metrics go.

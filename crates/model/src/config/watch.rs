@@ -179,6 +179,16 @@ section! {
 }
 
 section! {
+    /// Another LinkFlow with the same config, somewhere else, that looks as well: what only one of them cannot reach is not down.
+    pub struct OtherPlace as "vantage" {
+        /// Where its dashboard is: `https://ops2.example.com`.
+        url: Url,
+        /// A token of its own, with the scope `read`: `linkflow access token create` there.
+        token: SecretRef,
+    }
+}
+
+section! {
     /// Who is told when something happens.
     pub struct Alert as "alert" {
         /// A Slack webhook.

@@ -8,6 +8,7 @@ mod machines;
 mod notify;
 mod pages;
 mod registry;
+mod vantage;
 mod watcher;
 
 pub use cdn::{
@@ -29,4 +30,5 @@ pub use machines::{
 pub use notify::{Notice, Notify, Tone};
 pub use pages::{Files, Pages, Put, media_type};
 pub use registry::{ImageFacts, Registry};
+pub use vantage::Vantage;
 pub use watcher::{HeldWatch, Said, Schedule, Watch, WatchSort, Watcher, WatcherLook, Watching};

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use linkflow_decide::watch::Manner;
 use linkflow_model::clock::SystemClock;
+use linkflow_model::role::Vantage;
 use linkflow_model::{
     Clock, Condition, Event, EventKind, Level, Maintenance, StateSpan, Timestamp,
 };
-use linkflow_monitor::{Guard, HttpTarget, Noted, Prober, Target, Watched, Watching};
+use linkflow_monitor::{Eyes, Guard, Here, HttpTarget, Noted, Prober, Target, Watched, Watching};
 use linkflow_store::{Memory, Reading, Store};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -40,16 +41,25 @@ fn watched(subject: &str, url: String, needs: &[&str]) -> Watched {
 }
 
 impl Stage {
-    #[expect(clippy::disallowed_methods, reason = "the test owns the task")]
     fn start(store: &Arc<dyn Store>, all: Vec<Watched>, prober: Prober) -> Self {
+        Self::beside(store, all, prober, Vec::new())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the test owns the task")]
+    fn beside(
+        store: &Arc<dyn Store>,
+        all: Vec<Watched>,
+        prober: Prober,
+        vantages: Vec<Arc<dyn Vantage>>,
+    ) -> Self {
         let (tell, told) = mpsc::channel(100);
         let stop = CancellationToken::new();
         let (show, _) = tokio::sync::watch::channel(Vec::new());
         let watching = Watching {
             show,
             all,
-            prober: Arc::new(prober),
-            guard: Guard::new(Vec::new()),
+            eyes: Eyes::new(prober, Guard::new(Vec::new())),
+            vantages,
             store: Arc::clone(store),
             clock: Arc::new(SystemClock::start()),
             tell,
@@ -273,4 +283,62 @@ async fn a_certificate_that_ends_soon_is_told_of_once() {
     let noted = store.read(&Noted::key("monitor.later")).await.unwrap().unwrap();
     let noted: Noted = serde_json::from_value(noted.body).unwrap();
     assert_eq!((noted.certificate.is_some(), noted.told_days), (true, None));
+}
+
+/// A target that counts as far away: its name is led to `at` by the look itself.
+fn far(at: SocketAddr) -> Watched {
+    let mut far = watched("monitor.api", "http://api.example/".to_owned(), &[]);
+    let mut target = HttpTarget::get("http://api.example/".parse().unwrap());
+    target.connect = Some(at);
+    far.target = Target::Http(Box::new(target));
+    far
+}
+
+/// Others that look at the same by another way.
+fn others(ways: &[SocketAddr]) -> Vec<Arc<dyn Vantage>> {
+    let other = |at: &SocketAddr| {
+        let eyes = Eyes::new(Prober::trusting(&[]).unwrap(), Guard::new(Vec::new()));
+        Arc::new(Here::new(eyes, &[far(*at)])) as Arc<dyn Vantage>
+    };
+    ways.iter().map(other).collect()
+}
+
+#[tokio::test]
+async fn what_only_one_place_cannot_reach_is_partial_and_what_none_reaches_is_down() {
+    let mut servers = Servers::default();
+    let (at, status) = server(&mut servers).await;
+    let (own_way, cut) = server(&mut servers).await;
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let prober = Prober::trusting(&[]).unwrap();
+    let mut stage = Stage::beside(&store, vec![far(own_way)], prober, others(&[at, at]));
+    assert_eq!(stage.told().await.kind, EventKind::Up);
+    cut.store(502, Relaxed);
+    let partial = stage.told().await;
+    assert_eq!(partial.message, "monitor.api is not reached from everywhere: answered 502");
+    status.store(503, Relaxed);
+    let down = stage.told().await;
+    assert_eq!((down.kind, down.level), (EventKind::Down, Level::Alarm), "{down:?}");
+    let store = stage.end().await;
+    let conditions = conditions(&spans(&store, "monitor.api").await);
+    assert_eq!(conditions, [Condition::Up, Condition::Partial, Condition::Down]);
+    let readings = readings(&store, "monitor.api").await;
+    let wrong = |why: &str| readings.iter().any(|reading| reading.why.as_deref() == Some(why));
+    assert!(wrong("answered 502") && !wrong("answered 503"), "readings are those of this place");
+}
+
+#[tokio::test]
+async fn a_place_that_does_not_know_what_is_asked_has_no_word() {
+    let mut servers = Servers::default();
+    let (at, status) = server(&mut servers).await;
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let mut other = far(at);
+    other.subject = "monitor.other".to_owned();
+    let eyes = Eyes::new(Prober::trusting(&[]).unwrap(), Guard::new(Vec::new()));
+    let blind: Vec<Arc<dyn Vantage>> = vec![Arc::new(Here::new(eyes, &[other]))];
+    let prober = Prober::trusting(&[]).unwrap();
+    let mut stage = Stage::beside(&store, vec![far(at)], prober, blind);
+    assert_eq!(stage.told().await.kind, EventKind::Up);
+    status.store(503, Relaxed);
+    assert_eq!(stage.told().await.kind, EventKind::Down);
+    stage.end().await;
 }

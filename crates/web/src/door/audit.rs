@@ -104,8 +104,8 @@ pub async fn keep(store: &dyn Store, deed: &Deed) -> Result<(), AccessError> {
     Ok(())
 }
 
-/// `2026-11`, by UTC.
-pub(super) fn month(at: Timestamp) -> String {
+/// The month of `at` as [`deeds`] takes it: `2026-11`, by UTC.
+pub fn month(at: Timestamp) -> String {
     let ms = i64::try_from(at.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     ms.unwrap_or(jiff::Timestamp::MAX).strftime("%Y-%m").to_string()
 }

@@ -33,7 +33,7 @@ use linkflow_store::Store;
 use tracing::warn;
 
 pub(crate) use audit::audit;
-pub use audit::{Deed, deeds, keep as keep_deed};
+pub use audit::{Deed, deeds, keep as keep_deed, month};
 pub use error::AccessError;
 pub(crate) use guard::guard;
 pub use invites::{GOOD_MS as INVITE_MS, Invite, first, invite};

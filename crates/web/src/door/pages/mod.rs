@@ -166,7 +166,8 @@ impl Asked {
         let how = Circumstances { from: self.origin.from(), agent, way };
         let id = sessions::begin(store, person, how, self.now()).await?;
         Cookie::Session.set(&mut cookies, &self.origin, &id);
-        note(&self.site, (&person.name, "session"), "signed in", way, "done").await;
+        let what = format!("signed in by {way}");
+        note(&self.site, (&person.name, "session"), &what, "", "done").await;
         Ok(cookies)
     }
 }

@@ -27,7 +27,10 @@ async fn the_first_person_comes_in_by_a_link_that_is_good_once() {
         "there is an owner"
     );
     let heard = town.audited().await;
-    assert_eq!(heard, ["Ann came in for the first time by a link: done", "Ann signed in: done"]);
+    assert_eq!(
+        heard,
+        ["Ann came in for the first time by a link: done", "Ann signed in by password: done"]
+    );
 }
 
 #[tokio::test]

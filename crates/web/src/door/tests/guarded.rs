@@ -263,7 +263,7 @@ async fn people_are_let_in_changed_and_removed_but_never_the_last_admin() {
             && page.contains("127.0.0.1"),
         "{page}"
     );
-    assert!(page.contains("1 entries with"), "{page}");
+    assert!(page.contains("1 entry with"), "{page}");
     let made = town.send(&mut ann, "/people/invite", &[("name", ""), ("scope", "read")]).await;
     let id = made.body.split("/people/invite/withdraw").nth(1).unwrap();
     let id = id.split("name=\"id\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();

@@ -216,7 +216,8 @@ fn worker() -> Done {
 /// Where the status page that a browser looks at is written.
 const PAGE: &str = "target/browser-page";
 
-/// Shows the status page to a browser: on a phone, in the dark, without scripts, by keyboard, and to axe.
+/// Shows the status page and the operators' site to a browser: on a phone, in the dark, without scripts, by keyboard, and to
+/// axe.
 fn browser() -> Done {
     let node = worker_tool("node");
     if !works(&[&node, "--version"]) || !works(&["/usr/bin/chromium", "--version"]) {
@@ -229,13 +230,17 @@ fn browser() -> Done {
     if !status.map_err(|error| error.to_string())?.success() {
         return Err("the page was not written: `cargo test -p linkflow-web browsers`".to_owned());
     }
-    let mut tests =
-        command(&[&node, "--test", "--test-reporter=spec", "crates/web/browser/page.test.mjs"]);
+    run(&["cargo", "build", "--quiet", "-p", "linkflow"])?;
+    let files = ["page", "door"].map(|name| format!("crates/web/browser/{name}.test.mjs"));
+    let flags = [node.as_str(), "--test", "--test-concurrency=1", "--test-reporter=spec"];
+    let mut tests = command(&flags);
     tests
+        .args(&files)
         .env("LINKFLOW_TEST_PAGE", &page)
+        .env("LINKFLOW_TEST_PROGRAM", crate::root().join("target/debug/linkflow"))
         .env("LINKFLOW_TEST_TOOLS", crate::root().join(BROWSER_TOOLS));
     let status = tests.status().map_err(|error| error.to_string())?;
-    if status.success() { Ok(()) } else { Err(format!("the status page in a browser: {status}")) }
+    if status.success() { Ok(()) } else { Err(format!("the pages in a browser: {status}")) }
 }
 
 fn dependencies() -> Done {

@@ -222,6 +222,8 @@ pub(crate) struct Book {
     resolve: Resolve,
     tuning: Tuning,
     keep: Keep,
+    /// A route beside those that are published.
+    also: Option<ServiceRoute>,
 }
 
 struct Pages {
@@ -253,7 +255,12 @@ impl Book {
             next: 0,
         };
         let pages = Mutex::new(pages);
-        Self { pages, dialer, teller, resolve, tuning, keep }
+        Self { pages, dialer, teller, resolve, tuning, keep, also: None }
+    }
+
+    /// The same, with a route beside those that are published.
+    pub(crate) fn with(self, also: Option<ServiceRoute>) -> Self {
+        Self { also, ..self }
     }
 
     /// Tells of new routes.
@@ -280,7 +287,7 @@ impl Book {
 
     fn turn(&self, pages: &mut Pages, routes: Arc<Routes>) {
         let mut lines = Vec::new();
-        for route in &routes.services {
+        for route in routes.services.iter().chain(&self.also) {
             let group = self.group(pages, &route.service);
             group.steer().tune(self.tuning(route));
             let lanes = self.lanes(pages, &group, route);
@@ -296,7 +303,8 @@ impl Book {
             let slots = group.slots(&lanes, &route);
             lines.push(Arc::new(Line { route, group, lanes, ids, slots, meters, inside }));
         }
-        let named = |service: &ServiceName| routes.services.iter().any(|r| r.service == *service);
+        let all = || routes.services.iter().chain(&self.also);
+        let named = |service: &ServiceName| all().any(|route| route.service == *service);
         pages.groups.retain(|service, group| {
             let stays = named(service);
             if !stays {

@@ -1,6 +1,8 @@
 //! The binary, as its users meet it, and the shape of the workspace.
 #![cfg(test)]
 
+#[path = "all/access.rs"]
+mod access;
 #[path = "all/alerts.rs"]
 mod alerts;
 #[path = "all/asks.rs"]

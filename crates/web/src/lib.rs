@@ -1,6 +1,9 @@
 //! Shows how things are: the status page, made of what the store holds, as files that stand anywhere; and the site of the
 //! operators, with the API.
 
+mod assets;
+pub mod door;
+mod frame;
 mod look;
 mod shelf;
 mod site;

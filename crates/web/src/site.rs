@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
@@ -16,7 +17,8 @@ use linkflow_model::role::Vantage;
 use linkflow_store::Store;
 use tokio::net::TcpListener;
 
-use crate::look;
+use crate::door::{self, Door, Refused};
+use crate::{assets, look};
 
 /// What the pages and answers are made of.
 #[derive(Clone)]
@@ -39,11 +41,17 @@ const CONTENT: HeaderValue = HeaderValue::from_static(
 impl Site {
     /// Everything that is answered.
     pub fn router(self) -> Router {
+        let site = Arc::new(self);
+        let door = (Arc::clone(&site), Arc::new(Door::new()));
         Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(ready))
             .merge(look::routes())
-            .with_state(Arc::new(self))
+            .merge(door::routes())
+            .merge(assets::routes())
+            .fallback(missing)
+            .with_state(site)
+            .layer(middleware::from_fn_with_state(door, door::guard))
             .layer(middleware::from_fn(guarded))
     }
 
@@ -56,7 +64,12 @@ impl Site {
         listener: TcpListener,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
-        axum::serve(listener, self.router()).with_graceful_shutdown(stop).await
+        let router = self.clone().router();
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        tokio::select! {
+            done = axum::serve(listener, service).with_graceful_shutdown(stop) => done,
+            () = door::tidy_up(&self) => Ok(()),
+        }
     }
 }
 
@@ -66,6 +79,11 @@ async fn ready(State(site): State<Arc<Site>>) -> Response {
         Ok(_) => "ready\n".into_response(),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
     }
+}
+
+/// What is asked for and is not there.
+async fn missing() -> Refused {
+    Refused::new(StatusCode::NOT_FOUND, "nothing is at this address")
 }
 
 /// Adds what browsers need to know to every answer.

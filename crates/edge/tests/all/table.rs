@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::Request;
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
+use linkflow_edge::{Front, Guard};
 use linkflow_model::{HostRoute, Routes, ServiceKind, ServiceName, ServiceRoute};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
@@ -57,6 +58,24 @@ async fn an_unknown_host_is_not_found() {
     let stage = Stage::set().await;
     assert_eq!(ask(&stage, "api.example", "/").await, "a");
     assert_eq!(ask(&stage, "else.example", "/").await, "404");
+}
+
+#[tokio::test]
+async fn what_the_process_itself_serves_is_led_to_whatever_routes_there_are() {
+    let other = Stage::set().await;
+    let also = ServiceRoute {
+        service: ServiceName::new("own").unwrap(),
+        hosts: vec![HostRoute::new("ops.example", "/")],
+        ..route(ServiceKind::Web, vec![target("embedded", other.ups[1].url(), 0)])
+    };
+    let guard = Guard { also: Some(also), ..Guard::default() };
+    let front = Front { guard, ..Front::default() };
+    let stage = Stage::with(crate::stage::Setup { front, ..Default::default() }).await;
+    assert_eq!(ask(&stage, "ops.example", "/").await, "b");
+    assert_eq!(ask(&stage, "api.example", "/").await, "a");
+    stage.routes.send_replace(Arc::new(Routes::default()));
+    assert_eq!(ask(&stage, "ops.example", "/").await, "b");
+    assert_eq!(ask(&stage, "api.example", "/").await, "404");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What can be asked of LinkFlow, and how each command begins and ends.
 
+mod access;
 mod alerts;
 pub(crate) mod app;
 mod apply;
@@ -152,6 +153,8 @@ enum Command {
     #[command(subcommand)]
     Page(page::PageCommand),
     #[command(subcommand)]
+    Access(access::AccessCommand),
+    #[command(subcommand)]
     Drill(drill::DrillCommand),
     Rehearse(rehearse::RehearseArgs),
     Cloud(cloud::CloudArgs),
@@ -264,6 +267,7 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Events(args) => on_runtime(events::answer(context, &args)),
         Command::Incident(command) => once(incident::answer(context, &command)),
         Command::Maintenance(command) => once(maintenance::answer(context, &command)),
+        Command::Access(command) => once(access::answer(context, &command)),
         Command::Page(command) => on_runtime(page::answer(context, &command)),
         Command::Monitors(command) => once(Box::pin(monitors::answer(context, &command))),
         Command::Up(args) => on_runtime(up::answer(context, &args)),

@@ -180,7 +180,14 @@ async fn begin(
         output::err(&format!("warning: {unable}\n"));
         None
     });
-    let (text, value) = addresses(stack, control, dashboard);
+    let links = match dashboard {
+        Some(at) => dashboard::first_links(stack, at).await.unwrap_or_else(|unable| {
+            output::err(&format!("warning: {unable}\n"));
+            Vec::new()
+        }),
+        None => Vec::new(),
+    };
+    let (text, value) = addresses(stack, control, (dashboard, links));
     context.voice.tell_now(&text, value);
     Ok(())
 }
@@ -188,7 +195,7 @@ async fn begin(
 fn addresses(
     stack: &Stack,
     control: Option<&str>,
-    dashboard: Option<SocketAddr>,
+    (dashboard, links): (Option<SocketAddr>, Vec<String>),
 ) -> (String, Value) {
     let public = stack.edge.public();
     let secure = stack.edge.secure().map(|at| format!("https://{at}"));
@@ -216,6 +223,14 @@ fn addresses(
     if let Some(dashboard) = &dashboard {
         out.push_str(&format!("dashboard: {dashboard}\n"));
     }
+    if !links.is_empty() {
+        out.push_str(
+            "  nobody may come in yet; this lets the first person in, once, within one hour:\n",
+        );
+    }
+    for link in &links {
+        out.push_str(&format!("  {link}\n"));
+    }
     if let Some(control) = control {
         out.push_str(&format!(
             "rehearsal cloud: {control}\n  in another terminal: export LINKFLOW_CLOUD={control}\n  then: linkflow status, linkflow drill set PROVIDER killed, linkflow drill clear\n"
@@ -223,7 +238,7 @@ fn addresses(
     }
     (
         out,
-        json!({ "public": public, "tls": secure, "internal": internal, "control": control, "dashboard": dashboard }),
+        json!({ "public": public, "tls": secure, "internal": internal, "control": control, "dashboard": dashboard, "setup": links }),
     )
 }
 

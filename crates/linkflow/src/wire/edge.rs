@@ -12,7 +12,7 @@ use linkflow_edge::{
 };
 use linkflow_engine::{Stop, Tasks};
 use linkflow_model::config::{self, Acme, Config, RateLimit};
-use linkflow_model::{Clock, ServiceName};
+use linkflow_model::{Clock, ServiceName, ServiceRoute};
 use linkflow_store::Store;
 use linkflow_web::Shelf;
 use tracing::warn;
@@ -86,7 +86,7 @@ pub(super) fn front(
     options: &OpenOptions,
     secrets: &Secrets,
     home: &Home,
-    shelf: &Arc<Shelf>,
+    (shelf, also): (&Arc<Shelf>, Option<ServiceRoute>),
 ) -> Result<Front, OpenError> {
     let edge = &config.edge;
     let tls = match options.listen {
@@ -98,7 +98,7 @@ pub(super) fn front(
         trusted: edge.trusted.iter().map(|network| network.0).collect(),
         visitor_header: edge.visitor_header,
         proxy_protocol: edge.proxy_protocol,
-        guard: guard(config, options, shelf)?,
+        guard: Guard { also, ..guard(config, options, shelf)? },
     })
 }
 
@@ -136,6 +136,7 @@ fn guard(config: &Config, options: &OpenOptions, shelf: &Arc<Shelf>) -> Result<G
         stale_bytes: if edge.always_online { STALE_BYTES } else { 0 },
         status_page,
         own,
+        also: None,
         security_headers,
     })
 }

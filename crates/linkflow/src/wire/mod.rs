@@ -160,8 +160,8 @@ pub(crate) struct Stack {
     pub(crate) succession: Option<Succession>,
     /// From where it is looked.
     pub(crate) places: Places,
-    /// Whether it listens at whatever port is free.
-    pub(crate) any_port: bool,
+    /// Where operators come in, when this process serves; or why they cannot.
+    dashboard: dashboard::Opened,
     /// What the user knows better of vendors' plans.
     catalogue: PathBuf,
     tracker: TaskTracker,
@@ -188,7 +188,9 @@ impl Stack {
         let registry = Arc::new(Registries::open(&config, options.cloud.as_ref(), &secrets, &kit)?);
         let page = page::open(&config, &options, &secrets, &kit)?;
         let places = Places::open(&config, &options, &secrets, &kit)?;
-        let front = edge::front(&config, &options, &secrets, &home, &page.shelf)?;
+        let (handed, mut sockets) = handed(&options)?;
+        let (dashboard, also) = dashboard::open(&config, options.listen, &mut sockets);
+        let front = edge::front(&config, &options, &secrets, &home, (&page.shelf, also))?;
         let renderer =
             Arc::new(Renderer::new(&config, secrets, chosen.ports.clone(), &options, home.key()));
         renderer.learn(&store.list("release/").await?);
@@ -196,7 +198,6 @@ impl Stack {
         let (routes, seen) = watch::channel(Arc::new(Routes::default()));
         let (events, told) = mpsc::channel(1_024);
         let wanted = edge::options(&config, &options, chosen.ports, front);
-        let (handed, sockets) = handed(&options)?;
         chosen.sockets.extend(sockets);
         let edge = Edge::take_over(wanted, chosen.sockets, seen, Arc::clone(&clock), events);
         let edge = edge.await.map_err(edge::unbound)?;
@@ -205,7 +206,7 @@ impl Stack {
             live::serve(&home, edge.view(), &tasks, takes_over);
             page.start(&tasks, &store, &clock);
         }
-        let sockets = edge.sockets().map_err(OpenError::Listen)?;
+        let sockets = dashboard::beside(edge.sockets(), &dashboard).map_err(OpenError::Listen)?;
         let engine = Engine::new(Parts {
             stack: config.stack.name.clone(),
             services: config.services(),
@@ -224,9 +225,7 @@ impl Stack {
             alive: Arc::new(process::is_alive),
             crash: (!options.crash.is_empty()).then(|| crash_at(options.crash)),
         });
-        if takes_over {
-            know_routes(&engine).await?;
-        }
+        know_routes(&engine, takes_over).await?;
         edge.run(&tracker);
         tend(&tasks, &edge, told, &engine, (&store, &clock));
         Ok(Self {
@@ -241,7 +240,7 @@ impl Stack {
             clock,
             store,
             places,
-            any_port: matches!(options.listen, Listen::At { public, .. } if public.port() == 0),
+            dashboard,
             catalogue: options.workdir.join("catalogue"),
             tracker,
             succession: Some(Succession { state: options.state, handed, sockets }),
@@ -278,7 +277,10 @@ fn kit(home: &Home, options: &OpenOptions, clock: &Arc<dyn Clock>) -> Result<Kit
 }
 
 /// Visitors of the one before come in from the first moment on, and are to be led where they were led.
-async fn know_routes(engine: &Engine) -> Result<(), OpenError> {
+async fn know_routes(engine: &Engine, takes_over: bool) -> Result<(), OpenError> {
+    if !takes_over {
+        return Ok(());
+    }
     let known = async {
         engine.follow_live().await?;
         engine.look().await;

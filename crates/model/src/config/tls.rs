@@ -55,7 +55,8 @@ choice! {
 }
 
 impl Config {
-    /// The hosts that a CA is asked for: those of `[edge.acme]`, or else those of all routes that are one host.
+    /// The hosts that a CA is asked for: those of `[edge.acme]`, or else those of all routes that are one host, of the status page and of the
+    /// dashboard.
     pub fn acme_hosts(&self) -> BTreeSet<String> {
         let Some(acme) = &self.edge.acme else { return BTreeSet::new() };
         if !acme.hosts.is_empty() {
@@ -64,6 +65,7 @@ impl Config {
         let routes = self.services.values().flat_map(|service| service.route.iter());
         let routes = routes.filter(|route| route.is_one_host()).map(|route| route.host.clone());
         let page = self.status_page.iter().filter_map(|page| page.host.as_ref());
-        routes.chain(page.map(|host| host.0.clone())).collect()
+        let dashboard = self.dashboard.host.as_ref().filter(|_| self.dashboard.on);
+        routes.chain(page.chain(dashboard).map(|host| host.0.clone())).collect()
     }
 }

@@ -1,0 +1,133 @@
+//! Who did what, why, from where, and what came of it.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use linkflow_model::Timestamp;
+use linkflow_model::access::{Caller, Means};
+use linkflow_store::Store;
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use super::documents;
+use super::error::AccessError;
+use super::random;
+use crate::Site;
+
+/// The prefix of its documents; `audit/2026-11/1795999999999-00000007-1f2e3d4c` is one.
+const PREFIX: &str = "audit/";
+
+/// How long it is kept: 13 months, as the history of monitors.
+const KEEP_MS: u64 = 396 * 86_400_000;
+
+/// How long a text in it may be, in characters.
+const LONGEST: usize = 500;
+
+/// One thing that somebody did, or tried to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deed {
+    /// When.
+    pub at: Timestamp,
+    /// Who: a person's or a token's name; of a failed sign-in, the name that was typed.
+    pub who: String,
+    /// How they proved it: `session`, `token`, `link`, `terminal`; `nothing` when they did not.
+    pub means: String,
+    /// What they did, in words: `signed in`.
+    pub what: String,
+    /// Why, in their own words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// From which address; `terminal` for commands on the machine.
+    pub from: String,
+    /// What came of it: `done`, or why not.
+    pub outcome: String,
+}
+
+/// Counts what this process kept: of two deeds in one millisecond, the one that was first stands first.
+static KEPT: AtomicU32 = AtomicU32::new(0);
+
+tokio::task_local! {
+    /// From where the request comes that is being answered.
+    pub(super) static FROM: String;
+}
+
+/// Notes what `caller` did: `what` in words (`drained fly`), `why` in theirs, and what came of it: `done`, or why not.
+///
+/// From where follows from the request that is being answered. When it cannot be kept, the log has it.
+pub(crate) async fn audit(site: &Site, caller: &Caller, what: &str, why: &str, outcome: &str) {
+    let means = match caller.means {
+        Means::Session => "session",
+        Means::Token => "token",
+    };
+    note(site, (&caller.name, means), what, why, outcome).await;
+}
+
+/// Notes what somebody did who may not have been let in.
+pub(super) async fn note(
+    site: &Site,
+    (who, means): (&str, &str),
+    what: &str,
+    why: &str,
+    outcome: &str,
+) {
+    let from = FROM.try_with(Clone::clone).unwrap_or_default();
+    let deed = Deed {
+        at: site.clock.wall(),
+        who: who.to_owned(),
+        means: means.to_owned(),
+        what: what.to_owned(),
+        why: why.to_owned(),
+        from,
+        outcome: outcome.to_owned(),
+    };
+    if let Err(error) = keep(&*site.store, &deed).await {
+        warn!(%error, ?deed, "a line of the audit could not be kept");
+    }
+}
+
+/// Keeps a deed.
+///
+/// # Errors
+/// When the store cannot be written.
+pub async fn keep(store: &dyn Store, deed: &Deed) -> Result<(), AccessError> {
+    let short = |text: &str| text.chars().take(LONGEST).collect::<String>();
+    let deed = Deed {
+        who: short(&deed.who),
+        what: short(&deed.what),
+        why: short(&deed.why),
+        outcome: short(&deed.outcome),
+        ..deed.clone()
+    };
+    let apart = random::bytes::<4>()?.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let count = KEPT.fetch_add(1, Ordering::Relaxed);
+    let key = format!("{PREFIX}{}/{:013}-{count:08x}-{apart}", month(deed.at), deed.at.0);
+    documents::create(store, &key, &deed).await?;
+    Ok(())
+}
+
+/// The month of `at` as [`deeds`] takes it: `2026-11`, by UTC.
+pub fn month(at: Timestamp) -> String {
+    let ms = i64::try_from(at.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    ms.unwrap_or(jiff::Timestamp::MAX).strftime("%Y-%m").to_string()
+}
+
+/// All deeds of a month (`2026-11`), the newest first.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn deeds(store: &dyn Store, month: &str) -> Result<Vec<Deed>, AccessError> {
+    let held = documents::list::<Deed>(store, &format!("{PREFIX}{month}/")).await?;
+    Ok(held.into_iter().rev().map(|held| held.value).collect())
+}
+
+/// Removes what is older than it is kept: whole months, of the two years before.
+pub(super) async fn tidy(store: &dyn Store, now: Timestamp) -> Result<(), AccessError> {
+    const DAY_MS: u64 = 86_400_000;
+    let oldest = month(Timestamp(now.0.saturating_sub(KEEP_MS)));
+    let before = (1..=26).map(|step| now.0.saturating_sub(KEEP_MS + step * 28 * DAY_MS));
+    for old in before.map(|at| month(Timestamp(at))).filter(|month| *month < oldest) {
+        for document in store.list(&format!("{PREFIX}{old}/")).await? {
+            store.remove(&document.key, document.version).await?;
+        }
+    }
+    Ok(())
+}

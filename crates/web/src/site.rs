@@ -2,18 +2,24 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use linkflow_model::Clock;
+use linkflow_model::access::Caller;
 use linkflow_model::config::Config;
 use linkflow_store::Store;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::live::Live;
+use crate::operator::Operator;
+use crate::{api, assets, board, metrics};
 
 /// What the pages and answers are made of.
 #[derive(Clone)]
@@ -24,6 +30,10 @@ pub struct Site {
     pub clock: Arc<dyn Clock>,
     /// What the user asked for.
     pub config: Arc<Config>,
+    /// The process that runs the stack.
+    pub operator: Arc<dyn Operator>,
+    /// Who listens for changes.
+    pub live: Live,
 }
 
 /// A page of ours runs scripts and styles from its own address only, and nobody frames it.
@@ -34,11 +44,23 @@ const CONTENT: HeaderValue = HeaderValue::from_static(
 impl Site {
     /// Everything that is answered.
     pub fn router(self) -> Router {
+        self.routes().layer(middleware::from_fn(guarded))
+    }
+
+    /// The same for `caller`, who has proved by other means who they are: whoever may open the door that this stands behind.
+    pub fn router_for(self, caller: Caller) -> Router {
+        self.routes().layer(Extension(caller)).layer(middleware::from_fn(guarded))
+    }
+
+    fn routes(self) -> Router {
         Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(ready))
+            .merge(assets::routes())
+            .merge(board::routes())
+            .merge(api::routes())
+            .merge(metrics::routes())
             .with_state(Arc::new(self))
-            .layer(middleware::from_fn(guarded))
     }
 
     /// Answers at `listener` until `stop` ends; then finishes what is under way.
@@ -50,8 +72,31 @@ impl Site {
         listener: TcpListener,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
-        axum::serve(listener, self.router()).with_graceful_shutdown(stop).await
+        let live = self.live.clone();
+        let app = self.router().into_make_service_with_connect_info::<SocketAddr>();
+        axum::serve(listener, app).with_graceful_shutdown(ended(stop, live)).await
     }
+
+    /// The same at a socket of this machine, for whoever may open it: `caller`.
+    ///
+    /// # Errors
+    /// When the listener fails for good.
+    pub async fn serve_owner(
+        self,
+        listener: UnixListener,
+        caller: Caller,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        let live = self.live.clone();
+        let app = self.router_for(caller);
+        axum::serve(listener, app).with_graceful_shutdown(ended(stop, live)).await
+    }
+}
+
+/// Ends with `stop`, and has every stream of changes end as well: they would last for ever.
+async fn ended(stop: impl Future<Output = ()>, live: Live) {
+    stop.await;
+    live.close();
 }
 
 /// Whether the store answers: without it nothing here is worth asking.

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::needs::{
-    BROWSER_TOOLS, CONFORMANCE, DESCRIPTIONS, describes, install, python, worker_tool,
+    BROWSER_TOOLS, CONFORMANCE, DESCRIPTIONS, describes, install, python, tester, worker_tool,
 };
 use crate::rehearse::{RECORDING, rehearse};
 use crate::run::{Done, command, run, works};
@@ -22,6 +22,7 @@ const PARTS: &[(&str, Part)] = &[
     ("tests", tests),
     ("worker", worker),
     ("browser", browser),
+    ("api", api),
     ("build", || run(&["cargo", "build", "--quiet", "--release", "-p", "linkflow"])),
     ("rehearsal", rehearse),
     ("descriptions", descriptions),
@@ -216,7 +217,7 @@ fn worker() -> Done {
 /// Where the status page that a browser looks at is written.
 const PAGE: &str = "target/browser-page";
 
-/// Shows the status page to a browser: on a phone, in the dark, without scripts, by keyboard, and to axe.
+/// Shows the status page and the dashboard to a browser: on a phone, in the dark, without scripts, by keyboard, and to axe.
 fn browser() -> Done {
     let node = worker_tool("node");
     if !works(&[&node, "--version"]) || !works(&["/usr/bin/chromium", "--version"]) {
@@ -235,7 +236,70 @@ fn browser() -> Done {
         .env("LINKFLOW_TEST_PAGE", &page)
         .env("LINKFLOW_TEST_TOOLS", crate::root().join(BROWSER_TOOLS));
     let status = tests.status().map_err(|error| error.to_string())?;
-    if status.success() { Ok(()) } else { Err(format!("the status page in a browser: {status}")) }
+    if !status.success() {
+        return Err(format!("the status page in a browser: {status}"));
+    }
+    dashboard(&node)
+}
+
+/// Shows the dashboard of a real `linkflow up --rehearsal` to a browser.
+fn dashboard(node: &str) -> Done {
+    // The same program that the tests of the workspace have built, if they have run.
+    run(&["cargo", "test", "--quiet", "--workspace", "--no-run"])?;
+    let mut tests =
+        command(&[node, "--test", "--test-reporter=spec", "crates/web/browser/board.test.mjs"]);
+    tests
+        .env("LINKFLOW_TEST_BINARY", crate::root().join("target/debug/linkflow"))
+        .env("LINKFLOW_TEST_TOOLS", crate::root().join(BROWSER_TOOLS));
+    let status = tests.status().map_err(|error| error.to_string())?;
+    if status.success() { Ok(()) } else { Err(format!("the dashboard in a browser: {status}")) }
+}
+
+/// Where the API that is tested writes its description and its address. It is answered until the latter is gone.
+const API: &str = "target/api";
+
+/// How the tester proves who it is.
+const TESTER: &str = "xtask/schemathesis.toml";
+
+/// How many requests are made up for each operation of the API, of each sort.
+const EXAMPLES: &str = "6";
+
+/// Has a stranger ask the API all that its description allows, and what it forbids.
+fn api() -> Done {
+    let tester = tester()?;
+    let words = ["cargo", "test", "--quiet", "-p", "linkflow-web", "--lib"];
+    run(&[words.as_slice(), &["--no-run"]].concat())?;
+    let folder = emptied(API)?;
+    let name = "api::tests::the_api_is_served_as_it_is_described";
+    let mut cargo = command(&[words.as_slice(), &[name]].concat());
+    let mut served = cargo
+        .env("LINKFLOW_TEST_API", &folder)
+        .stdout(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("the API cannot be served: {error}"))?;
+    let file = folder.join("address");
+    let asked = address(&file).and_then(|at| {
+        let description = format!("{API}/openapi.json");
+        let program = [tester.as_str(), "--config-file", TESTER, "run", &description];
+        let flags = ["--url", &at, "--checks", "all", "--max-examples", EXAMPLES];
+        run(&[program.as_slice(), flags.as_slice(), &["--seed", "1", "--no-color"]].concat())
+    });
+    // The test ends with its file; where it never came so far, it has ended.
+    drop(std::fs::remove_file(&file));
+    let ended = served.wait().map_err(|error| error.to_string())?;
+    asked?;
+    if ended.success() { Ok(()) } else { Err(format!("the API that was tested: {ended}")) }
+}
+
+/// The address that stands in `file`, once it does.
+fn address(file: &std::path::Path) -> Result<String, String> {
+    for _ in 0..600 {
+        if let Some(at) = std::fs::read_to_string(file).ok().filter(|at| !at.is_empty()) {
+            return Ok(at);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Err("the API was not served: `cargo test -p linkflow-web the_api_is_served`".to_owned())
 }
 
 fn dependencies() -> Done {

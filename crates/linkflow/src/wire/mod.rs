@@ -6,6 +6,7 @@ pub(crate) mod ci;
 pub(crate) mod control;
 pub(crate) mod dashboard;
 pub(crate) mod docker;
+pub(crate) mod earlier;
 pub(crate) mod edge;
 pub(crate) mod follow;
 pub(crate) mod handover;
@@ -15,16 +16,20 @@ pub(crate) mod live;
 pub(crate) mod looking;
 pub(crate) mod names;
 mod notify;
+mod operator;
 pub(crate) mod page;
 mod parts;
 pub(crate) mod picture;
 pub(crate) mod ports;
 pub(crate) mod process;
+pub(crate) mod rates;
 pub(crate) mod registry;
 pub(crate) mod releases;
 pub(crate) mod render;
 pub(crate) mod secrets;
+pub(crate) mod site;
 mod socket;
+pub(crate) mod standing;
 pub(crate) mod state;
 mod warm;
 pub(crate) mod watched;
@@ -37,6 +42,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use linkflow_decide::Stands;
 use linkflow_edge::Edge;
 use linkflow_engine::{Alerts, CrashPoint, Engine, Parts, Stop, Tasks};
 use linkflow_model::clock::SystemClock;
@@ -53,6 +59,7 @@ use handover::{Handed, Succession};
 use hooks::Processes;
 use process::crash_at;
 use registry::Registries;
+use releases::Releases;
 use render::Renderer;
 use secrets::Secrets;
 use state::Home;
@@ -140,8 +147,10 @@ pub(crate) struct Stack {
     pub(crate) edge: Edge,
     /// Every background task of the loop.
     pub(crate) tasks: Tasks,
-    /// Where images are looked up.
-    pub(crate) registry: Arc<Registries>,
+    /// Makes releases.
+    pub(crate) releases: Arc<Releases>,
+    /// How everything that is watched stands.
+    pub(crate) stands: watch::Sender<Vec<Stands>>,
     /// Tells people of incidents, once it is started.
     pub(crate) alerts: Arc<Alerts>,
     /// The providers that run services.
@@ -158,8 +167,6 @@ pub(crate) struct Stack {
     pub(crate) succession: Option<Succession>,
     /// Whether it listens at whatever port is free.
     pub(crate) any_port: bool,
-    /// What the user knows better of vendors' plans.
-    catalogue: PathBuf,
     tracker: TaskTracker,
 }
 
@@ -217,26 +224,25 @@ impl Stack {
             routes,
             owner: process::owner(&options.what, &options.vars),
             alive: Arc::new(process::is_alive),
-            crash: (!options.crash.is_empty()).then(|| crash_at(options.crash)),
+            crash: (!options.crash.is_empty()).then(|| crash_at(options.crash.clone())),
         });
-        if takes_over {
-            know_routes(&engine).await?;
-        }
+        know_routes(&engine, takes_over).await?;
         edge.run(&tracker);
         tend(&tasks, &edge, told, &engine, (&store, &clock));
+        let made = Releases::new(&engine, registry, (&computes, &renderer), &config, &options);
         Ok(Self {
             engine,
             edge,
+            releases: Arc::new(made),
+            stands: watch::channel(Vec::new()).0,
             alerts: Alerts::new(&store, &clock, &config.stack.name, posts),
             tasks,
-            registry,
             computes,
             renderer,
             config,
             clock,
             store,
             any_port: matches!(options.listen, Listen::At { public, .. } if public.port() == 0),
-            catalogue: options.workdir.join("catalogue"),
             tracker,
             succession: Some(Succession { state: options.state, handed, sockets }),
         })
@@ -272,7 +278,10 @@ fn kit(home: &Home, options: &OpenOptions, clock: &Arc<dyn Clock>) -> Result<Kit
 }
 
 /// Visitors of the one before come in from the first moment on, and are to be led where they were led.
-async fn know_routes(engine: &Engine) -> Result<(), OpenError> {
+async fn know_routes(engine: &Engine, takes_over: bool) -> Result<(), OpenError> {
+    if !takes_over {
+        return Ok(());
+    }
     let known = async {
         engine.follow_live().await?;
         engine.look().await;

@@ -195,7 +195,7 @@ fn work_is_announced_ahead_and_called_off() {
 }
 
 /// A process of LinkFlow that is killed at the end.
-struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -205,7 +205,7 @@ impl Drop for Running {
 }
 
 /// Starts LinkFlow and reads the first JSON value that it says.
-fn start(folder: &Path, arguments: &[&str]) -> (Running, Value) {
+pub(crate) fn start(folder: &Path, arguments: &[&str]) -> (Running, Value) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_linkflow"));
     command.current_dir(folder).args(arguments).arg("--json").env_clear();
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();

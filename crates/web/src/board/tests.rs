@@ -152,24 +152,25 @@ async fn a_change_is_said_to_who_listens_and_the_stream_is_kept_alive_and_ended(
         }
         router.clone().oneshot(request.body(Body::empty()).unwrap())
     };
-    let watching = tokio::spawn(stage.site.clone().watch());
-    let mut body = open(None).await.unwrap().into_body();
-    let hello = next(&mut body).await;
-    assert!(hello.contains("event: hello") && hello.contains("retry: 2000"), "{hello}");
-    assert!(hello.contains("id: 30"), "{hello}");
-    let mut late = open(Some("12")).await.unwrap().into_body();
-    assert!(next(&mut late).await.contains("event: change"), "what was missed is said at once");
-    // Silence is broken by a comment.
-    assert_eq!(next(&mut body).await, ":\n\n");
-    *stage.operator.state.lock().unwrap() = PlacementState::Down;
-    assert!(next(&mut body).await.contains("event: change"));
-    let event = Event::new(Timestamp(NOW), EventKind::Control, Level::Info, "something");
-    stage.store.append(&event).await.unwrap();
-    let said = next(&mut body).await;
-    assert!(said.contains("event: change") && said.contains("id: 31"), "{said}");
-    stage.site.live.close();
-    assert!(body.frame().await.is_none(), "it ends");
-    watching.await.unwrap();
+    let asking = async {
+        let mut body = open(None).await.unwrap().into_body();
+        let hello = next(&mut body).await;
+        assert!(hello.contains("event: hello") && hello.contains("retry: 2000"), "{hello}");
+        assert!(hello.contains("id: 30"), "{hello}");
+        let mut late = open(Some("12")).await.unwrap().into_body();
+        assert!(next(&mut late).await.contains("event: change"), "what was missed is said at once");
+        // Silence is broken by a comment.
+        assert_eq!(next(&mut body).await, ":\n\n");
+        *stage.operator.state.lock().unwrap() = PlacementState::Down;
+        assert!(next(&mut body).await.contains("event: change"));
+        let event = Event::new(Timestamp(NOW), EventKind::Control, Level::Info, "something");
+        stage.store.append(&event).await.unwrap();
+        let said = next(&mut body).await;
+        assert!(said.contains("event: change") && said.contains("id: 31"), "{said}");
+        stage.site.live.close();
+        assert!(body.frame().await.is_none(), "it ends");
+    };
+    tokio::join!(stage.site.clone().watch(), asking);
 }
 
 #[tokio::test]
@@ -181,7 +182,7 @@ async fn nine_hundred_monitors_are_one_page() {
     assert_eq!(page.matches("<th scope=\"row\">").count(), 901);
     let some = stage.ask("GET", "/monitors?q=shop-89&condition=up&tag=shop", None).await.text;
     assert_eq!(some.matches("<th scope=\"row\">").count(), 11);
-    // A status page and its search go on as they are.
+    // The search finds what stands far down.
     let found = stage.ask("GET", "/api/v1/search?q=shop-899", None).await.json();
     assert_eq!(found["found"][0]["href"], json!("/monitors/monitor.shop-899"));
 }

@@ -68,9 +68,9 @@ const NEEDS: &[Need] = &[
         is_there: has_docker,
     },
     Need {
-        what: "Python 3 with venv, for the check of recordings",
+        what: "Python 3 with venv, for the check of recordings and the tester of the API",
         packages: &["python3", "python3-venv", "python3-pip"],
-        is_there: || !describes() || works(&["python3", "-c", "import ensurepip"]),
+        is_there: || works(&["python3", "-c", "import ensurepip"]),
     },
     Need {
         what: "Chromium, which shows the status page",
@@ -186,6 +186,24 @@ pub(crate) fn python() -> Result<String, String> {
         run(&[&python, "-m", "pip", "install", "--quiet", "graphql-core>=3.2,<3.3"])?;
     }
     Ok(python)
+}
+
+/// The version of the tester of APIs.
+const TESTER: &str = "schemathesis==4.32.5";
+
+/// The program that asks an API all that its description allows, and what it forbids: in `target`.
+pub(crate) fn tester() -> Result<String, String> {
+    let folder = crate::root().join("target/api-tester").display().to_string();
+    let tester = format!("{folder}/bin/schemathesis");
+    let version = TESTER.rsplit('=').next().unwrap_or_default();
+    let is_there =
+        crate::run::output(&[&tester, "--version"]).is_ok_and(|said| said.contains(version));
+    if !is_there {
+        println!("installing {TESTER} into {folder}");
+        run(&["python3", "-m", "venv", &folder])?;
+        run(&[&format!("{folder}/bin/python"), "-m", "pip", "install", "--quiet", TESTER])?;
+    }
+    Ok(tester)
 }
 
 /// The same places that the tests look at.

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::needs::{
-    BROWSER_TOOLS, CONFORMANCE, DESCRIPTIONS, describes, install, python, worker_tool,
+    BROWSER_TOOLS, CONFORMANCE, DESCRIPTIONS, describes, install, python, tester, worker_tool,
 };
 use crate::rehearse::{RECORDING, rehearse};
 use crate::run::{Done, command, run, works};
@@ -22,7 +22,8 @@ const PARTS: &[(&str, Part)] = &[
     ("tests", tests),
     ("worker", worker),
     ("browser", browser),
-    ("build", || run(&["cargo", "build", "--quiet", "-p", "linkflow"])),
+    ("api", api),
+    ("build", program),
     ("rehearsal", rehearse),
     ("descriptions", descriptions),
     ("dependencies", dependencies),
@@ -55,6 +56,12 @@ pub(crate) fn test(named: &[&str]) -> Done {
     let failed = rows.iter().filter(|(_, _, done)| done.is_err()).count();
     println!("{} parts passed, {failed} parts failed", rows.len() - failed);
     if failed == 0 { Ok(()) } else { Err(format!("{failed} of {} parts", rows.len())) }
+}
+
+/// Leaves the program where the parts after it find it, as the tests of the workspace have built it: another choice of packages
+/// has other features, and everything would be built anew.
+fn program() -> Done {
+    run(&["cargo", "test", "--quiet", "--workspace", "--no-run"])
 }
 
 fn lints() -> Done {
@@ -193,8 +200,7 @@ fn worker() -> Done {
     }
     run(&[&checker, "--project", "worker"])?;
     let stories = emptied(STORIES)?;
-    let mut cargo =
-        command(&["cargo", "test", "--quiet", "-p", "linkflow-edge", "--lib", "vectors"]);
+    let mut cargo = command(&["cargo", "test", "--quiet", "--workspace", "--lib", "vectors"]);
     let status = cargo.env("LINKFLOW_TEST_VECTORS", stories).stdout(Stdio::null()).status();
     if !status.map_err(|error| error.to_string())?.success() {
         return Err(
@@ -224,14 +230,13 @@ fn browser() -> Done {
         return Err("its tools are not there: `cargo xtask test needs` installs them".to_owned());
     }
     let page = emptied(PAGE)?;
-    let mut cargo =
-        command(&["cargo", "test", "--quiet", "-p", "linkflow-web", "--lib", "browsers"]);
+    let mut cargo = command(&["cargo", "test", "--quiet", "--workspace", "--lib", "browsers"]);
     let status = cargo.env("LINKFLOW_TEST_PAGE", &page).stdout(Stdio::null()).status();
     if !status.map_err(|error| error.to_string())?.success() {
         return Err("the page was not written: `cargo test -p linkflow-web browsers`".to_owned());
     }
-    run(&["cargo", "build", "--quiet", "-p", "linkflow"])?;
-    let files = ["page", "door"].map(|name| format!("crates/web/browser/{name}.test.mjs"));
+    program()?;
+    let files = ["page", "door", "board"].map(|name| format!("crates/web/browser/{name}.test.mjs"));
     let flags = [node.as_str(), "--test", "--test-concurrency=1", "--test-reporter=spec"];
     let mut tests = command(&flags);
     tests
@@ -241,6 +246,53 @@ fn browser() -> Done {
         .env("LINKFLOW_TEST_TOOLS", crate::root().join(BROWSER_TOOLS));
     let status = tests.status().map_err(|error| error.to_string())?;
     if status.success() { Ok(()) } else { Err(format!("the pages in a browser: {status}")) }
+}
+
+/// Where the API that is tested writes its description and its address. It is answered until the latter is gone.
+const API: &str = "target/api";
+
+/// How the tester proves who it is.
+const TESTER: &str = "xtask/schemathesis.toml";
+
+/// How many requests are made up for each operation of the API, of each sort.
+const EXAMPLES: &str = "6";
+
+/// Has a stranger ask the API all that its description allows, and what it forbids.
+fn api() -> Done {
+    let tester = tester()?;
+    let words = ["cargo", "test", "--quiet", "--workspace", "--lib"];
+    run(&[words.as_slice(), &["--no-run"]].concat())?;
+    let folder = emptied(API)?;
+    let name = "api::tests::the_api_is_served_as_it_is_described";
+    let mut cargo = command(&[words.as_slice(), &[name]].concat());
+    let mut served = cargo
+        .env("LINKFLOW_TEST_API", &folder)
+        .stdout(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("the API cannot be served: {error}"))?;
+    let file = folder.join("address");
+    let asked = address(&file).and_then(|at| {
+        let description = format!("{API}/openapi.json");
+        let program = [tester.as_str(), "--config-file", TESTER, "run", &description];
+        let flags = ["--url", &at, "--checks", "all", "--max-examples", EXAMPLES];
+        run(&[program.as_slice(), flags.as_slice(), &["--seed", "1", "--no-color"]].concat())
+    });
+    // The test ends with its file; where it never came so far, it has ended.
+    drop(std::fs::remove_file(&file));
+    let ended = served.wait().map_err(|error| error.to_string())?;
+    asked?;
+    if ended.success() { Ok(()) } else { Err(format!("the API that was tested: {ended}")) }
+}
+
+/// The address that stands in `file`, once it does.
+fn address(file: &std::path::Path) -> Result<String, String> {
+    for _ in 0..600 {
+        if let Some(at) = std::fs::read_to_string(file).ok().filter(|at| !at.is_empty()) {
+            return Ok(at);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Err("the API was not served: `cargo test -p linkflow-web the_api_is_served`".to_owned())
 }
 
 fn dependencies() -> Done {

@@ -47,6 +47,8 @@ pub enum MoveKind {
     Failover,
     /// A more preferred place has recovered.
     Failback,
+    /// Its place is drained: somebody wants nothing to serve there.
+    Drain,
     /// It runs where it should, and somewhere else too, or its own place was stopped.
     Tidy,
 }
@@ -81,18 +83,27 @@ impl Scene<'_> {
     fn decide(&self, decision: &mut Decision) {
         let Some(active) = &self.view.active else { return self.settle(decision) };
         if self.spec.rank(active).is_none() {
-            return self.leave(active, "it is no longer in the cascade", None, decision);
+            let reason = format!("{active}: it is no longer in the cascade");
+            return self.leave(active, MoveKind::Failover, reason, decision);
         }
-        match self.judge(active) {
-            Verdict::Down { since, why } if self.now.since(since) >= self.policy.confirm_ms => {
-                self.leave(active, &why, Some(self.now.since(since)), decision);
+        match (self.judge(active), self.view.drained.get(active)) {
+            (Verdict::Down { since, why }, _)
+                if self.now.since(since) >= self.policy.confirm_ms =>
+            {
+                let down = seconds(self.now.since(since));
+                let reason = format!("{active} has been down for {down}: {why}");
+                self.leave(active, MoveKind::Failover, reason, decision);
             }
-            Verdict::Up { .. } => {
+            (_, Some(why)) => {
+                let reason = format!("{active} is drained: {why}");
+                self.leave(active, MoveKind::Drain, reason, decision);
+            }
+            (Verdict::Up { .. }, None) => {
                 if !self.go_back(active, decision) {
                     self.tidy(active, decision);
                 }
             }
-            Verdict::Down { .. } | Verdict::Unknown => {}
+            (Verdict::Down { .. } | Verdict::Unknown, None) => {}
         }
     }
 
@@ -126,13 +137,9 @@ impl Scene<'_> {
         self.push(decision, MoveKind::Settle, to, plan);
     }
 
-    /// Leaves a place that failed.
-    fn leave(&self, from: &ProviderName, why: &str, down_ms: Option<u64>, decision: &mut Decision) {
+    /// Leaves a place that failed or is drained, as `reason` says.
+    fn leave(&self, from: &ProviderName, kind: MoveKind, reason: String, decision: &mut Decision) {
         let best = self.spec.runs_on.iter().find(|p| *p != from && self.is_proven(p));
-        let reason = match down_ms {
-            Some(ms) => format!("{from} has been down for {}: {why}", seconds(ms)),
-            None => format!("{from}: {why}"),
-        };
         if let Some(waking) = self.preferred_and_waking(from, best) {
             return self
                 .hold(decision, format!("{reason}; it waits for {waking}, which is being woken"));
@@ -149,7 +156,7 @@ impl Scene<'_> {
         }
         self.start(&mut plan, to);
         plan.then("switch", self.activate(to), reason);
-        self.push(decision, MoveKind::Failover, to, plan);
+        self.push(decision, kind, to, plan);
     }
 
     /// A place before `best` whose cold start is not over: what it is worth is known in a moment. Visitors do not wait
@@ -162,7 +169,8 @@ impl Scene<'_> {
         let before = self.spec.runs_on.iter().take_while(|p| Some(*p) != best);
         before.filter(|p| *p != from).find(|provider| {
             let is_down = matches!(self.judge(provider), Verdict::Down { .. });
-            !is_down && self.can_prove(provider) && self.view.on(provider).is_some_and(may_sleep)
+            let usable = !is_down && !self.is_drained(provider) && self.can_prove(provider);
+            usable && self.view.on(provider).is_some_and(may_sleep)
         })
     }
 
@@ -237,8 +245,16 @@ impl Scene<'_> {
         judge(self.spec, placement, is_active, self.world, self.policy, self.now)
     }
 
-    /// Whether the service could run on `provider` now.
+    /// Whether somebody wants the service kept away from `provider`.
+    fn is_drained(&self, provider: &ProviderName) -> bool {
+        self.view.drained.contains_key(provider)
+    }
+
+    /// Whether the service could run on `provider` now, and may.
     fn is_ready(&self, provider: &ProviderName) -> bool {
+        if self.is_drained(provider) {
+            return false;
+        }
         let deployed = self.view.on(provider).is_some_and(|p| p.lifecycle != Lifecycle::Absent);
         deployed && self.judge(provider).up_since().is_some()
     }

@@ -81,7 +81,8 @@ pub fn on_one(wanted: &[Wanted<'_>], world: &World, provider: &ProviderName) -> 
             fence(&rows, provider, view, &mut stages);
         }
         let other = view.placements.iter().find(|p| {
-            p.provider != *provider && p.health == Health::Up && row.spec.keeps_standby_warm()
+            let well = p.health == Health::Up && !view.drained.contains_key(&p.provider);
+            p.provider != *provider && well && row.spec.keeps_standby_warm()
         });
         if let (Some(other), true) = (other, view.active.is_some()) {
             let lead = Action::Activate { service: service(), provider: other.provider.clone() };
@@ -123,15 +124,20 @@ fn one_service(rows: &[&Wanted<'_>], view: &ServiceView, stages: &mut Stages) {
         }
         return settle(spec, home, view, stages);
     }
+    // Visitors are not led to where somebody wants none.
+    let is_drained = |row: &Wanted<'_>| view.drained.contains_key(row.provider);
+    let mut spares = spares;
+    spares.sort_by_key(|(row, _)| is_drained(row));
     let mut spares = spares.into_iter();
     let ready = rows.iter().find(|row| Some(row.provider) != home && is_ready(row, view));
     let canary = match spares.next() {
         Some((row, step)) => {
             stages.canary.push(step);
-            Some(row.provider.clone())
+            Some(row)
         }
-        None => ready.map(|row| row.provider.clone()),
+        None => ready.copied(),
     };
+    let canary = canary.filter(|row| !is_drained(row)).map(|row| row.provider.clone());
     stages.rollout.extend(spares.map(|(_, step)| step));
     if let Some((row, step)) = home_step {
         if let (Some(canary), true) = (canary, serves) {

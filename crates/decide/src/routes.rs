@@ -2,7 +2,9 @@
 
 use alloc::vec::Vec;
 
-use linkflow_model::{Health, Routes, ServiceRoute, ServiceSpec, Target, World};
+use linkflow_model::{
+    Health, PlacementView, ProviderName, Routes, ServiceRoute, ServiceSpec, Target, World,
+};
 
 #[cfg(test)]
 mod tests;
@@ -12,11 +14,19 @@ mod tests;
 /// So visitors leave a dead placement as soon as the probes know of it, before the service is officially moved.
 /// Placements that are down stay in the table: the edge probes them, and uses them when nothing better is left.
 ///
+/// A place that is drained is left at once when another one answers. It stays in the table, behind those: better there than
+/// nowhere.
+///
 /// What may sleep may rest, but for the place that is to take over from one that is down: that is woken.
 pub fn routes(services: &[ServiceSpec], world: &World, generation: u64) -> Routes {
     let services = services.iter().filter(|spec| spec.is_probed()).map(|spec| {
         let view = world.services.get(&spec.name);
-        let mut targets: Vec<(bool, bool, Target)> = Vec::new();
+        let mut targets: Vec<(bool, bool, bool, Target)> = Vec::new();
+        let is_drained =
+            |provider: &ProviderName| view.is_some_and(|v| v.drained.contains_key(provider));
+        let answers = |p: &PlacementView| p.health == Health::Up && !is_drained(&p.provider);
+        let can_leave =
+            spec.keeps_standby_warm() && view.is_some_and(|v| v.placements.iter().any(answers));
         for (rank, provider) in spec.runs_on.iter().enumerate() {
             let Some(placement) = view.and_then(|v| v.on(provider)) else { continue };
             let Some(address) = &placement.address else { continue };
@@ -28,10 +38,11 @@ pub fn routes(services: &[ServiceSpec], world: &World, generation: u64) -> Route
                 sleeps: placement.sleeps,
                 most: spec.concurrency.at(provider),
             };
-            targets.push((placement.health == Health::Down, !is_active, target));
+            let left = can_leave && is_drained(provider);
+            targets.push((placement.health == Health::Down, left, !is_active, target));
         }
-        targets.sort_by_key(|(down, spare, target)| (*down, *spare, target.rank));
-        if let Some((_, true, target)) = targets.first_mut()
+        targets.sort_by_key(|(down, left, spare, target)| (*down, *left, *spare, target.rank));
+        if let Some((_, _, true, target)) = targets.first_mut()
             && let Some(sleeps) = &mut target.sleeps
         {
             sleeps.may_rest = false;
@@ -44,7 +55,7 @@ pub fn routes(services: &[ServiceSpec], world: &World, generation: u64) -> Route
             idempotency_key: spec.idempotency_key,
             timeouts: spec.timeouts,
             queue: spec.concurrency.queue,
-            targets: targets.into_iter().map(|(_, _, target)| target).collect(),
+            targets: targets.into_iter().map(|(_, _, _, target)| target).collect(),
         }
     });
     Routes { generation, services: services.collect() }

@@ -1,8 +1,8 @@
 //! Worlds written as lines of text, for the tests.
 //!
 //! A line is a service: `web api at fly since 5: fly=up@0 railway=down@3 hetzner=absent@0`. Its kind is `web`, `grpc`,
-//! `worker` or `exclusive` (a worker that must never run twice; `maybe azure,fly` names where it may still run). A
-//! placement is what probes or its provider say of it, since when, then `~` and when its provider was last asked where
+//! `worker` or `exclusive` (a worker that must never run twice; `maybe azure,fly` names where it may still run).
+//! `drained fly,koyeb` names where somebody wants it kept away from. A placement is what probes or its provider say of it, since when, then `~` and when its provider was last asked where
 //! that is not now (`~never`), then `#` and what runs there: a letter for the image and a digit for the settings. A
 //! placement that its provider puts to sleep begins with `z`: `zrender=resting@0`.
 
@@ -31,7 +31,10 @@ pub(crate) fn read(lines: &str, now: Moment) -> (Vec<ServiceSpec>, World) {
         let active_since = Moment(after("since").map_or(0, |ms| ms.parse().unwrap()));
         let may_run = after("maybe").into_iter().flat_map(|names| names.split(','));
         let may_run = may_run.map(|provider| provider.parse().unwrap()).collect();
-        let view = ServiceView { active, active_since, may_run, placements };
+        let drained = after("drained").into_iter().flat_map(|names| names.split(','));
+        let drained = drained.map(|name| (name.parse().unwrap(), "Ann: it is rebuilt".to_owned()));
+        let drained = drained.collect();
+        let view = ServiceView { active, active_since, may_run, drained, placements };
         world.services.insert(name, view);
     }
     (specs, world)

@@ -46,7 +46,7 @@ pub use hook::{Hook, Hooks};
 pub use journal::{Run, RunKind, RunState, StageRecord, StepRecord, StepState};
 pub use lease::{Holder, Owner, holder};
 pub use preflight::{Facts, ImageFacts, misfits};
-pub use run::RunEnd;
+pub use run::{Asked, RunEnd};
 pub use swap::Swapping;
 pub use tasks::{Stop, Tasks};
 

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use linkflow_decide::routes;
 use linkflow_model::role::Seen;
 use linkflow_model::{
-    EventKind, Fault, Health, Level, Lifecycle, Moment, PlacementView, Probe, ProviderName,
+    Drain, EventKind, Fault, Health, Level, Lifecycle, Moment, PlacementView, Probe, ProviderName,
     ServiceKind, ServiceName, ServiceSpec, ServiceView, Sleeps, Timestamp, World,
 };
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,7 @@ pub(crate) struct Look {
 pub(crate) struct Actives {
     active: BTreeMap<ServiceName, (ProviderName, Moment)>,
     may_run: BTreeMap<ServiceName, BTreeSet<ProviderName>>,
+    drains: Vec<Drain>,
 }
 
 /// Where a service serves: the document `active/<service>`.
@@ -159,8 +160,12 @@ impl Engine {
             let name = document.key.trim_start_matches("may-run/");
             may_run.extend(ServiceName::new(name).map(|name| (name, at)));
         }
+        let mut drains = Vec::new();
+        for document in self.parts.store.list(Drain::PREFIX).await? {
+            drains.push(from_value::<Drain>(&document.key, document.body)?);
+        }
         let mut held = locked(&self.actives);
-        held.may_run = may_run;
+        (held.may_run, held.drains) = (may_run, drains);
         for (name, active) in found {
             if held.active.get(&name).is_some_and(|(provider, _)| *provider == active.provider) {
                 continue;
@@ -199,6 +204,7 @@ impl Engine {
                 active: active.map(|(provider, _)| provider.clone()),
                 active_since: active.map(|(_, since)| *since).unwrap_or_default(),
                 placements: placements.collect(),
+                drained: drained(&actives.drains, &spec.name),
                 may_run,
             };
             world.services.insert(spec.name.clone(), view);
@@ -219,6 +225,12 @@ impl Engine {
             asleep: false,
         })
     }
+}
+
+/// Where `service` is to be kept away from, and who says so.
+fn drained(drains: &[Drain], service: &ServiceName) -> BTreeMap<ProviderName, String> {
+    let own = drains.iter().filter(|drain| drain.is_for(service));
+    own.map(|drain| (drain.provider.clone(), format!("{}: {}", drain.by, drain.why))).collect()
 }
 
 /// A placement that somebody waits for, so that it may not sleep.

@@ -118,7 +118,8 @@ impl Engine {
         let id = live.id;
         let draft = self.draft_of(live, Some(release), None).await?;
         let why = format!("back to {id}: {} did not pass its gate", release.id);
-        let errand = Errand { kind: RunKind::Rollback, why, plan: &draft.plan, release: None };
+        let errand =
+            Errand { kind: RunKind::Rollback, why, plan: &draft.plan, release: None, begun: None };
         let end = Box::pin(self.start(errand, fence)).await?;
         if end.state == RunState::Done {
             let said = format!("{id} serves again");
@@ -149,7 +150,13 @@ impl Engine {
             }
             draft.plan.stages.retain(|stage| !stage.steps.is_empty());
             let why = format!("back to {} on {provider}: {} failed there", live.id, release.id);
-            let errand = Errand { kind: RunKind::Rollback, why, plan: &draft.plan, release: None };
+            let errand = Errand {
+                kind: RunKind::Rollback,
+                why,
+                plan: &draft.plan,
+                release: None,
+                begun: None,
+            };
             let end = Box::pin(self.start(errand, fence)).await?;
             if end.state != RunState::Done {
                 continue;

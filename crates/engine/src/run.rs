@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use linkflow_model::{Action, EventKind, Level, Placement, Plan, Release, ReleaseId};
 use linkflow_store::{Fence, StoreError};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 
 use crate::journal::{Journal, from_value};
@@ -42,6 +42,21 @@ pub(crate) struct Errand<'a> {
     pub(crate) why: String,
     pub(crate) plan: &'a Plan,
     pub(crate) release: Option<Release>,
+    /// Who hears its id as soon as it is written down.
+    pub(crate) begun: Option<oneshot::Sender<String>>,
+}
+
+/// Who had something begun, for a run that somebody follows from elsewhere.
+#[derive(Debug)]
+pub struct Asked {
+    /// Who, and why, in one line: it stands behind the run's own reason.
+    pub said: String,
+    /// Hears the run's id as soon as it is written down. It hears nothing when there is no run.
+    pub begun: oneshot::Sender<String>,
+}
+
+fn run_id(number: u64) -> String {
+    format!("run-{number:06}")
 }
 
 /// How far a step has come that others wait for.
@@ -107,15 +122,66 @@ impl Engine {
         }
         let _acting = self.acting.lock().await;
         let fence = self.take_lease(wait_for_lease).await?;
-        let end = self.beating(&fence, self.carry_out_held(draft, kind, &fence)).await;
+        let end = self.beating(&fence, self.carry_out_held(draft, kind, None, &fence)).await;
         self.parts.store.free_lease(&fence).await?;
         end
+    }
+
+    /// [`Engine::carry_out`] for somebody who follows the run from elsewhere. Waits for nobody: it is refused while
+    /// something else is done, by this process or by another one.
+    ///
+    /// # Errors
+    /// As [`Engine::carry_out`].
+    pub async fn carry_out_asked(
+        &self,
+        draft: &Draft,
+        kind: RunKind,
+        asked: Asked,
+    ) -> Result<RunEnd, EngineError> {
+        if let Some(refusal) = draft.refusals().next() {
+            return Err(EngineError::Refused(refusal.what.clone()));
+        }
+        let _acting = self.not_acting()?;
+        let fence = self.take_lease(Duration::ZERO).await?;
+        let end = self.beating(&fence, self.carry_out_held(draft, kind, Some(asked), &fence)).await;
+        self.parts.store.free_lease(&fence).await?;
+        end
+    }
+
+    /// [`Engine::carry_out_plan`] for somebody who follows the run from elsewhere, as [`Engine::carry_out_asked`].
+    ///
+    /// # Errors
+    /// As [`Engine::carry_out`].
+    pub async fn carry_out_plan_asked(
+        &self,
+        plan: &Plan,
+        kind: RunKind,
+        why: &str,
+        asked: Asked,
+    ) -> Result<RunEnd, EngineError> {
+        let _acting = self.not_acting()?;
+        let fence = self.take_lease(Duration::ZERO).await?;
+        let work = async {
+            self.resume_held(&fence).await?;
+            let (why, begun) = (format!("{why} ({})", asked.said), Some(asked.begun));
+            self.start(Errand { kind, why, plan, release: None, begun }, &fence).await
+        };
+        let end = self.beating(&fence, work).await;
+        self.parts.store.free_lease(&fence).await?;
+        end
+    }
+
+    /// The right of this process to act, when it does not act already.
+    fn not_acting(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, EngineError> {
+        let busy = |_| EngineError::Busy(Box::new(self.parts.owner.clone()));
+        self.acting.try_lock().map_err(busy)
     }
 
     async fn carry_out_held(
         &self,
         draft: &Draft,
         kind: RunKind,
+        asked: Option<Asked>,
         fence: &Fence,
     ) -> Result<RunEnd, EngineError> {
         self.resume_held(fence).await?;
@@ -136,7 +202,11 @@ impl Engine {
             _ => draft.release.why.clone(),
         };
         let release = draft.only.is_none().then(|| draft.release.clone());
-        self.start(Errand { kind, why, plan: &draft.plan, release }, fence).await
+        let (why, begun) = match asked {
+            Some(asked) => (format!("{why} ({})", asked.said), Some(asked.begun)),
+            None => (why, None),
+        };
+        self.start(Errand { kind, why, plan: &draft.plan, release, begun }, fence).await
     }
 
     /// Finishes every run that was cut off.
@@ -184,7 +254,7 @@ impl Engine {
         let mut number: u64 = newest.unwrap_or(0) + 1;
         loop {
             let run = Run {
-                id: format!("run-{number:06}"),
+                id: run_id(number),
                 kind: errand.kind,
                 why: errand.why.clone(),
                 at: self.parts.clock.wall(),
@@ -199,6 +269,10 @@ impl Engine {
                 Err(EngineError::Store(StoreError::Conflict { .. })) => number += 1,
                 Err(error) => return Err(error),
                 Ok(()) => {
+                    if let Some(begun) = errand.begun {
+                        // Whoever asked may have stopped listening.
+                        drop(begun.send(run_id(number)));
+                    }
                     self.forget_runs(number).await?;
                     return Box::pin(self.finish(journal)).await;
                 }

@@ -72,7 +72,7 @@ impl Engine {
     ) -> Result<RunEnd, EngineError> {
         let _acting = self.acting.lock().await;
         let fence = self.take_lease(wait_for_lease).await?;
-        let errand = Errand { kind, why: why.to_owned(), plan, release: None };
+        let errand = Errand { kind, why: why.to_owned(), plan, release: None, begun: None };
         let work = async {
             self.resume_held(&fence).await?;
             self.start(errand, &fence).await

@@ -74,17 +74,21 @@ impl Engine {
     async fn make_move(&self, due: &Move, fence: &Fence) -> Result<(), EngineError> {
         let kind = match due.kind {
             MoveKind::Tidy => RunKind::Tidy,
-            MoveKind::Settle | MoveKind::Failover | MoveKind::Failback => RunKind::Move,
+            MoveKind::Settle | MoveKind::Failover | MoveKind::Failback | MoveKind::Drain => {
+                RunKind::Move
+            }
         };
         let why = due.plan.stages.last().and_then(|stage| stage.steps.first());
         let why = why.map(|step| step.why.clone()).unwrap_or_default();
         let said = match due.kind {
             MoveKind::Failover => format!("{} moves to {}: {why}", due.service, due.to),
+            MoveKind::Drain => format!("{} leaves for {}: {why}", due.service, due.to),
             MoveKind::Failback => format!("{} moves back to {}: {why}", due.service, due.to),
             MoveKind::Settle => format!("{} starts on {}: {why}", due.service, due.to),
             MoveKind::Tidy => format!("{} is stopped where it is not due: {why}", due.service),
         };
-        let errand = Errand { kind, why: said.clone(), plan: &due.plan, release: None };
+        let errand =
+            Errand { kind, why: said.clone(), plan: &due.plan, release: None, begun: None };
         let end = self.start(errand, fence).await?;
         if end.state != RunState::Done {
             self.wait_with(&due.service);
@@ -94,6 +98,7 @@ impl Engine {
         let (kind, level) = match due.kind {
             MoveKind::Failover => (EventKind::Failover, Level::Warning),
             MoveKind::Failback => (EventKind::Failback, Level::Notice),
+            MoveKind::Drain => (EventKind::Control, Level::Notice),
             MoveKind::Settle | MoveKind::Tidy => (EventKind::Control, Level::Info),
         };
         self.tell(self.event(kind, level, said).about(&due.service, &due.to)).await;

@@ -7,6 +7,8 @@ mod access;
 mod alerts;
 #[path = "all/asks.rs"]
 mod asks;
+#[path = "all/board.rs"]
+mod board;
 #[path = "all/ci.rs"]
 mod ci;
 #[path = "all/conversations.rs"]

@@ -5,6 +5,7 @@ pub mod catalogue;
 pub mod clock;
 pub mod config;
 pub mod definition;
+pub mod drain;
 pub mod event;
 pub mod fault;
 pub mod health;
@@ -24,6 +25,7 @@ pub mod world;
 
 pub use clock::{Clock, Moment, Timestamp};
 pub use definition::{Definition, EnvValue, Fingerprint, RegistryLogin, Size};
+pub use drain::Drain;
 pub use event::{Event, EventKind, Level};
 pub use fault::{Fault, FaultKind};
 pub use health::{Health, Probe, ProbePicture};

@@ -44,6 +44,9 @@ pub struct ServiceView {
     /// For an exclusive service: where an instance may run, because it was told to and has not been proven stopped since.
     #[serde(default)]
     pub may_run: BTreeSet<ProviderName>,
+    /// Providers that it is kept away from until somebody lifts it, and who wanted that and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub drained: BTreeMap<ProviderName, String>,
     /// Its placements, in the order of its cascade.
     pub placements: Vec<PlacementView>,
 }

@@ -13,6 +13,8 @@ use sha2::{Digest, Sha256};
 const FILES: &[(&str, &str, &str)] = &[
     ("site.css", "text/css; charset=utf-8", include_str!("../assets/site.css")),
     ("passkeys.js", "text/javascript; charset=utf-8", include_str!("../assets/passkeys.js")),
+    ("board.css", "text/css; charset=utf-8", include_str!("../assets/board.css")),
+    ("board.js", "text/javascript; charset=utf-8", include_str!("../assets/board.js")),
 ];
 
 /// What is answered.

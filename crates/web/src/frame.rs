@@ -15,8 +15,20 @@ use crate::Site;
 use crate::door::Csrf;
 
 /// The pages in the header, with what it takes to see them.
-const PAGES: &[(&str, &str, Scope)] =
-    &[("/people", "People", Scope::Admin), ("/audit", "Audit", Scope::Admin)];
+const PAGES: &[(&str, &str, Scope)] = &[
+    ("/", "Overview", Scope::Read),
+    ("/routes", "Routes", Scope::Read),
+    ("/monitors", "Monitors", Scope::Read),
+    ("/incidents", "Incidents", Scope::Read),
+    ("/releases", "Releases", Scope::Read),
+    ("/events", "Events", Scope::Read),
+    ("/maintenance", "Maintenance", Scope::Read),
+    ("/usage", "Usage", Scope::Read),
+    ("/certificates", "Certificates", Scope::Read),
+    ("/search", "Search", Scope::Read),
+    ("/people", "People", Scope::Admin),
+    ("/audit", "Audit", Scope::Admin),
+];
 
 /// What stands around a page; handlers take it like any part of a request.
 #[derive(Clone, Debug)]
@@ -115,13 +127,16 @@ mod tests {
             csrf: String::new(),
             path: path.to_owned(),
         };
+        let nobody = Frame { caller: None, ..frame(Scope::Read, "/") };
+        assert_eq!(nobody.pages().count(), 0);
+        assert!(frame(Scope::Read, "/").pages().any(|(href, _)| href == "/monitors"));
         assert!(!frame(Scope::Operate, "/").pages().any(|(href, _)| href == "/people"));
         assert!(frame(Scope::Admin, "/").pages().any(|(href, _)| href == "/people"));
         let rows = [
-            ("/people", "/people", true),
-            ("/people/7", "/people", true),
-            ("/peoples", "/people", false),
-            ("/people", "/", false),
+            ("/events", "/events", true),
+            ("/events/7", "/events", true),
+            ("/eventual", "/events", false),
+            ("/events", "/", false),
             ("/", "/", true),
         ];
         for (path, href, wanted) in rows {

@@ -1,13 +1,24 @@
 //! Shows how things are: the status page, made of what the store holds, as files that stand anywhere; and the site of the
 //! operators, with the API.
 
+pub mod api;
 mod assets;
+mod board;
 pub mod door;
 mod frame;
+mod gate;
+mod live;
 mod look;
+mod metrics;
+pub mod operator;
+#[cfg(test)]
+mod scripted;
+pub mod shape;
 mod shelf;
 mod site;
 pub mod status;
+pub mod view;
 
+pub use live::Live;
 pub use shelf::Shelf;
 pub use site::Site;

@@ -5,20 +5,23 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use linkflow_model::Clock;
+use linkflow_model::access::Caller;
 use linkflow_model::config::Config;
 use linkflow_model::role::Vantage;
 use linkflow_store::Store;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 
 use crate::door::{self, Door, Refused};
-use crate::{assets, look};
+use crate::live::Live;
+use crate::operator::Operator;
+use crate::{api, assets, board, look, metrics};
 
 /// What the pages and answers are made of.
 #[derive(Clone)]
@@ -31,6 +34,10 @@ pub struct Site {
     pub config: Arc<Config>,
     /// Looks for another LinkFlow, where anything is watched.
     pub eyes: Arc<OnceLock<Arc<dyn Vantage>>>,
+    /// The process that runs the stack.
+    pub operator: Arc<dyn Operator>,
+    /// Who listens for changes.
+    pub live: Live,
 }
 
 /// A page of ours runs scripts and styles from its own address only, and nobody frames it.
@@ -43,16 +50,29 @@ impl Site {
     pub fn router(self) -> Router {
         let site = Arc::new(self);
         let door = (Arc::clone(&site), Arc::new(Door::new()));
+        Self::routes(site)
+            .layer(middleware::from_fn_with_state(door, door::guard))
+            .layer(middleware::from_fn(guarded))
+    }
+
+    /// The same for `caller`, who has proved by other means who they are: whoever may open the door that this stands behind.
+    pub fn router_for(self, caller: Caller) -> Router {
+        Self::routes(Arc::new(self)).layer(Extension(caller)).layer(middleware::from_fn(guarded))
+    }
+
+    /// The same for whoever puts a caller into the request by a layer of their own.
+    pub(crate) fn routes(site: Arc<Self>) -> Router {
         Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(ready))
-            .merge(look::routes())
             .merge(door::routes())
             .merge(assets::routes())
+            .merge(board::routes())
+            .merge(api::routes())
+            .merge(metrics::routes())
+            .merge(look::routes())
             .fallback(missing)
             .with_state(site)
-            .layer(middleware::from_fn_with_state(door, door::guard))
-            .layer(middleware::from_fn(guarded))
     }
 
     /// Answers at `listener` until `stop` ends; then finishes what is under way.
@@ -64,13 +84,34 @@ impl Site {
         listener: TcpListener,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
-        let router = self.clone().router();
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let live = self.live.clone();
+        let app = self.clone().router().into_make_service_with_connect_info::<SocketAddr>();
         tokio::select! {
-            done = axum::serve(listener, service).with_graceful_shutdown(stop) => done,
+            done = axum::serve(listener, app).with_graceful_shutdown(ended(stop, live)) => done,
             () = door::tidy_up(&self) => Ok(()),
         }
     }
+
+    /// The same at a socket of this machine, for whoever may open it: `caller`.
+    ///
+    /// # Errors
+    /// When the listener fails for good.
+    pub async fn serve_owner(
+        self,
+        listener: UnixListener,
+        caller: Caller,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        let live = self.live.clone();
+        let app = self.router_for(caller);
+        axum::serve(listener, app).with_graceful_shutdown(ended(stop, live)).await
+    }
+}
+
+/// Ends with `stop`, and has every stream of changes end as well: they would last for ever.
+async fn ended(stop: impl Future<Output = ()>, live: Live) {
+    stop.await;
+    live.close();
 }
 
 /// Whether the store answers: without it nothing here is worth asking.

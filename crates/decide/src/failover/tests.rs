@@ -18,6 +18,7 @@ fn check(world: &str, now: u64, expected: &str) {
             MoveKind::Settle => "settle",
             MoveKind::Failover => "failover",
             MoveKind::Failback => "failback",
+            MoveKind::Drain => "drain",
             MoveKind::Tidy => "tidy",
         };
         writeln!(said, "{kind} {} to {}\n{}", one.service, one.to, lines(&one.plan)).unwrap();
@@ -387,5 +388,55 @@ fn a_preferred_place_that_recovered_and_rests_is_gone_back_to() {
         900_000,
         "failback api to render
          switch: serve api from render (render is preferred and has recovered)",
+    );
+}
+
+#[test]
+fn a_drained_place_is_left_at_once_and_not_come_back_to() {
+    check(
+        "web api drained fly at fly since 0: fly=up@0 railway=up@0 hetzner=up@0",
+        1_000,
+        "drain api to railway
+         switch: serve api from railway (fly is drained: Ann: it is rebuilt)",
+    );
+    check("web api drained fly at railway since 0: fly=up@0 railway=up@0", 900_000, "");
+    check(
+        "web api drained fly,railway at fly since 0: fly=up@0 railway=up@0 hetzner=up@0",
+        1_000,
+        "drain api to hetzner
+         switch: serve api from hetzner (fly is drained: Ann: it is rebuilt)",
+    );
+}
+
+#[test]
+fn what_is_drained_stays_while_nothing_else_can_take_it() {
+    check(
+        "web api drained fly at fly: fly=up@0 railway=down@0",
+        10_000,
+        "wait api: fly is drained: Ann: it is rebuilt; no other provider can take it",
+    );
+    check("web api drained fly: fly=up@0", 10_000, "");
+}
+
+#[test]
+fn nothing_fails_over_to_a_drained_place() {
+    check(
+        "web api drained railway at fly: fly=down@0 railway=up@0 hetzner=up@0",
+        10_000,
+        "failover api to hetzner
+         switch: serve api from hetzner (fly has been down for 10.0 s: refused)",
+    );
+}
+
+#[test]
+fn an_exclusive_service_leaves_a_drained_place_stopped_and_proven_so() {
+    check(
+        "exclusive timer drained azure at azure: azure=running@0 fly=stopped@0",
+        1_000,
+        "drain timer to fly
+         fence: stop timer on azure (azure is drained: Ann: it is rebuilt)
+         prove: prove that timer has stopped on azure (timer must never run twice)
+         start: run 1 of timer on fly (its standby is kept stopped)
+         switch: serve timer from fly (azure is drained: Ann: it is rebuilt)",
     );
 }

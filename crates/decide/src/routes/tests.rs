@@ -101,3 +101,12 @@ fn a_services_own_limits_go_along() {
     let most: Vec<_> = route.targets.iter().map(|target| target.most).collect();
     assert_eq!(most, [Some(50), Some(7)]);
 }
+
+#[test]
+fn a_drained_target_stands_behind_those_that_answer_and_before_those_that_are_down() {
+    check(
+        "web api drained fly at fly: fly=up@0 railway=up@0 hetzner=down@0",
+        "api railway:1 fly:0 hetzner:2",
+    );
+    check("web api drained fly at fly: fly=up@0 railway=down@0", "api fly:0 railway:1");
+}

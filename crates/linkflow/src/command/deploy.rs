@@ -89,19 +89,19 @@ async fn prepare(
     };
     finish_earlier(stack, args.dry_run, voice).await?;
     let (services, images) = match stack.engine.live().await? {
-        _ if args.digests.is_some() => (stack.service_releases(&images).await?, images),
+        _ if args.digests.is_some() => (stack.releases.service_releases(&images).await?, images),
         Some(live) if images.is_empty() => {
             let own = live.services.values().map(|s| (s.spec.name.clone(), s.spec.image.clone()));
             let own = own.collect();
-            (stack.releases_like(&live, &own).await?, images)
+            (stack.releases.releases_like(&live, &own).await?, images)
         }
-        Some(live) => (stack.releases_like(&live, &images).await?, images),
-        None => (stack.service_releases(&images).await?, images),
+        Some(live) => (stack.releases.releases_like(&live, &images).await?, images),
+        None => (stack.releases.service_releases(&images).await?, images),
     };
     let said: Vec<String> = images.iter().map(|(name, image)| format!("{name}={image}")).collect();
     let why =
         if said.is_empty() { "deploy".to_owned() } else { format!("deploy {}", said.join(" ")) };
-    let draft = stack.draft(services, &why).await?;
+    let draft = stack.releases.draft(services, &why).await?;
     Ok((images, draft))
 }
 
@@ -131,7 +131,7 @@ fn chosen(stack: &Stack, args: &DeployArgs) -> Result<BTreeMap<ServiceName, Imag
             .ok_or_else(|| format!("`{text}` is not of the form SERVICE=IMAGE"))?;
         let name: ServiceName =
             name.parse().map_err(|e: linkflow_model::name::NameError| e.to_string())?;
-        let image = stack.image_for(&name, image)?;
+        let image = stack.releases.image_for(&name, image)?;
         images.insert(name, image);
     }
     Ok(images)

@@ -17,6 +17,7 @@ mod deploy_digests;
 pub(crate) mod dns;
 mod doctor;
 mod domain;
+mod drain;
 mod drift;
 mod drill;
 mod events;
@@ -42,6 +43,7 @@ mod status;
 mod svg;
 mod swap;
 mod tell;
+mod top;
 mod tunnel;
 mod unlock;
 mod up;
@@ -123,6 +125,8 @@ enum Command {
     Restart(restart::RestartArgs),
     History(history::HistoryArgs),
     Swap(swap::SwapArgs),
+    Drain(drain::DrainArgs),
+    Undrain(drain::UndrainArgs),
     #[command(subcommand)]
     Server(server::ServerCommand),
     #[command(subcommand)]
@@ -133,6 +137,7 @@ enum Command {
     #[command(subcommand)]
     Alerts(alerts::AlertsCommand),
     Status(status::StatusArgs),
+    Top(top::TopArgs),
     #[command(subcommand)]
     Route(route::RouteCommand),
     Doctor(doctor::DoctorArgs),
@@ -260,6 +265,9 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Domain(command) => once(Box::pin(domain::answer(context, &command))),
         Command::Usage(args) => once(usage::answer(context, &args)),
         Command::Route(command) => on_runtime(route::answer(context, &command)),
+        Command::Drain(args) => once(drain::drain(context, &args)),
+        Command::Undrain(args) => once(drain::undrain(context, &args)),
+        Command::Top(args) => on_runtime(Box::pin(top::answer(context, &args))),
         Command::Status(args) => once(status::answer(context, &args)),
         Command::Ci(command) => ci::answer(context, &command),
         Command::Worker(command) => worker::answer(context, &command),

@@ -81,8 +81,8 @@ async fn planned(context: &Context, stack: &Stack, args: &PlanArgs) -> Answered 
 
 /// The plan from what is to what the config asks for.
 pub(super) async fn drafted(stack: &Stack) -> Result<Draft, Box<Answer>> {
-    let services = stack.service_releases(&std::collections::BTreeMap::new()).await?;
-    Ok(stack.draft(services, "apply").await?)
+    let services = stack.releases.service_releases(&std::collections::BTreeMap::new()).await?;
+    Ok(stack.releases.draft(services, "apply").await?)
 }
 
 /// A warning for each provider that does not answer.

@@ -16,8 +16,9 @@ use crate::say::answer::Answer;
 use crate::say::output;
 use crate::say::table::{Table, Tone};
 use crate::wire::live;
+use crate::wire::rates::Rates;
 
-use super::route_top::{Rates, Screen};
+use super::route_top::Screen;
 use super::{Answered, Context, shutdown};
 
 /// Show where requests go, and how they fare there.
@@ -66,7 +67,7 @@ pub(crate) async fn answer(context: &Context, command: &RouteCommand) -> Answere
 }
 
 /// The state folders in which a running process may be found: a rehearsal has its own.
-fn folders(context: &Context, config: &Config) -> Vec<PathBuf> {
+pub(super) fn folders(context: &Context, config: &Config) -> Vec<PathBuf> {
     let rehearsal = context.state(config, true);
     if context.common.cloud.is_some() {
         return vec![rehearsal];
@@ -150,10 +151,10 @@ async fn watch(
 }
 
 /// The terminal's other screen, without a cursor; left when this is dropped.
-struct Alternate;
+pub(super) struct Alternate;
 
 impl Alternate {
-    fn enter() -> Self {
+    pub(super) fn enter() -> Self {
         output::out("\u{1b}[?1049h\u{1b}[?25l\u{1b}[H");
         Self
     }

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use clap::Args;
-use linkflow_model::{
-    Health, Lifecycle, PlacementView, ProviderName, Release, ServiceSpec, ServiceView, World,
-};
-use serde_json::{Value, json};
+use linkflow_model::{Health, Lifecycle, PlacementView, Release, ReleaseId, ServiceSpec, World};
+use linkflow_web::operator::{PlacementState, Service, Services};
+use serde_json::json;
 
 use crate::say::answer::Answer;
 use crate::say::table::{Table, Tone};
-use crate::wire::Stack;
+use crate::wire::{Stack, standing};
 
 use super::change::GRACE;
 use super::{Answered, Context, plan};
@@ -42,9 +41,11 @@ async fn stands(context: &Context, stack: &Stack) -> Answered {
     let specs = stack.engine.services();
     let world = probed(stack, &specs).await?;
     let live = stack.engine.live().await?;
+    let faults = stack.engine.faults();
+    let stand = standing::services(&specs, &world, live.as_ref().map(|live| live.id), &faults);
     let mut answer = Answer {
-        out: text(&specs, &world, live.as_ref(), context.voice.colours),
-        result: value(&specs, &world, live.as_ref()),
+        out: text(&stand, live.as_ref(), context.voice.colours),
+        result: json!({ "live": stand.live, "services": stand.services }),
         ..Answer::default()
     };
     plan::silent(stack, &mut answer);
@@ -73,111 +74,49 @@ async fn probed(stack: &Stack, specs: &[ServiceSpec]) -> Result<World, Box<Answe
     }
 }
 
-fn state(view: &PlacementView) -> (&'static str, Tone) {
-    match (view.lifecycle, view.health) {
-        (Lifecycle::Absent, _) => ("absent", Tone::Faint),
-        (Lifecycle::Running | Lifecycle::Unknown, Health::Up) => ("up", Tone::Good),
-        (Lifecycle::Running | Lifecycle::Starting, Health::Down) => ("down", Tone::Bad),
-        (Lifecycle::Running | Lifecycle::Asleep | Lifecycle::Unknown, Health::Waking) => {
-            ("waking", Tone::Notable)
+fn tone(state: PlacementState) -> Tone {
+    match state {
+        PlacementState::Up | PlacementState::Running => Tone::Good,
+        PlacementState::Down | PlacementState::Failed => Tone::Bad,
+        PlacementState::Waking | PlacementState::Starting | PlacementState::Unknown => {
+            Tone::Notable
         }
-        (Lifecycle::Running, Health::Unknown) => ("running", Tone::Good),
-        (Lifecycle::Running, Health::Resting) => ("resting", Tone::Faint),
-        (Lifecycle::Starting, _) => ("starting", Tone::Notable),
-        (Lifecycle::Stopped, _) => ("stopped", Tone::Faint),
-        (Lifecycle::Asleep, _) => ("asleep", Tone::Faint),
-        (Lifecycle::Failed, _) => ("failed", Tone::Bad),
-        (Lifecycle::Unknown, _) => ("unknown", Tone::Notable),
+        PlacementState::Resting
+        | PlacementState::Asleep
+        | PlacementState::Stopped
+        | PlacementState::Absent => Tone::Faint,
     }
 }
 
-/// Why a placement serves, or why it does not.
-fn why(spec: &ServiceSpec, view: &ServiceView, placement: &PlacementView) -> String {
-    let said = || placement.why.clone().map(|why| format!(": {why}")).unwrap_or_default();
-    let rank = |provider: &ProviderName| spec.rank(provider).unwrap_or(usize::MAX);
-    let Some(active) = &view.active else { return "nothing serves yet".to_owned() };
-    if *active == placement.provider {
-        return match placement.health {
-            Health::Down => format!("serves, and is down{}", said()),
-            Health::Resting if placement.lifecycle == Lifecycle::Asleep => {
-                "serves, and sleeps until somebody asks for it".to_owned()
-            }
-            Health::Waking => "serves, and is being woken".to_owned(),
-            Health::Up | Health::Unknown | Health::Resting => {
-                if rank(active) == 0 {
-                    "serves".to_owned()
-                } else {
-                    "serves in place of what is preferred".to_owned()
-                }
-            }
-        };
-    }
-    match (placement.lifecycle, placement.health) {
-        (Lifecycle::Absent, _) => "not deployed".to_owned(),
-        (Lifecycle::Failed, _) => format!("its provider gave up starting it{}", said()),
-        (Lifecycle::Unknown, _) => format!("its provider could not be asked{}", said()),
-        (_, Health::Down) => format!("down{}", said()),
-        (Lifecycle::Starting, _) => "is starting".to_owned(),
-        _ if rank(&placement.provider) < rank(active) => {
-            "preferred; serves again when it has been well for a while".to_owned()
-        }
-        (Lifecycle::Stopped, _) => format!("standby, stopped: {active} is preferred"),
-        _ => format!("standby: {active} is preferred"),
-    }
-}
-
-fn text(specs: &[ServiceSpec], world: &World, live: Option<&Release>, colours: bool) -> String {
+/// Every service on every provider, as a table.
+pub(super) fn table(services: &[Service], live: Option<ReleaseId>, colours: bool) -> String {
     let mut table = Table::new(&["SERVICE", "", "PROVIDER", "STATE", "RELEASE", "LATENCY", "WHY"]);
-    for spec in specs {
-        let Some(view) = world.services.get(&spec.name) else { continue };
-        let mut name = spec.name.to_string();
-        for placement in &view.placements {
-            let active = view.active.as_ref() == Some(&placement.provider);
-            let (state, tone) = state(placement);
-            let late = live.is_some_and(|live| placement.release.is_some_and(|r| r < live.id));
+    for service in services {
+        let mut name = service.service.to_string();
+        for placement in &service.placements {
+            let late = live.is_some_and(|live| placement.release.is_some_and(|r| r < live));
             let release = placement.release.map(|r| r.to_string()).unwrap_or_default();
             let latency = placement.latency_ms.map(|ms| format!("{ms} ms")).unwrap_or_default();
             table.row(vec![
                 (std::mem::take(&mut name), Tone::Strong),
-                (if active { "*" } else { "" }.to_owned(), Tone::Good),
+                (if placement.active { "*" } else { "" }.to_owned(), Tone::Good),
                 (placement.provider.to_string(), Tone::Plain),
-                (state.to_owned(), tone),
+                (placement.state.word().to_owned(), tone(placement.state)),
                 (release, if late { Tone::Notable } else { Tone::Plain }),
                 (latency, Tone::Plain),
-                (why(spec, view, placement), Tone::Faint),
+                (placement.why.clone(), Tone::Faint),
             ]);
         }
     }
-    let live = live.map_or_else(
+    table.render(colours)
+}
+
+fn text(services: &Services, live: Option<&Release>, colours: bool) -> String {
+    let said = live.map_or_else(
         || "nothing is live; `linkflow apply` deploys the stack\n".to_owned(),
         |release| format!("{} is live: {}\n", release.id, release.why),
     );
-    format!("{live}\n{}", table.render(colours))
-}
-
-fn value(specs: &[ServiceSpec], world: &World, live: Option<&Release>) -> Value {
-    let services = specs.iter().filter_map(|spec| {
-        let view = world.services.get(&spec.name)?;
-        let placements = view.placements.iter().map(|p| {
-            json!({
-                "provider": p.provider,
-                "active": view.active.as_ref() == Some(&p.provider),
-                "state": state(p).0,
-                "lifecycle": p.lifecycle,
-                "health": p.health,
-                "release": p.release,
-                "digest": p.digest,
-                "latency_ms": p.latency_ms,
-                "address": p.address,
-                "running": p.running,
-                "why": why(spec, view, p),
-            })
-        });
-        let placements: Vec<Value> = placements.collect();
-        Some(json!({ "service": spec.name, "active": view.active, "placements": placements }))
-    });
-    let services: Vec<Value> = services.collect();
-    json!({ "live": live.map(|release| release.id), "services": services })
+    format!("{said}\n{}", table(&services.services, services.live, colours))
 }
 
 #[cfg(test)]
@@ -185,7 +124,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use linkflow_model::config::Config;
-    use linkflow_model::{Moment, ReleaseId};
+    use linkflow_model::{Moment, ProviderName, ServiceView};
 
     use super::*;
 
@@ -228,7 +167,8 @@ mod tests {
             ..ServiceView::default()
         };
         let world = World { services: BTreeMap::from([(spec.name.clone(), view)]) };
-        insta::assert_snapshot!(text(&[spec], &world, None, false), @r"
+        let stand = standing::services(&[spec], &world, None, &BTreeMap::new());
+        insta::assert_snapshot!(text(&stand, None, false), @r"
         nothing is live; `linkflow apply` deploys the stack
 
         SERVICE     PROVIDER  STATE    RELEASE  LATENCY  WHY

@@ -176,7 +176,7 @@ async fn begin(
     if stack.engine.live().await?.is_none() {
         output::err("nothing is live yet; `linkflow apply` deploys the stack\n");
     }
-    let dashboard = dashboard::start(stack).await.unwrap_or_else(|unable| {
+    let dashboard = dashboard::start(stack, control.is_some()).await.unwrap_or_else(|unable| {
         output::err(&format!("warning: {unable}\n"));
         None
     });

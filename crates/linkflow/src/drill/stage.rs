@@ -130,8 +130,8 @@ impl<'a> Stage<'a> {
         };
         let live = self.engine().live().await.map_err(said)?;
         let services = match &live {
-            Some(live) => stack.releases_like(live, &images).await,
-            None => stack.service_releases(&images).await,
+            Some(live) => stack.releases.releases_like(live, &images).await,
+            None => stack.releases.service_releases(&images).await,
         };
         let services = services.map_err(told)?;
         let why = match (tag, one) {
@@ -139,7 +139,7 @@ impl<'a> Stage<'a> {
             (Some(tag), None) => format!("rehearse {tag}"),
             (None, _) => "rehearse".to_owned(),
         };
-        let draft = stack.draft(services, &why).await.map_err(said)?;
+        let draft = stack.releases.draft(services, &why).await.map_err(said)?;
         self.engine().carry_out(&draft, kind, LEASE).await.map_err(said)
     }
 

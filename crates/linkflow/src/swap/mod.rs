@@ -86,7 +86,7 @@ impl<'a> Swap<'a> {
     /// [`SwapError::Refused`] when it would not be safe.
     pub(crate) async fn draft(&self) -> Result<Drafted, SwapError> {
         let both = self.release(with_both)?;
-        let draft = self.stack.draft(both, &self.why("is provisioned")).await?;
+        let draft = self.stack.releases.draft(both, &self.why("is provisioned")).await?;
         let swap = self.stack.engine.plan_swap(&draft.release, &self.wish).await?;
         if let Some(held) = swap.forth.held.first() {
             return Err(SwapError::Refused(held.why.clone()));
@@ -107,7 +107,7 @@ impl<'a> Swap<'a> {
     ) -> Result<Swapped, SwapError> {
         let engine = &self.stack.engine;
         let both = self.release(with_both)?;
-        let draft = self.stack.draft(both, &self.why("is provisioned")).await?;
+        let draft = self.stack.releases.draft(both, &self.why("is provisioned")).await?;
         let before = engine.plan_swap(&draft.release, &self.wish).await?;
         if let Some(held) = before.forth.held.first() {
             return Err(SwapError::Refused(held.why.clone()));
@@ -125,7 +125,7 @@ impl<'a> Swap<'a> {
         }
         edit().map_err(SwapError::Config)?;
         let only = self.release(with_new_only)?;
-        let draft = self.stack.draft(only, &self.why("is left")).await?;
+        let draft = self.stack.releases.draft(only, &self.why("is left")).await?;
         let release = engine.carry_out(&draft, RunKind::Deploy, self.wait).await?;
 
         let mut left = Vec::new();
@@ -166,7 +166,7 @@ impl<'a> Swap<'a> {
             (name.clone(), cascade(&held.spec.runs_on, &self.wish.old, &self.wish.new))
         });
         let cascades = cascades.collect();
-        self.stack.releases_with(&self.live, &cascades).map_err(SwapError::Release)
+        self.stack.releases.releases_with(&self.live, &cascades).map_err(SwapError::Release)
     }
 }
 

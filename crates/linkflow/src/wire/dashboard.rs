@@ -1,4 +1,5 @@
-//! The operators' site beside the edge: the dashboard and the API, at an address of their own.
+//! The operators' site beside the edge: the dashboard and the API, at an address of their own and at a socket of the state
+//! folder, which is for its owner alone.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
@@ -6,15 +7,19 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use linkflow_engine::Stop;
+use linkflow_model::access::{Caller, Means, Scope};
 use linkflow_model::config::Config;
 use linkflow_model::{
     HostRoute, ProviderName, Queue, ServiceKind, ServiceName, ServiceRoute, Target, Timeouts,
 };
-use linkflow_web::{Site, door};
+use linkflow_web::{Live, Site, door};
 use tokio::net::TcpListener;
 use tracing::warn;
 
-use super::{Listen, Stack};
+use super::operator::Running;
+use super::site::SOCKET;
+use super::state::Home;
+use super::{Listen, Stack, socket};
 
 /// The addresses under which a browser reaches the dashboard that listens at `at`: that of its host first, where it has
 /// one, and that on this machine. It is named `localhost` there, for passkeys need a name.
@@ -111,22 +116,56 @@ fn route(config: &Config, at: &StdListener) -> Option<ServiceRoute> {
     })
 }
 
-/// Begins to answer operators, where the config wants it. Gives where, or why it cannot, in one sentence.
-pub(crate) async fn start(stack: &Stack) -> Result<Option<SocketAddr>, String> {
-    let Some(opened) = stack.dashboard.as_ref().map_err(Clone::clone)? else { return Ok(None) };
-    let unable = |error| format!("the dashboard cannot listen: {error}");
-    let listener = opened.try_clone().and_then(TcpListener::from_std).map_err(unable)?;
-    let at = listener.local_addr().map_err(unable)?;
+/// Begins to answer operators: at a socket of the state folder, and where the config wants it. Gives where, or why it cannot,
+/// in one sentence.
+pub(crate) async fn start(stack: &Stack, rehearsed: bool) -> Result<Option<SocketAddr>, String> {
     let site = Site {
         store: Arc::clone(&stack.store),
         clock: Arc::clone(&stack.clock),
         config: Arc::new(stack.config.clone()),
         eyes: Arc::clone(&stack.places.here),
+        operator: Running::start(stack, rehearsed),
+        live: Live::default(),
     };
+    let watching = site.clone();
+    stack.tasks.start("changes", |stop: Stop| async move {
+        stop.or(watching.watch()).await;
+    });
+    for_owner(stack, site.clone());
+    let Some(opened) = stack.dashboard.as_ref().map_err(Clone::clone)? else { return Ok(None) };
+    let unable = |error| format!("the dashboard cannot listen: {error}");
+    let listener = opened.try_clone().and_then(TcpListener::from_std).map_err(unable)?;
+    let at = listener.local_addr().map_err(unable)?;
     stack.tasks.start("dashboard", |stop: Stop| async move {
         if let Err(error) = site.serve(listener, async move { stop.requested().await }).await {
             warn!(%error, "the dashboard ended");
         }
     });
     Ok(Some(at))
+}
+
+/// Answers whoever may open the socket in the state folder, and needs no other proof: `linkflow top`.
+fn for_owner(stack: &Stack, site: Site) {
+    let Some(succession) = &stack.succession else { return };
+    let takes_over = succession.handed.is_some();
+    let opened =
+        Home::open(&succession.state).and_then(|home| socket::listen(&home, SOCKET, takes_over));
+    let (listener, file) = match opened {
+        Ok(Some(opened)) => opened,
+        // Another process with this state folder answers there.
+        Ok(None) => return,
+        Err(error) => {
+            warn!(%error, "`linkflow top` will not see this process");
+            return;
+        }
+    };
+    let name = "the owner of the state folder".to_owned();
+    let owner = Caller { name, scope: Scope::Admin, means: Means::Token };
+    stack.tasks.start("dashboard at a socket", |stop: Stop| async move {
+        let served = site.serve_owner(listener, owner, async move { stop.requested().await });
+        if let Err(error) = served.await {
+            warn!(%error, "the dashboard at the socket ended");
+        }
+        drop(file);
+    });
 }

@@ -2,20 +2,18 @@
 //!
 //! Whoever connects reads one JSON value. Nothing is asked, so nothing can be asked for that would change something.
 
-use std::fs::{self, Permissions};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::PermissionsExt;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
 use linkflow_edge::{EdgePicture, View};
 use linkflow_engine::{Stop, Tasks};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-use super::socket::{SocketFile, reached};
+use super::socket::{self, reached};
 use super::state::Home;
 
 const SOCKET: &str = "edge.sock";
@@ -26,7 +24,7 @@ const WITHIN: Duration = Duration::from_secs(2);
 /// Says what the edge does to whoever connects, in a task of `tasks`. Of several processes with one state folder, the first
 /// one does, until another one `takes_over`.
 pub(super) fn serve(home: &Home, view: View, tasks: &Tasks, takes_over: bool) {
-    let (listener, file) = match open(home, takes_over) {
+    let (listener, file) = match socket::listen(home, SOCKET, takes_over) {
         Ok(Some(opened)) => opened,
         Ok(None) => return,
         Err(error) => {
@@ -43,20 +41,6 @@ pub(super) fn serve(home: &Home, view: View, tasks: &Tasks, takes_over: bool) {
         }
         drop(file);
     });
-}
-
-fn open(home: &Home, takes_over: bool) -> io::Result<Option<(UnixListener, SocketFile)>> {
-    let _lock = home.lock()?;
-    let (path, _held) = reached(home.folder(), SOCKET)?;
-    match std::os::unix::net::UnixStream::connect(&path) {
-        Ok(_) if !takes_over => return Ok(None),
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        // Left by a process that has ended, or is about to.
-        _ => fs::remove_file(&path)?,
-    }
-    let listener = UnixListener::bind(&path)?;
-    fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-    Ok(Some((listener, SocketFile::at(home.path(SOCKET))?)))
 }
 
 async fn say(mut stream: UnixStream, view: &View) {

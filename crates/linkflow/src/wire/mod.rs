@@ -6,6 +6,7 @@ pub(crate) mod ci;
 pub(crate) mod control;
 pub(crate) mod dashboard;
 pub(crate) mod docker;
+pub(crate) mod earlier;
 pub(crate) mod edge;
 pub(crate) mod follow;
 pub(crate) mod handover;
@@ -15,17 +16,21 @@ pub(crate) mod live;
 pub(crate) mod looking;
 pub(crate) mod names;
 mod notify;
+mod operator;
 pub(crate) mod page;
 mod parts;
 pub(crate) mod picture;
 mod places;
 pub(crate) mod ports;
 pub(crate) mod process;
+pub(crate) mod rates;
 pub(crate) mod registry;
 pub(crate) mod releases;
 pub(crate) mod render;
 pub(crate) mod secrets;
+pub(crate) mod site;
 mod socket;
+pub(crate) mod standing;
 pub(crate) mod state;
 mod warm;
 pub(crate) mod watched;
@@ -38,6 +43,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use linkflow_decide::Stands;
 use linkflow_edge::Edge;
 use linkflow_engine::{Alerts, CrashPoint, Engine, Parts, Stop, Tasks};
 use linkflow_model::clock::SystemClock;
@@ -55,6 +61,7 @@ use hooks::Processes;
 use places::Places;
 use process::crash_at;
 use registry::Registries;
+use releases::Releases;
 use render::Renderer;
 use secrets::Secrets;
 use state::Home;
@@ -142,8 +149,10 @@ pub(crate) struct Stack {
     pub(crate) edge: Edge,
     /// Every background task of the loop.
     pub(crate) tasks: Tasks,
-    /// Where images are looked up.
-    pub(crate) registry: Arc<Registries>,
+    /// Makes releases.
+    pub(crate) releases: Arc<Releases>,
+    /// How everything that is watched stands.
+    pub(crate) stands: watch::Sender<Vec<Stands>>,
     /// Tells people of incidents, once it is started.
     pub(crate) alerts: Arc<Alerts>,
     /// The providers that run services.
@@ -162,8 +171,6 @@ pub(crate) struct Stack {
     pub(crate) places: Places,
     /// Where operators come in, when this process serves; or why they cannot.
     dashboard: dashboard::Opened,
-    /// What the user knows better of vendors' plans.
-    catalogue: PathBuf,
     tracker: TaskTracker,
 }
 
@@ -223,17 +230,19 @@ impl Stack {
             routes,
             owner: process::owner(&options.what, &options.vars),
             alive: Arc::new(process::is_alive),
-            crash: (!options.crash.is_empty()).then(|| crash_at(options.crash)),
+            crash: (!options.crash.is_empty()).then(|| crash_at(options.crash.clone())),
         });
         know_routes(&engine, takes_over).await?;
         edge.run(&tracker);
         tend(&tasks, &edge, told, &engine, (&store, &clock));
+        let made = Releases::new(&engine, registry, (&computes, &renderer), &config, &options);
         Ok(Self {
             engine,
             edge,
+            releases: Arc::new(made),
+            stands: watch::channel(Vec::new()).0,
             alerts: Alerts::new(&store, &clock, &config.stack.name, posts),
             tasks,
-            registry,
             computes,
             renderer,
             config,
@@ -241,7 +250,6 @@ impl Stack {
             store,
             places,
             dashboard,
-            catalogue: options.workdir.join("catalogue"),
             tracker,
             succession: Some(Succession { state: options.state, handed, sockets }),
         })

@@ -1,15 +1,22 @@
 //! What each service of a release is: its image by digest, its environment as written, its fingerprints.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use futures_util::future::join_all;
-use linkflow_engine::{Draft, EngineError, Facts, ImageFacts};
+use linkflow_engine::{Draft, Engine, EngineError, Facts, ImageFacts};
 use linkflow_model::{
     Fault, FaultKind, ImageRef, PinnedImage, ProviderName, Release, ServiceName, ServiceRelease,
     ServiceSpec,
 };
 
-use super::Stack;
+use linkflow_model::config::Config;
+use linkflow_model::role::Compute;
+
+use super::OpenOptions;
+use super::registry::Registries;
+use super::render::Renderer;
 
 /// Why a release cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +47,35 @@ fn said(fault: &Fault) -> String {
     }
 }
 
-impl Stack {
+/// Makes releases of what the config and the user ask for.
+pub(crate) struct Releases {
+    engine: Arc<Engine>,
+    registry: Arc<Registries>,
+    pub(super) computes: BTreeMap<ProviderName, Arc<dyn Compute>>,
+    renderer: Arc<Renderer>,
+    pub(super) config: Config,
+    /// What the user knows better of vendors' plans.
+    catalogue: PathBuf,
+}
+
+impl Releases {
+    pub(super) fn new(
+        engine: &Arc<Engine>,
+        registry: Arc<Registries>,
+        (computes, renderer): (&BTreeMap<ProviderName, Arc<dyn Compute>>, &Arc<Renderer>),
+        config: &Config,
+        options: &OpenOptions,
+    ) -> Self {
+        Self {
+            engine: Arc::clone(engine),
+            registry,
+            computes: computes.clone(),
+            renderer: Arc::clone(renderer),
+            config: config.clone(),
+            catalogue: options.workdir.join("catalogue"),
+        }
+    }
+
     /// What would be done to have `services` run.
     ///
     /// # Errors
@@ -96,7 +131,7 @@ impl Stack {
     /// Every service as `release` has it, with `images` in place of its own images: tags are looked up anew only there.
     ///
     /// # Errors
-    /// As [`Stack::service_releases`].
+    /// As [`Releases::service_releases`].
     pub(crate) async fn releases_like(
         &self,
         release: &Release,

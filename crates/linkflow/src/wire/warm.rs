@@ -7,9 +7,9 @@ use linkflow_decide::warmth;
 use linkflow_model::Finding;
 use linkflow_model::catalogue::Catalogue;
 
-use super::Stack;
+use super::releases::Releases;
 
-impl Stack {
+impl Releases {
     /// What it costs to keep services awake where they would sleep. `folder` holds what the user knows better of plans.
     ///
     /// # Errors

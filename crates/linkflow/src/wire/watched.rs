@@ -16,7 +16,7 @@ use linkflow_monitor::{
     Authority, DnsRecord, DnsTarget, Eyes, GrpcTarget, Guard, Here, HttpTarget, JsonRule, Prober,
     Target, Trust, Watched, Watching,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::render::Renderer;
@@ -66,20 +66,24 @@ pub(crate) fn planned(config: &Config, options: &OpenOptions) -> Vec<Planned> {
     Plan { config, renderer: &renderer, doors }.all()
 }
 
+/// All that `stack` watches, where it is served.
+pub(crate) fn all(stack: &Stack) -> Vec<Planned> {
+    let doors = Doors { public: stack.edge.public(), secure: stack.edge.secure() };
+    Plan { config: &stack.config, renderer: &stack.renderer, doors }.all()
+}
+
 /// Watches in a task of the stack. Gives what cannot be watched, in words.
 pub(crate) fn watch(stack: &Stack, rehearsed: bool) -> Vec<String> {
-    let doors = Doors { public: stack.edge.public(), secure: stack.edge.secure() };
-    let plan = Plan { config: &stack.config, renderer: &stack.renderer, doors };
-    let (mut all, mut unable) = (Vec::new(), Vec::new());
-    for planned in plan.all() {
+    let (mut watching, mut unable) = (Vec::new(), Vec::new());
+    for planned in all(stack) {
         match planned.watched {
             // In a rehearsal nothing real is looked at.
             Ok(watched) if rehearsed && !is_rehearsed(&watched.target) => {}
-            Ok(watched) => all.push(watched),
+            Ok(watched) => watching.push(watched),
             Err(why) => unable.push(format!("{} is not watched: {why}", planned.subject)),
         }
     }
-    if all.is_empty() {
+    if watching.is_empty() {
         return unable;
     }
     let prober = match Prober::new() {
@@ -89,17 +93,17 @@ pub(crate) fn watch(stack: &Stack, rehearsed: bool) -> Vec<String> {
             return unable;
         }
     };
-    let is_far = all.iter().any(|watched| watched.target.is_far());
+    let is_far = watching.iter().any(|watched| watched.target.is_far());
     let anchors = if is_far { Guard::usual_anchors() } else { Vec::new() };
     let (tell, mut told) = mpsc::channel(1_024);
-    let (show, shown) = watch::channel(Vec::new());
-    incidents::open(stack, shown);
+    let show = stack.stands.clone();
+    incidents::open(stack, show.subscribe());
     let eyes = Eyes::new(prober, Guard::new(anchors));
     // Nobody has set it before: a stack is watched once.
-    drop(stack.places.here.set(Arc::new(Here::new(eyes.clone(), &all))));
+    drop(stack.places.here.set(Arc::new(Here::new(eyes.clone(), &watching))));
     let engine = Arc::clone(&stack.engine);
-    let watching = Watching {
-        all,
+    let watcher = Watching {
+        all: watching,
         eyes,
         vantages: stack.places.others.clone(),
         store: Arc::clone(&stack.store),
@@ -118,12 +122,12 @@ pub(crate) fn watch(stack: &Stack, rehearsed: bool) -> Vec<String> {
             stop.requested().await;
             token.cancel();
         };
-        tokio::join!(watching.run(token.clone()), telling, ending);
+        tokio::join!(watcher.run(token.clone()), telling, ending);
     });
     unable
 }
 
-fn is_rehearsed(target: &Target) -> bool {
+pub(crate) fn is_rehearsed(target: &Target) -> bool {
     !target.is_far() && !matches!(target, Target::Postgres { .. } | Target::Redis { .. })
 }
 

@@ -21,6 +21,8 @@ use linkflow_store::{Memory, Store};
 use tower::ServiceExt;
 
 use crate::Site;
+use crate::live::Live;
+use crate::scripted::Scripted;
 
 /// A password that is good.
 const PASSWORD: &str = "correct horse battery staple";
@@ -112,8 +114,11 @@ impl Town {
         let files = BTreeMap::from([("linkflow.toml".to_owned(), text)]);
         let config = Config::parse(&files, "linkflow.toml", None).config.unwrap();
         let clock = Arc::new(Hand(AtomicU64::new(10_000_000)));
+        let store = Arc::new(Memory::default());
         let site = Site {
-            store: Arc::new(Memory::default()),
+            operator: Arc::new(Scripted::new(&store)),
+            live: Live::default(),
+            store,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             config: Arc::new(config),
             eyes: Arc::default(),

@@ -9,7 +9,7 @@ mod draw;
 mod feed;
 mod gather;
 mod html;
-mod markdown;
+pub(crate) mod markdown;
 mod merge;
 mod page;
 mod time;

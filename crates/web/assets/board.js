@@ -1,0 +1,69 @@
+// Extras of the dashboard: pages that renew themselves, and keys. Everything works without.
+"use strict";
+(() => {
+  let source = null, due = false, busy = false;
+  const lost = document.createElement("p");
+  lost.className = "lost";
+  lost.setAttribute("role", "status");
+  lost.hidden = true;
+  lost.textContent = "LinkFlow does not answer; what is shown may be old.";
+  document.querySelector("main").before(lost);
+
+  // Swaps the regions that changed, but for one that somebody is typing in.
+  async function renew() {
+    if (busy) { due = true; return; }
+    busy = true;
+    try {
+      const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+      if (answer.ok && !answer.redirected) {
+        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+        for (const old of document.querySelectorAll("[data-live]")) {
+          const fresh = page.getElementById(old.id);
+          if (!fresh || fresh.innerHTML === old.innerHTML) continue;
+          const focus = document.activeElement;
+          const within = old.contains(focus) ? focus : null;
+          if (within && within.matches("input,textarea,select")) continue;
+          const open = [...old.querySelectorAll("details")].map((one) => one.open);
+          old.innerHTML = fresh.innerHTML;
+          old.querySelectorAll("details").forEach((one, i) => { one.open = open[i] ?? one.open; });
+          if (within && within.href) {
+            [...old.querySelectorAll("a")].find((a) => a.href === within.href)?.focus();
+          }
+        }
+        document.title = page.title;
+      }
+    } catch { /* The stream says when it is lost. */ }
+    busy = false;
+    if (due) { due = false; setTimeout(renew, 300); }
+  }
+
+  function listen() {
+    if (source || !document.querySelector("[data-live]")) return;
+    source = new EventSource("/events/stream");
+    source.addEventListener("change", renew);
+    source.addEventListener("reload", () => location.reload());
+    source.onopen = () => { lost.hidden = true; };
+    source.onerror = () => { lost.hidden = false; };
+  }
+
+  // A browser keeps few connections to one host: only the page that is seen has one.
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) { source?.close(); source = null; } else { listen(); renew(); }
+  });
+  if (!document.hidden) listen();
+
+  const go = { o: "/", r: "/routes", m: "/monitors", i: "/incidents", l: "/releases", e: "/events", w: "/maintenance", u: "/usage", c: "/certificates", s: "/search" };
+  let first = "";
+  const help = document.getElementById("help");
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.matches("input,textarea,select")) return;
+    if (first === "g" && go[event.key]) { location.href = go[event.key]; }
+    else if (event.key === "/") {
+      const field = document.querySelector("input[type=search]");
+      if (field) field.focus(); else location.href = "/search";
+      event.preventDefault();
+    } else if (event.key === "?" && help) { help.open ? help.close() : help.showModal(); }
+    first = event.key;
+  });
+})();

@@ -1,0 +1,171 @@
+//! What is done over the API. Each change has a reason and a caller.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use linkflow_model::ServiceName;
+use linkflow_model::access::Caller;
+
+use super::Api;
+use super::ask::{
+    ApplyAsk, DeployAsk, DrainAsk, OrderWord, PlanAsk, RestartAsk, RollbackAsk, Told,
+};
+use super::describe::Operation;
+use super::lists::Given;
+use super::problem::Refused;
+use crate::Site;
+use crate::operator::{Begun, Order, Outline, Refusal, Why};
+use crate::shape::ImageWord;
+use crate::view::drains::{self, Drained};
+use crate::view::told::{
+    self, Announce, IncidentView, OpenIncident, ResolveIncident, UpdateIncident, Work,
+};
+
+type Of = State<Arc<Site>>;
+type By = Extension<Caller>;
+/// What has begun is not over: 202.
+type Accepted = Result<(StatusCode, Json<Begun>), Refused>;
+
+pub(super) fn add(api: &mut Api) {
+    let post = Operation::post;
+    let about = "Opens an incident.";
+    let op = post("/incidents", about).takes::<OpenIncident>(&mut api.book).gives(201);
+    api.add::<IncidentView, _, _>(op, open);
+    let about = "Says how an incident goes on.";
+    let op = post("/incidents/{id}/updates", about).takes::<UpdateIncident>(&mut api.book);
+    api.add::<IncidentView, _, _>(op, update);
+    let about = "Says that you look after an incident: reminders end, and nobody further is told.";
+    api.add::<IncidentView, _, _>(post("/incidents/{id}/acknowledge", about), acknowledge);
+    let about = "Says that an incident is over.";
+    let op = post("/incidents/{id}/resolve", about).takes::<ResolveIncident>(&mut api.book);
+    api.add::<IncidentView, _, _>(op, resolve);
+    let about = "Announces work.";
+    let op = post("/maintenance", about).takes::<Announce>(&mut api.book).gives(201);
+    api.add::<Work, _, _>(op, announce);
+    let about = "Calls announced work off, or ends it when it has begun.";
+    api.add::<Work, _, _>(post("/maintenance/{id}/cancel", about), cancel);
+    let about =
+        "What would be done, and what speaks against it. Providers are asked; nothing is changed.";
+    let op = post("/plans", about).takes::<PlanAsk>(&mut api.book);
+    api.add::<Outline, _, _>(op, plan);
+    let about = "Begins to make what runs what the config asks for.";
+    let op = post("/actions/apply", about).takes::<ApplyAsk>(&mut api.book).gives(202);
+    api.add::<Begun, _, _>(op, apply);
+    let about = "Begins to deploy images, and leaves everything else as it runs.";
+    let op = post("/actions/deploy", about).takes::<DeployAsk>(&mut api.book).gives(202);
+    api.add::<Begun, _, _>(op, deploy);
+    let about = "Begins to put an earlier release back.";
+    let op = post("/actions/rollback", about).takes::<RollbackAsk>(&mut api.book).gives(202);
+    api.add::<Begun, _, _>(op, roll_back);
+    let about = "Begins to start a service again, so that visitors do not notice.";
+    let op = post("/actions/restart", about).takes::<RestartAsk>(&mut api.book).gives(202);
+    api.add::<Begun, _, _>(op, restart);
+    let about =
+        "Keeps a provider free of services until it is lifted: what serves there moves at once.";
+    let op = post("/actions/drain", about).takes::<DrainAsk>(&mut api.book);
+    api.add::<Drained, _, _>(op, drain);
+    let about = "Lets services run on a provider again.";
+    let op = post("/actions/undrain", about).takes::<DrainAsk>(&mut api.book);
+    api.add::<Drained, _, _>(op, lift);
+}
+
+async fn open(
+    State(site): Of,
+    Extension(by): By,
+    Told(ask): Told<OpenIncident>,
+) -> Result<(StatusCode, Json<IncidentView>), Refused> {
+    Ok((StatusCode::CREATED, Json(told::open(&site, &by.name, ask).await?)))
+}
+
+async fn update(
+    State(site): Of,
+    Path(id): Path<String>,
+    Extension(by): By,
+    Told(ask): Told<UpdateIncident>,
+) -> Given<IncidentView> {
+    Ok(Json(told::go_on(&site, &id, &by.name, ask).await?))
+}
+
+async fn acknowledge(
+    State(site): Of,
+    Path(id): Path<String>,
+    Extension(by): By,
+) -> Given<IncidentView> {
+    Ok(Json(told::acknowledge(&site, &id, &by.name).await?))
+}
+
+async fn resolve(
+    State(site): Of,
+    Path(id): Path<String>,
+    Extension(by): By,
+    Told(ask): Told<ResolveIncident>,
+) -> Given<IncidentView> {
+    Ok(Json(told::resolve(&site, &id, &by.name, ask).await?))
+}
+
+async fn announce(
+    State(site): Of,
+    Extension(by): By,
+    Told(ask): Told<Announce>,
+) -> Result<(StatusCode, Json<Work>), Refused> {
+    Ok((StatusCode::CREATED, Json(told::announce(&site, &by.name, ask).await?)))
+}
+
+async fn cancel(State(site): Of, Path(id): Path<String>, Extension(by): By) -> Given<Work> {
+    Ok(Json(told::cancel(&site, &id, &by.name).await?))
+}
+
+async fn plan(State(site): Of, Told(ask): Told<PlanAsk>) -> Given<Outline> {
+    let order = match ask.order {
+        OrderWord::Apply => Order::Apply,
+        OrderWord::Deploy => Order::Deploy(images(ask.images)),
+        OrderWord::Rollback => Order::RollBack(ask.release),
+        OrderWord::Restart => {
+            let Some(service) = ask.service else {
+                let what = "`restart` needs a service";
+                return Err(Refusal::new(Why::Wrong, what, "add `service` to the body").into());
+            };
+            Order::Restart(service, ask.on)
+        }
+    };
+    Ok(Json(site.operator.plan(&order).await?))
+}
+
+fn images(asked: Option<BTreeMap<ServiceName, ImageWord>>) -> BTreeMap<ServiceName, String> {
+    let asked = asked.unwrap_or_default().into_iter();
+    asked.map(|(name, image)| (name, String::from(image))).collect()
+}
+
+async fn begin(site: &Site, by: &Caller, order: &Order, reason: &str) -> Accepted {
+    let begun = site.operator.begin(order, &by.name, reason).await?;
+    Ok((StatusCode::ACCEPTED, Json(begun)))
+}
+
+async fn apply(State(site): Of, Extension(by): By, Told(ask): Told<ApplyAsk>) -> Accepted {
+    begin(&site, &by, &Order::Apply, ask.reason.as_str()).await
+}
+
+async fn deploy(State(site): Of, Extension(by): By, Told(ask): Told<DeployAsk>) -> Accepted {
+    begin(&site, &by, &Order::Deploy(images(ask.images)), ask.reason.as_str()).await
+}
+
+async fn roll_back(State(site): Of, Extension(by): By, Told(ask): Told<RollbackAsk>) -> Accepted {
+    begin(&site, &by, &Order::RollBack(ask.release), ask.reason.as_str()).await
+}
+
+async fn restart(State(site): Of, Extension(by): By, Told(ask): Told<RestartAsk>) -> Accepted {
+    begin(&site, &by, &Order::Restart(ask.service, ask.on), ask.reason.as_str()).await
+}
+
+async fn drain(State(site): Of, Extension(by): By, Told(ask): Told<DrainAsk>) -> Given<Drained> {
+    let (service, why) = (ask.service.as_ref(), ask.reason.as_str());
+    Ok(Json(drains::drain(&site, &by.name, &ask.provider, service, why).await?))
+}
+
+async fn lift(State(site): Of, Extension(by): By, Told(ask): Told<DrainAsk>) -> Given<Drained> {
+    let (service, why) = (ask.service.as_ref(), ask.reason.as_str());
+    Ok(Json(drains::lift(&site, &by.name, &ask.provider, service, why).await?))
+}

@@ -1,0 +1,248 @@
+//! What is read of a request: its query and its body, refused in words where they are not as described.
+
+use axum::RequestExt;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use linkflow_model::service::ServiceKind;
+use linkflow_model::{Condition, EventKind, Level, ProviderName, ReleaseId, ServiceName};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::problem::Refused;
+use crate::shape::{Book, Days, ImageWord, Limit, Number, Reason, Shape, shapes};
+
+/// The query of a request.
+pub(crate) struct Asked<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
+        let read = Query::<T>::try_from_uri(&parts.uri);
+        let wrong = |rejection: axum::extract::rejection::QueryRejection| {
+            let help = "`/api/openapi.json` says what may be asked";
+            Refused::new(StatusCode::BAD_REQUEST, "query", rejection.body_text(), help)
+        };
+        read.map(|Query(query)| Self(query)).map_err(wrong)
+    }
+}
+
+/// The JSON body of a request.
+pub(crate) struct Told<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Told<T> {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refused> {
+        let kind = request.headers().get(header::CONTENT_TYPE);
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if kind.split(';').next().unwrap_or_default().trim() != "application/json" {
+            let what = format!("the body is `{kind}`, and `application/json` is expected");
+            let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return Err(Refused::new(
+                status,
+                "body",
+                what,
+                "send `content-type: application/json`",
+            ));
+        }
+        let bytes: Result<Bytes, BytesRejection> = request.extract().await;
+        let bytes = bytes.map_err(|rejection| {
+            Refused::new(rejection.status(), "body", rejection.body_text(), "send less")
+        })?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
+            let help = "`/api/openapi.json` says what a body holds";
+            Refused::new(StatusCode::BAD_REQUEST, "body", error.to_string(), help)
+        })
+    }
+}
+
+/// A kind of event that this version knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub struct KindWord(pub EventKind);
+
+impl TryFrom<String> for KindWord {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        let kind: Result<EventKind, _> = serde_json::from_value(json!(word));
+        // Words of a newer version are read as unknown; here they are a mistake.
+        let known = kind.ok().filter(|kind| json!(kind) == json!(word));
+        known.map(Self).ok_or_else(|| format!("`{word}` is no kind of event"))
+    }
+}
+
+impl Shape for KindWord {
+    fn schema(book: &mut Book) -> Value {
+        EventKind::schema(book)
+    }
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderWord {
+    /// What the config asks for.
+    Apply,
+    /// Other images.
+    Deploy,
+    /// An earlier release.
+    Rollback,
+    /// A service again.
+    Restart,
+}
+
+impl Shape for OrderWord {
+    fn schema(book: &mut Book) -> Value {
+        let all = [Self::Apply, Self::Deploy, Self::Rollback, Self::Restart];
+        book.named("OrderWord", |_| json!({ "type": "string", "enum": all }))
+    }
+}
+
+shapes! {
+    /// Which part of a list is wanted.
+    pub struct ListAsk {
+        /// How many; 100 when not said.
+        pub limit: Option<Limit>,
+        /// How many are left out before.
+        pub skip: Option<Number>,
+    }
+
+    /// Which incidents are wanted.
+    pub struct IncidentsAsk {
+        /// Only those that are over, or that are not.
+        pub open: Option<bool>,
+        /// How many; 100 when not said.
+        pub limit: Option<Limit>,
+        /// How many are left out before.
+        pub skip: Option<Number>,
+    }
+
+    /// Which monitors are wanted.
+    pub struct MonitorsAsk {
+        /// Only those with this tag.
+        pub tag: Option<String>,
+        /// Only those in this condition.
+        pub condition: Option<Condition>,
+        /// Only those with this in their name or in what they look at.
+        pub q: Option<String>,
+        /// How many; 1000 when not said.
+        pub limit: Option<Limit>,
+        /// How many are left out before.
+        pub skip: Option<Number>,
+    }
+
+    /// Which events are wanted.
+    pub struct EventsAsk {
+        /// Only those with a smaller number.
+        pub before: Option<Number>,
+        /// How many; 100 when not said.
+        pub limit: Option<Limit>,
+        /// Only this kind.
+        pub kind: Option<KindWord>,
+        /// Only those that matter at least so much.
+        pub level: Option<Level>,
+        /// Only those about this service.
+        pub service: Option<ServiceName>,
+        /// Only those about this provider.
+        pub provider: Option<ProviderName>,
+        /// Only those of this run.
+        pub run: Option<String>,
+        /// Only those with this in their message.
+        pub q: Option<String>,
+    }
+
+    /// Which services are wanted.
+    pub struct ServicesAsk {
+        /// Only this kind.
+        pub kind: Option<ServiceKind>,
+    }
+
+    /// Whose traffic is wanted.
+    pub struct TrafficAsk {
+        /// Only that of this service.
+        pub service: Option<ServiceName>,
+    }
+
+    /// Which history is wanted.
+    pub struct HistoryAsk {
+        /// Of how many days: 1, 7, 30 or 90; the next greater one of these is taken. 1 when not said.
+        pub days: Option<Days>,
+    }
+
+    /// Which looks are wanted.
+    pub struct LooksAsk {
+        /// From when on, in milliseconds since 1970.
+        pub from: Option<Number>,
+        /// Until when.
+        pub to: Option<Number>,
+        /// How many of the newest; 100 when not said.
+        pub limit: Option<Limit>,
+    }
+
+    /// What is looked for.
+    pub struct SearchAsk {
+        /// The words, whatever their case.
+        pub q: String,
+    }
+
+    /// What would be done.
+    pub struct PlanAsk {
+        /// What.
+        pub order: OrderWord,
+        /// For `deploy`: the image of each service that gets one.
+        pub images: Option<std::collections::BTreeMap<ServiceName, ImageWord>>,
+        /// For `rollback`: which release; what ran before when not said.
+        pub release: Option<ReleaseId>,
+        /// For `restart`: which service.
+        pub service: Option<ServiceName>,
+        /// For `restart`: only on this provider.
+        pub on: Option<ProviderName>,
+    }
+
+    /// The config is to be carried out.
+    pub struct ApplyAsk {
+        /// Why.
+        pub reason: Reason,
+    }
+
+    /// Images are to go out.
+    pub struct DeployAsk {
+        /// Why.
+        pub reason: Reason,
+        /// The image of each service that gets one; what the tags mean now when there is none.
+        pub images: Option<std::collections::BTreeMap<ServiceName, ImageWord>>,
+    }
+
+    /// An earlier release is to run again.
+    pub struct RollbackAsk {
+        /// Why.
+        pub reason: Reason,
+        /// Which; what ran before the live one when not said.
+        pub release: Option<ReleaseId>,
+    }
+
+    /// A service is to be started again.
+    pub struct RestartAsk {
+        /// Why.
+        pub reason: Reason,
+        /// Which.
+        pub service: ServiceName,
+        /// Only on this provider.
+        pub on: Option<ProviderName>,
+    }
+
+    /// A provider is to be kept free of services, or no longer.
+    pub struct DrainAsk {
+        /// Why.
+        pub reason: Reason,
+        /// Which.
+        pub provider: ProviderName,
+        /// Only this service.
+        pub service: Option<ServiceName>,
+    }
+}

@@ -1,0 +1,442 @@
+//! Words, marks and numbers of the pages, as people read them.
+
+use linkflow_model::{Condition, Impact, Level, ReleaseState};
+
+use crate::frame::At;
+use crate::operator::{
+    Certificate, Placement, PlacementState, RouteTraffic, TargetTraffic, Traffic, Used, Watched,
+};
+use crate::view::drains::Drained;
+use crate::view::events::Happened;
+use crate::view::monitors::{Look, Outage, Times, Uptime};
+use crate::view::releases::{ReleaseRow, RunRow, RunStep};
+use crate::view::told::{IncidentRow, Said, Work};
+use linkflow_model::Timestamp;
+
+/// How something is: a class of the style sheet, which gives the colour, and a word that says the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) class: &'static str,
+    pub(super) glyph: &'static str,
+    pub(super) word: &'static str,
+}
+
+fn mark(class: &'static str, word: &'static str) -> Mark {
+    let glyph = match class {
+        "u" => "✓",
+        "d" => "▼",
+        "p" => "◐",
+        "x" => "✕",
+        "m" => "◆",
+        _ => "○",
+    };
+    Mark { class, glyph, word }
+}
+
+/// The mark of a condition.
+pub(super) fn condition(condition: Condition) -> Mark {
+    match condition {
+        Condition::Up => mark("u", "up"),
+        Condition::Maintenance => mark("m", "maintenance"),
+        Condition::Unknown => mark("n", "unknown"),
+        Condition::Degraded => mark("d", "degraded"),
+        Condition::Partial => mark("p", "partial"),
+        Condition::Down => mark("x", "down"),
+    }
+}
+
+fn at(ms: u64) -> At {
+    At::new(Timestamp(ms))
+}
+
+/// `850 ms`, `12.3 s`, `4 min 5 s`, `3 h 20 min`, `2 d 4 h`.
+pub(super) fn took(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1_000),
+        3_600_000..86_400_000 => {
+            format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000)
+        }
+        _ => format!("{} d {} h", ms / 86_400_000, ms % 86_400_000 / 3_600_000),
+    }
+}
+
+/// Microseconds as milliseconds: `0.4 ms`, `12 ms`, `1.2 s`.
+pub(super) fn ms(us: u32) -> String {
+    match us {
+        0..10_000 => format!("{}.{} ms", us / 1_000, us % 1_000 / 100),
+        10_000..1_000_000 => format!("{} ms", us / 1_000),
+        _ => format!("{}.{} s", us / 1_000_000, us % 1_000_000 / 100_000),
+    }
+}
+
+/// `0`, `0.4`, `12`, `1200`.
+fn rate(per_s: f64) -> String {
+    match per_s {
+        0.0 => "0".to_owned(),
+        ..9.95 => format!("{per_s:.1}"),
+        _ => format!("{per_s:.0}"),
+    }
+}
+
+fn maybe_ms(ms: Option<f64>) -> String {
+    ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.1} ms"))
+}
+
+impl Placement {
+    pub(super) fn mark(&self) -> Mark {
+        let class = match self.state {
+            PlacementState::Up | PlacementState::Running => "u",
+            PlacementState::Down | PlacementState::Failed => "x",
+            PlacementState::Waking | PlacementState::Starting => "d",
+            PlacementState::Resting
+            | PlacementState::Asleep
+            | PlacementState::Stopped
+            | PlacementState::Absent
+            | PlacementState::Unknown => "n",
+        };
+        mark(class, self.state.word())
+    }
+
+    pub(super) fn latency(&self) -> String {
+        self.latency_ms.map(|ms| format!("{ms} ms")).unwrap_or_default()
+    }
+
+    pub(super) fn short_digest(&self) -> String {
+        let digest = self.digest.as_deref().unwrap_or_default();
+        digest.get(..19).unwrap_or(digest).to_owned()
+    }
+}
+
+impl Traffic {
+    pub(super) fn rate(&self) -> String {
+        rate(self.requests_per_s)
+    }
+}
+
+impl RouteTraffic {
+    pub(super) fn rates(&self) -> [String; 5] {
+        let rates = [
+            self.requests_per_s,
+            self.good_per_s,
+            self.refused_per_s,
+            self.failed_per_s,
+            self.retries_per_s,
+        ];
+        rates.map(rate)
+    }
+
+    pub(super) fn times(&self) -> [String; 2] {
+        [self.p50_ms, self.p95_ms].map(maybe_ms)
+    }
+}
+
+impl TargetTraffic {
+    pub(super) fn mark(&self) -> Mark {
+        match self.state.as_str() {
+            "serving" => mark("u", "serving"),
+            "spare" => mark("n", "spare"),
+            "ejected" => mark("p", "ejected"),
+            "down" => mark("x", "down"),
+            "waking" => mark("d", "waking"),
+            _ => mark("n", "resting"),
+        }
+    }
+
+    pub(super) fn rates(&self) -> [String; 2] {
+        [self.requests_per_s, self.failures_per_s].map(rate)
+    }
+
+    pub(super) fn times(&self) -> [String; 2] {
+        [self.p50_ms, self.p95_ms].map(maybe_ms)
+    }
+
+    pub(super) fn percent(&self) -> String {
+        self.share.map_or_else(|| "–".to_owned(), |share| format!("{:.0} %", share * 100.0))
+    }
+
+    /// Of a bar of 100.
+    pub(super) fn bar(&self) -> u32 {
+        (self.share.unwrap_or(0.0) * 100.0).round() as u32
+    }
+}
+
+impl Watched {
+    pub(super) fn mark(&self) -> Mark {
+        condition(self.condition)
+    }
+
+    pub(super) fn when(&self) -> Option<At> {
+        self.since.map(at)
+    }
+
+    pub(super) fn rhythm(&self) -> String {
+        took(self.every_ms)
+    }
+}
+
+impl Uptime {
+    pub(super) fn text(&self) -> &str {
+        self.percent.as_deref().unwrap_or("–")
+    }
+
+    pub(super) fn down(&self) -> String {
+        took(self.down_ms)
+    }
+}
+
+impl Times {
+    /// The shortest, p50, p95 and the longest.
+    pub(super) fn texts(&self) -> [String; 4] {
+        if self.looks == self.bad {
+            return ["–", "–", "–", "–"].map(str::to_owned);
+        }
+        let of = |us: Option<u32>| ms(us.unwrap_or_default());
+        [ms(self.min_us), of(self.p50_us), of(self.p95_us), ms(self.max_us)]
+    }
+}
+
+impl Outage {
+    pub(super) fn mark(&self) -> Mark {
+        condition(self.condition)
+    }
+
+    pub(super) fn when(&self) -> At {
+        at(self.from)
+    }
+
+    pub(super) fn lasted(&self) -> String {
+        self.to.map_or_else(|| "lasts".to_owned(), |to| took(to.saturating_sub(self.from)))
+    }
+}
+
+impl Look {
+    pub(super) fn when(&self) -> At {
+        at(self.at)
+    }
+
+    pub(super) fn took(&self) -> String {
+        ms(self.took_us)
+    }
+
+    pub(super) fn said(&self) -> &str {
+        self.why.as_deref().unwrap_or("well")
+    }
+
+    /// The phases that there were.
+    pub(super) fn phases(&self) -> String {
+        let all = [
+            ("name", self.name_us),
+            ("connection", self.connect_us),
+            ("TLS", self.tls_us),
+            ("first byte", self.first_us),
+        ];
+        let there = all.into_iter().filter(|(_, us)| *us > 0);
+        there.map(|(name, us)| format!("{name} {}", ms(us))).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl IncidentRow {
+    pub(super) fn mark(&self) -> Mark {
+        if !self.open {
+            return mark("u", "over");
+        }
+        match self.impact {
+            Impact::None => mark("n", "no impact"),
+            Impact::Minor => mark("d", "minor"),
+            Impact::Major => mark("p", "major"),
+            Impact::Critical => mark("x", "critical"),
+        }
+    }
+
+    pub(super) fn when(&self) -> At {
+        at(self.began)
+    }
+
+    pub(super) fn lasted(&self) -> String {
+        self.ended.map_or_else(|| "lasts".to_owned(), |to| took(to.saturating_sub(self.began)))
+    }
+
+    pub(super) fn stage_word(&self) -> &'static str {
+        stage(self.stage)
+    }
+
+    pub(super) fn about(&self) -> String {
+        self.subjects.join(", ")
+    }
+}
+
+fn stage(stage: linkflow_model::IncidentStage) -> &'static str {
+    use linkflow_model::IncidentStage as Stage;
+    match stage {
+        Stage::Investigating => "investigating",
+        Stage::Identified => "identified",
+        Stage::Monitoring => "monitoring",
+        Stage::Resolved => "resolved",
+        Stage::Postmortem => "postmortem",
+    }
+}
+
+impl Said {
+    pub(super) fn when(&self) -> At {
+        at(self.at)
+    }
+
+    pub(super) fn stage_word(&self) -> &'static str {
+        stage(self.stage)
+    }
+
+    pub(super) fn html(&self) -> String {
+        crate::status::markdown::html(&self.text)
+    }
+}
+
+impl Work {
+    pub(super) fn begins_at(&self) -> At {
+        at(self.from)
+    }
+
+    pub(super) fn ends_at(&self) -> At {
+        at(self.to)
+    }
+
+    pub(super) fn html(&self) -> String {
+        crate::status::markdown::html(&self.text)
+    }
+
+    /// Whether it can still be called off, at `now`.
+    pub(super) fn is_to_come(&self, now: &u64) -> bool {
+        !self.cancelled && self.to > *now
+    }
+}
+
+impl Drained {
+    pub(super) fn when(&self) -> At {
+        at(self.at)
+    }
+
+    /// What is kept away, and from where.
+    pub(super) fn words(&self) -> String {
+        match &self.service {
+            Some(service) => format!("{service} is kept away from {}", self.provider),
+            None => format!("{} is drained", self.provider),
+        }
+    }
+
+    pub(super) fn query(&self) -> String {
+        match &self.service {
+            Some(service) => format!("provider={}&service={service}", self.provider),
+            None => format!("provider={}", self.provider),
+        }
+    }
+}
+
+impl ReleaseRow {
+    pub(super) fn mark(&self) -> Mark {
+        match self.state {
+            ReleaseState::Rolling => mark("d", "rolling"),
+            ReleaseState::Live => mark("u", "live"),
+            ReleaseState::Failed => mark("x", "failed"),
+            ReleaseState::Superseded => mark("n", "superseded"),
+        }
+    }
+
+    pub(super) fn when(&self) -> At {
+        at(self.at)
+    }
+
+    pub(super) fn took(&self) -> String {
+        self.took_ms.map(took).unwrap_or_default()
+    }
+
+    pub(super) fn who(&self) -> &str {
+        self.by.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn is_past(&self) -> bool {
+        self.state == ReleaseState::Superseded
+    }
+}
+
+impl RunRow {
+    pub(super) fn mark(&self) -> Mark {
+        match self.state.as_str() {
+            "running" => mark("d", "running"),
+            "done" => mark("u", "done"),
+            "rolled_back" => mark("p", "rolled back"),
+            _ => mark("x", "failed"),
+        }
+    }
+
+    pub(super) fn when(&self) -> At {
+        at(self.at)
+    }
+}
+
+impl RunStep {
+    pub(super) fn mark(&self) -> Mark {
+        match self.state.as_str() {
+            "done" => mark("u", "done"),
+            "failed" => mark("x", "failed"),
+            "intent" => mark("d", "under way"),
+            _ => mark("n", "waiting"),
+        }
+    }
+
+    pub(super) fn took(&self) -> String {
+        self.took_ms.map(took).unwrap_or_default()
+    }
+}
+
+impl Happened {
+    pub(super) fn mark(&self) -> Mark {
+        match self.level {
+            Level::Info => mark("n", "info"),
+            Level::Notice => mark("u", "notice"),
+            Level::Warning => mark("d", "warning"),
+            Level::Alarm => mark("x", "alarm"),
+        }
+    }
+
+    pub(super) fn when(&self) -> At {
+        at(self.at)
+    }
+
+    pub(super) fn kind_word(&self) -> String {
+        serde_json::json!(self.kind).as_str().unwrap_or_default().replace('_', " ")
+    }
+}
+
+impl Certificate {
+    pub(super) fn mark(&self) -> Mark {
+        match self.days_left {
+            0 => mark("x", "over"),
+            1..14 => mark("d", "ends soon"),
+            _ => mark("u", "good"),
+        }
+    }
+
+    pub(super) fn ends_at(&self) -> At {
+        at(self.ends)
+    }
+
+    pub(super) fn hosts(&self) -> String {
+        self.names.join(", ")
+    }
+}
+
+impl Used {
+    pub(super) fn amount(&self) -> String {
+        let limit = self.limit.map(|limit| format!(" of {limit:.0}")).unwrap_or_default();
+        format!("{:.0}{limit} {}", self.used, self.unit)
+    }
+
+    pub(super) fn part(&self) -> String {
+        self.percent.map(|percent| format!("{percent:.0} %")).unwrap_or_default()
+    }
+
+    pub(super) fn resets_at(&self) -> String {
+        self.resets.map(|resets| at(resets).text).unwrap_or_default()
+    }
+}

@@ -1,0 +1,188 @@
+//! The pages as people and browsers meet them.
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use linkflow_model::Condition;
+use linkflow_model::access::Scope;
+use linkflow_model::{Event, EventKind, Level, Timestamp};
+use linkflow_store::Store;
+use serde_json::json;
+use tower::ServiceExt;
+
+use crate::operator::PlacementState;
+use crate::scripted::{NOW, Stage, watched};
+
+const PAGES: [&str; 16] = [
+    "/",
+    "/services/api",
+    "/routes",
+    "/monitors",
+    "/monitors/monitor.api",
+    "/monitors/api?days=90",
+    "/incidents",
+    "/maintenance",
+    "/events",
+    "/releases",
+    "/runs/run-000001",
+    "/usage",
+    "/certificates",
+    "/search?q=api",
+    "/do/rollback?release=r1",
+    "/do/drain?provider=a",
+];
+
+#[tokio::test]
+async fn every_page_is_there_for_those_who_may_see_it_and_for_nobody_else() {
+    let stage = Stage::new().await;
+    for path in PAGES {
+        let page = stage.ask("GET", path, None).await;
+        assert_eq!(page.status, StatusCode::OK, "{path}: {}", page.text);
+        assert!(page.text.contains("<h1"), "{path}");
+        assert!(!page.text.contains("<script>"), "{path}: no script within the page");
+        assert!(page.header("content-security-policy").contains("script-src 'self'"), "{path}");
+        let nobody = stage.ask_as(None, "GET", path, None).await;
+        assert_eq!(nobody.status, StatusCode::UNAUTHORIZED, "{path}");
+        let reader = stage.ask_as(Some(Scope::Read), "GET", path, None).await;
+        let expected = if path.starts_with("/do/") { 403 } else { 200 };
+        assert_eq!(reader.status.as_u16(), expected, "{path}");
+    }
+    let missing = stage.ask("GET", "/services/nothing", None).await;
+    assert_eq!(missing.status, StatusCode::NOT_FOUND);
+    assert!(missing.text.contains("there is no service `nothing`"), "{}", missing.text);
+}
+
+#[tokio::test]
+async fn who_only_reads_is_shown_no_form() {
+    let stage = Stage::new().await;
+    for path in ["/", "/services/api", "/incidents", "/releases", "/maintenance"] {
+        let page = stage.ask_as(Some(Scope::Read), "GET", path, None).await.text;
+        let own = page.replace("action=\"/sign-out\"", "");
+        assert!(!own.contains("method=\"post\" action"), "{path}");
+        assert!(!page.contains("/do/"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_people_wrote_is_text_and_no_markup() {
+    let stage = Stage::new().await;
+    let opened = stage
+        .form("/incidents", "title=%3Cb%3EBad%3C%2Fb%3E&text=%3Cscript%3Ealert(1)%3C%2Fscript%3E")
+        .await;
+    assert_eq!(opened.status, StatusCode::SEE_OTHER, "{}", opened.text);
+    let page = stage.ask("GET", opened.header("location"), None).await.text;
+    assert!(page.contains("&lt;b&gt;Bad") || page.contains("&#60;b&#62;Bad"), "{page}");
+    assert!(!page.contains("<script>alert") && !page.contains("<b>Bad"), "{page}");
+    let events = stage.ask("GET", "/events?q=%3Capi", None).await.text;
+    assert!(!events.contains("of <api>"), "{events}");
+}
+
+#[tokio::test]
+async fn an_order_is_shown_first_and_carried_out_with_its_reason() {
+    let stage = Stage::new().await;
+    let plan = stage.ask("GET", "/do/rollback?release=r1", None).await.text;
+    for part in
+        ["roll back to r1", "serve api from a", "name=\"release\" value=\"r1\"", "name=\"reason\""]
+    {
+        assert!(plan.contains(part), "{part}: {plan}");
+    }
+    let without = stage.form("/do/rollback", "release=r1&reason=").await;
+    assert_eq!(without.status, StatusCode::CONFLICT);
+    let done = stage.form("/do/rollback", "release=r1&reason=it+is+slow").await;
+    assert_eq!((done.status, done.header("location")), (StatusCode::SEE_OTHER, "/runs/run-000001"));
+    let images = stage.form("/do/deploy", "image-api=%3A1.1&image-web=&reason=new").await;
+    assert_eq!(images.status, StatusCode::SEE_OTHER);
+    let orders = stage.operator.orders.lock().unwrap().clone();
+    let said: Vec<&str> = orders.iter().map(|(what, ..)| what.as_str()).collect();
+    assert_eq!(said, ["roll back to r1", "deploy api:1.1"]);
+}
+
+#[tokio::test]
+async fn a_drain_is_shown_and_lifted_on_the_pages() {
+    let stage = Stage::new().await;
+    let done = stage.form("/do/drain", "provider=a&reason=it+is+rebuilt").await;
+    assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
+    let page = stage.ask("GET", "/", None).await.text;
+    assert!(page.contains("a is drained") && page.contains("/do/undrain?provider=a"), "{page}");
+    let lifted = stage.form("/do/undrain", "provider=a&reason=done").await;
+    assert_eq!(lifted.status, StatusCode::SEE_OTHER);
+    assert!(!stage.ask("GET", "/", None).await.text.contains("a is drained"));
+}
+
+#[tokio::test]
+async fn incidents_and_work_are_told_by_forms() {
+    let stage = Stage::new().await;
+    let opened = stage.form("/incidents", "title=Slow&text=We+look.&subjects=monitor.api").await;
+    let at = opened.header("location").to_owned();
+    for (what, fields) in [
+        ("acknowledge", ""),
+        ("update", "text=Known.&stage=identified&impact="),
+        ("resolve", "text="),
+    ] {
+        let answer = stage.form(&format!("{at}/{what}"), fields).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{what}: {}", answer.text);
+    }
+    let page = stage.ask("GET", &at, None).await.text;
+    assert!(page.contains("It is over.") && page.contains("identified"), "{page}");
+    let fields = "title=Disk&text=New+disk.&from=2026-12-01T10%3A00&minutes=30&subjects=";
+    assert_eq!(stage.form("/maintenance", fields).await.status, StatusCode::SEE_OTHER);
+    let page = stage.ask("GET", "/maintenance", None).await.text;
+    assert!(page.contains("1 Dec 2026, 10:00 UTC") && page.contains("Call it off"), "{page}");
+    let id = "20261201-disk";
+    let off = stage.form(&format!("/maintenance/{id}/cancel"), "").await;
+    assert_eq!(off.status, StatusCode::SEE_OTHER);
+    let wrong = stage.form("/maintenance", "title=x&text=y&from=soon&minutes=30").await;
+    assert!(wrong.text.contains("`soon` is no date and time"), "{}", wrong.text);
+}
+
+/// The next whole event of a stream.
+async fn next(body: &mut Body) -> String {
+    let frame = body.frame().await.unwrap().unwrap();
+    String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_said_to_who_listens_and_the_stream_is_kept_alive_and_ended() {
+    let stage = Stage::new().await;
+    let router = stage.router(Some(Scope::Read));
+    let open = |last: Option<&str>| {
+        let mut request = Request::get("/events/stream");
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        router.clone().oneshot(request.body(Body::empty()).unwrap())
+    };
+    let asking = async {
+        let mut body = open(None).await.unwrap().into_body();
+        let hello = next(&mut body).await;
+        assert!(hello.contains("event: hello") && hello.contains("retry: 2000"), "{hello}");
+        assert!(hello.contains("id: 30"), "{hello}");
+        let mut late = open(Some("12")).await.unwrap().into_body();
+        assert!(next(&mut late).await.contains("event: change"), "what was missed is said at once");
+        // Silence is broken by a comment.
+        assert_eq!(next(&mut body).await, ":\n\n");
+        *stage.operator.state.lock().unwrap() = PlacementState::Down;
+        assert!(next(&mut body).await.contains("event: change"));
+        let event = Event::new(Timestamp(NOW), EventKind::Control, Level::Info, "something");
+        stage.store.append(&event).await.unwrap();
+        let said = next(&mut body).await;
+        assert!(said.contains("event: change") && said.contains("id: 31"), "{said}");
+        stage.site.live.close();
+        assert!(body.frame().await.is_none(), "it ends");
+    };
+    tokio::join!(stage.site.clone().watch(), asking);
+}
+
+#[tokio::test]
+async fn nine_hundred_monitors_are_one_page() {
+    let stage = Stage::new().await;
+    let more = (0..900).map(|n| watched(&format!("monitor.shop-{n}"), Condition::Up));
+    stage.operator.more.lock().unwrap().extend(more);
+    let page = stage.ask("GET", "/monitors", None).await.text;
+    assert_eq!(page.matches("<th scope=\"row\">").count(), 901);
+    let some = stage.ask("GET", "/monitors?q=shop-89&condition=up&tag=shop", None).await.text;
+    assert_eq!(some.matches("<th scope=\"row\">").count(), 11);
+    // The search finds what stands far down.
+    let found = stage.ask("GET", "/api/v1/search?q=shop-899", None).await.json();
+    assert_eq!(found["found"][0]["href"], json!("/monitors/monitor.shop-899"));
+}

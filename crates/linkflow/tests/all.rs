@@ -5,6 +5,8 @@
 mod alerts;
 #[path = "all/asks.rs"]
 mod asks;
+#[path = "all/beats.rs"]
+mod beats;
 #[path = "all/ci.rs"]
 mod ci;
 #[path = "all/conversations.rs"]

@@ -1,12 +1,15 @@
 //! Looks at things from outside, again and again, and keeps what it saw.
 
+mod beats;
 mod guard;
 mod keeper;
 pub mod probe;
+mod spans;
 pub mod target;
 mod uptime;
 mod watcher;
 
+pub use beats::{Awaited, Listening};
 pub use guard::Guard;
 pub use keeper::{Noted, word};
 pub use probe::{CertificateSeen, Phases, Prober, Saw};

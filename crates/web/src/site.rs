@@ -15,6 +15,8 @@ use linkflow_model::config::Config;
 use linkflow_store::Store;
 use tokio::net::TcpListener;
 
+use crate::beat::{self, Intake};
+
 /// What the pages and answers are made of.
 #[derive(Clone)]
 pub struct Site {
@@ -24,6 +26,8 @@ pub struct Site {
     pub clock: Arc<dyn Clock>,
     /// What the user asked for.
     pub config: Arc<Config>,
+    /// Takes reports of jobs.
+    pub beats: Arc<Intake>,
 }
 
 /// A page of ours runs scripts and styles from its own address only, and nobody frames it.
@@ -37,6 +41,7 @@ impl Site {
         Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(ready))
+            .merge(beat::routes())
             .with_state(Arc::new(self))
             .layer(middleware::from_fn(guarded))
     }

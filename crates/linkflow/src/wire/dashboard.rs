@@ -33,6 +33,7 @@ pub(crate) async fn start(stack: &Stack) -> Result<Option<SocketAddr>, String> {
         store: Arc::clone(&stack.store),
         clock: Arc::clone(&stack.clock),
         config: Arc::new(stack.config.clone()),
+        beats: Arc::clone(&stack.beats.intake),
     };
     stack.tasks.start("dashboard", |stop: Stop| async move {
         if let Err(error) = site.serve(listener, async move { stop.requested().await }).await {

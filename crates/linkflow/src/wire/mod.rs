@@ -2,6 +2,7 @@
 
 pub(crate) mod alerts;
 pub(crate) mod asking;
+pub(crate) mod beats;
 pub(crate) mod ci;
 pub(crate) mod control;
 pub(crate) mod dashboard;
@@ -27,6 +28,7 @@ pub(crate) mod secrets;
 mod socket;
 pub(crate) mod state;
 mod warm;
+mod watchdog;
 pub(crate) mod watched;
 pub(crate) mod watchers;
 pub(crate) mod worker;
@@ -42,13 +44,14 @@ use linkflow_engine::{Alerts, CrashPoint, Engine, Parts, Stop, Tasks};
 use linkflow_model::clock::SystemClock;
 use linkflow_model::config::Config;
 use linkflow_model::role::Compute;
-use linkflow_model::{Clock, Event, ProviderName, Routes, ServiceName};
+use linkflow_model::{Clock, Event, ProviderName, Pulse, Routes, ServiceName};
 use linkflow_providers::kit::{Kit, KitOptions};
 use linkflow_rehearsal::cloud::Endpoints;
 use linkflow_store::{Sqlite, Store};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
+use beats::Beats;
 use handover::{Handed, Succession};
 use hooks::Processes;
 use process::crash_at;
@@ -144,6 +147,12 @@ pub(crate) struct Stack {
     pub(crate) registry: Arc<Registries>,
     /// Tells people of incidents, once it is started.
     pub(crate) alerts: Arc<Alerts>,
+    /// Beats while the status page is kept fresh.
+    pub(crate) page_pulse: Pulse,
+    /// Tells others that LinkFlow is well, once it is started.
+    watchdog: Option<watchdog::Watchdog>,
+    /// Takes the reports of jobs.
+    pub(crate) beats: Arc<Beats>,
     /// The providers that run services.
     pub(crate) computes: BTreeMap<ProviderName, Arc<dyn Compute>>,
     /// Makes definitions of releases.
@@ -182,6 +191,9 @@ impl Stack {
         let channels = notify::channels(&config, &options, &secrets, &kit)?;
         let posts = alerts::posts_that_open(&config, &options, &secrets, &kit);
         let registry = Arc::new(Registries::open(&config, options.cloud.as_ref(), &secrets, &kit)?);
+        let beats = Arc::new(Beats::open(&config, home.key(), &secrets));
+        let is_up = options.listen != Listen::Nowhere;
+        let watchdog = is_up.then(|| watchdog::Watchdog::open(&config, &options, &secrets, &kit));
         let page = page::open(&config, &options, &secrets, &kit)?;
         let front = edge::front(&config, &options, &secrets, &home, &page.shelf)?;
         let renderer =
@@ -195,10 +207,11 @@ impl Stack {
         chosen.sockets.extend(sockets);
         let edge = Edge::take_over(wanted, chosen.sockets, seen, Arc::clone(&clock), events);
         let edge = edge.await.map_err(edge::unbound)?;
+        let page_pulse = Pulse::default();
         let (tracker, tasks, takes_over) = (TaskTracker::new(), Tasks::default(), handed.is_some());
-        if options.listen != Listen::Nowhere {
+        if is_up {
             live::serve(&home, edge.view(), &tasks, takes_over);
-            page.start(&tasks, &store, &clock);
+            page.start(&tasks, &store, &clock, &page_pulse);
         }
         let sockets = edge.sockets().map_err(OpenError::Listen)?;
         let engine = Engine::new(Parts {
@@ -230,6 +243,9 @@ impl Stack {
             alerts: Alerts::new(&store, &clock, &config.stack.name, posts),
             tasks,
             registry,
+            beats,
+            watchdog,
+            page_pulse,
             computes,
             renderer,
             config,

@@ -6,12 +6,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use linkflow_decide::Stands;
 use linkflow_decide::watch::Manner;
 use linkflow_model::config::kinds::Settings;
 use linkflow_model::config::{
     AskedRecord, Config, HostPort, Monitor, Part, Reference, Service, Template, duration_text,
 };
-use linkflow_model::{HostRoute, ProviderName, Secret, ServiceKind, ServiceName};
+use linkflow_model::{HostRoute, ProviderName, Pulse, Secret, ServiceKind, ServiceName};
 use linkflow_monitor::{
     Authority, DnsRecord, DnsTarget, GrpcTarget, Guard, HttpTarget, JsonRule, Prober, Target,
     Trust, Watched, Watching,
@@ -19,10 +20,11 @@ use linkflow_monitor::{
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::beats::{self, Pulses};
 use super::render::Renderer;
 use super::secrets::Secrets;
 use super::state::Key;
-use super::{OpenOptions, Stack, incidents};
+use super::{OpenOptions, Stack, incidents, watchdog};
 
 /// How often what nobody asked for is looked at, and how long an answer may take.
 const BY_ITSELF: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
@@ -66,11 +68,34 @@ pub(crate) fn planned(config: &Config, options: &OpenOptions) -> Vec<Planned> {
     Plan { config, renderer: &renderer, doors }.all()
 }
 
-/// Watches in a task of the stack. Gives what cannot be watched, in words.
-pub(crate) fn watch(stack: &Stack, rehearsed: bool) -> Vec<String> {
+/// Watches in tasks of the stack, and listens to what reports by itself. Gives what cannot be watched, in words.
+pub(crate) async fn watch(stack: &mut Stack, rehearsed: bool) -> Vec<String> {
+    let readings = Pulse::default();
+    let mut unable = Vec::new();
+    let looks = look(stack, rehearsed, readings.clone(), &mut unable);
+    let mut own = Pulses::from([("loop", stack.engine.pulse()), ("alerts", stack.alerts.pulse())]);
+    if looks.is_some() {
+        own.insert("readings", readings);
+    }
+    if stack.config.status_page.is_some() {
+        own.insert("page", stack.page_pulse.clone());
+    }
+    let (shown, listening) = beats::listen(stack, own).await;
+    incidents::open(stack, looks.into_iter().chain([shown.clone()]).collect());
+    watchdog::start(stack, shown, listening);
+    unable
+}
+
+/// Looks at things in a task of the stack; gives how they stand, where there is anything to look at.
+fn look(
+    stack: &Stack,
+    rehearsed: bool,
+    pulse: Pulse,
+    unable: &mut Vec<String>,
+) -> Option<watch::Receiver<Vec<Stands>>> {
     let doors = Doors { public: stack.edge.public(), secure: stack.edge.secure() };
     let plan = Plan { config: &stack.config, renderer: &stack.renderer, doors };
-    let (mut all, mut unable) = (Vec::new(), Vec::new());
+    let mut all = Vec::new();
     for planned in plan.all() {
         match planned.watched {
             // In a rehearsal nothing real is looked at.
@@ -80,20 +105,19 @@ pub(crate) fn watch(stack: &Stack, rehearsed: bool) -> Vec<String> {
         }
     }
     if all.is_empty() {
-        return unable;
+        return None;
     }
     let prober = match Prober::new() {
         Ok(prober) => Arc::new(prober),
         Err(why) => {
             unable.push(format!("nothing is watched: {why}"));
-            return unable;
+            return None;
         }
     };
     let is_far = all.iter().any(|watched| watched.target.is_far());
     let anchors = if is_far { Guard::usual_anchors() } else { Vec::new() };
     let (tell, mut told) = mpsc::channel(1_024);
     let (show, shown) = watch::channel(Vec::new());
-    incidents::open(stack, shown);
     let engine = Arc::clone(&stack.engine);
     let watching = Watching {
         all,
@@ -103,6 +127,7 @@ pub(crate) fn watch(stack: &Stack, rehearsed: bool) -> Vec<String> {
         clock: Arc::clone(&stack.clock),
         tell,
         show,
+        pulse,
     };
     stack.tasks.start("monitors", async move |stop| {
         let token = CancellationToken::new();
@@ -117,7 +142,7 @@ pub(crate) fn watch(stack: &Stack, rehearsed: bool) -> Vec<String> {
         };
         tokio::join!(watching.run(token.clone()), telling, ending);
     });
-    unable
+    Some(shown)
 }
 
 fn is_rehearsed(target: &Target) -> bool {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use linkflow_decide::watch::Manner;
 use linkflow_model::clock::SystemClock;
 use linkflow_model::{
-    Clock, Condition, Event, EventKind, Level, Maintenance, StateSpan, Timestamp,
+    Clock, Condition, Event, EventKind, Level, Maintenance, Pulse, StateSpan, Timestamp,
 };
 use linkflow_monitor::{Guard, HttpTarget, Noted, Prober, Target, Watched, Watching};
 use linkflow_store::{Memory, Reading, Store};
@@ -53,6 +53,7 @@ impl Stage {
             store: Arc::clone(store),
             clock: Arc::new(SystemClock::start()),
             tell,
+            pulse: Pulse::default(),
         };
         let task = tokio::spawn(watching.run(stop.clone()));
         Self { store: Arc::clone(store), told, stop, task }

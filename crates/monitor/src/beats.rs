@@ -365,12 +365,13 @@ impl Keeper {
             if condition == before || begins {
                 continue;
             }
-            let since = since.max(began).min(wall);
+            // Where the clock was set back, nothing begins before what was told already.
+            let since = since.min(wall).max(began);
             spans::turn(&*self.store, &entry.awaited.subject, condition, since, why.clone())
                 .await?;
             self.entries[at].told = (condition, since);
             news = true;
-            let event = self.entries[at].event(before, since.0 - began.0, why, wall);
+            let event = self.entries[at].event(before, since.0.saturating_sub(began.0), why, wall);
             if let Some(event) = event
                 && self.tell.send(event).await.is_err()
             {

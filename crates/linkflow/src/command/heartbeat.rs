@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand, ValueEnum};
 use linkflow_model::config::Config;
 use linkflow_model::{
-    Beat, Condition, EventKind, HeartbeatState, Level, Output, Paused, Says, StateSpan,
+    Beat, Condition, EventKind, HeartbeatState, ItemName, Level, Output, Paused, Says, StateSpan,
 };
 use linkflow_monitor::word;
 use linkflow_store::Store;
@@ -206,7 +206,7 @@ pub(super) fn known(config: &Config, name: &str) -> Result<(), Box<Answer>> {
     if config.heartbeats.keys().any(|known| known.as_str() == name) {
         return Ok(());
     }
-    let names: Vec<&str> = config.heartbeats.keys().map(|name| name.as_str()).collect();
+    let names: Vec<&str> = config.heartbeats.keys().map(ItemName::as_str).collect();
     let help = match names.as_slice() {
         [] => format!("add `[heartbeats.{name}]` to the config"),
         names => format!("there are {}", names.join(", ")),

@@ -23,6 +23,7 @@ use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::say::answer::Answer;
@@ -249,13 +250,14 @@ pub(super) async fn run(context: &Context, args: &RunArgs) -> Answered {
             None
         }
     };
-    let begun = teller.as_ref().map(|teller| {
+    let mut begun = JoinSet::new();
+    if let Some(teller) = &teller {
         let (teller, beat) = (Arc::clone(teller), teller.beat(Says::Run));
-        tokio::spawn(async move {
+        begun.spawn(async move {
             teller.send_spooled().await;
             teller.tell(&beat, &[]).await;
-        })
-    });
+        });
+    }
     let clock = SystemClock::start();
     let tail = Tail::default();
     let ended = job(args, &tail).await;
@@ -267,9 +269,7 @@ pub(super) async fn run(context: &Context, args: &RunArgs) -> Answered {
         beat.message.clone_from(&ended.why);
         let printed = printed(&tail);
         let telling = async {
-            if let Some(begun) = begun {
-                drop(begun.await);
-            }
+            while begun.join_next().await.is_some() {}
             teller.tell(&beat, &printed).await;
         };
         if timeout(REPORTS, telling).await.is_err() && !teller.spool(&beat, &printed) {
@@ -309,13 +309,16 @@ async fn job(args: &RunArgs, tail: &Tail) -> Ended {
             return Ended { code, why: Some(format!("`{program}` cannot be started: {error}")) };
         }
     };
-    let out = child.stdout.take().map(|from| passing(from, std::io::stdout(), tail));
-    let err = child.stderr.take().map(|from| passing(from, std::io::stderr(), tail));
-    let (status, late) = waited(&mut child, args.max_runtime).await;
-    for passing in [out, err].into_iter().flatten() {
-        // What it left running may hold its output open for ever.
-        drop(timeout(LINGERS, passing).await);
+    let mut passing = JoinSet::new();
+    if let Some(from) = child.stdout.take() {
+        passing.spawn(pass_on(from, std::io::stdout(), Arc::clone(tail)));
     }
+    if let Some(from) = child.stderr.take() {
+        passing.spawn(pass_on(from, std::io::stderr(), Arc::clone(tail)));
+    }
+    let (status, late) = waited(&mut child, args.max_runtime).await;
+    // What it left running may hold its output open for ever.
+    drop(timeout(LINGERS, async { while passing.join_next().await.is_some() {} }).await);
     match status {
         Ok(status) => ended(status, late.then_some(args.max_runtime).flatten()),
         Err(error) => Ended { code: 1, why: Some(format!("it cannot be waited for: {error}")) },
@@ -390,24 +393,17 @@ async fn came(signal: &mut Option<tokio::signal::unix::Signal>) {
 }
 
 /// Hands on what comes, and keeps its end.
-fn passing(
-    mut from: impl AsyncRead + Send + Unpin + 'static,
-    mut to: impl Write + Send + 'static,
-    tail: &Tail,
-) -> tokio::task::JoinHandle<()> {
-    let tail = Arc::clone(tail);
-    tokio::spawn(async move {
-        let mut bytes = vec![0; 16_384];
-        while let Ok(length @ 1..) = from.read(&mut bytes).await {
-            let came = &bytes[..length];
-            // Whoever reads may have gone; the job goes on.
-            drop(to.write_all(came).and_then(|()| to.flush()));
-            let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
-            tail.extend(came);
-            let more = tail.len().saturating_sub(Output::MOST);
-            tail.drain(..more);
-        }
-    })
+async fn pass_on(mut from: impl AsyncRead + Unpin, mut to: impl Write, tail: Tail) {
+    let mut bytes = vec![0; 16_384];
+    while let Ok(length @ 1..) = from.read(&mut bytes).await {
+        let came = &bytes[..length];
+        // Whoever reads may have gone; the job goes on.
+        drop(to.write_all(came).and_then(|()| to.flush()));
+        let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.extend(came);
+        let more = tail.len().saturating_sub(Output::MOST);
+        tail.drain(..more);
+    }
 }
 
 /// The moment of a report, for people.

@@ -39,7 +39,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkflow_edge::Edge;
+use linkflow_edge::{Edge, Options as EdgeOptions};
 use linkflow_engine::{Alerts, CrashPoint, Engine, Parts, Stop, Tasks};
 use linkflow_model::clock::SystemClock;
 use linkflow_model::config::Config;
@@ -59,6 +59,7 @@ use registry::Registries;
 use render::Renderer;
 use secrets::Secrets;
 use state::Home;
+use watchdog::Watchdog;
 
 /// Where the processes of a state folder count their requests to vendors together.
 const LIMITS: &str = "limits";
@@ -150,7 +151,7 @@ pub(crate) struct Stack {
     /// Beats while the status page is kept fresh.
     pub(crate) page_pulse: Pulse,
     /// Tells others that LinkFlow is well, once it is started.
-    watchdog: Option<watchdog::Watchdog>,
+    watchdog: Watchdog,
     /// Takes the reports of jobs.
     pub(crate) beats: Arc<Beats>,
     /// The providers that run services.
@@ -183,7 +184,7 @@ impl Stack {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(home.path("linkflow.db"))?);
         let kit = kit(&home, &options, &clock)?;
-        let mut chosen = ports::choose(&home, &config).map_err(in_folder)?;
+        let chosen = ports::choose(&home, &config).map_err(in_folder)?;
 
         let secrets =
             Arc::new(Secrets::new(options.vars.clone(), home.key(), options.cloud.is_some()));
@@ -192,8 +193,7 @@ impl Stack {
         let posts = alerts::posts_that_open(&config, &options, &secrets, &kit);
         let registry = Arc::new(Registries::open(&config, options.cloud.as_ref(), &secrets, &kit)?);
         let beats = Arc::new(Beats::open(&config, home.key(), &secrets));
-        let is_up = options.listen != Listen::Nowhere;
-        let watchdog = is_up.then(|| watchdog::Watchdog::open(&config, &options, &secrets, &kit));
+        let watchdog = Watchdog::open(&config, &options, &secrets, &kit);
         let page = page::open(&config, &options, &secrets, &kit)?;
         let front = edge::front(&config, &options, &secrets, &home, &page.shelf)?;
         let renderer =
@@ -203,16 +203,11 @@ impl Stack {
         let (routes, seen) = watch::channel(Arc::new(Routes::default()));
         let (events, told) = mpsc::channel(1_024);
         let wanted = edge::options(&config, &options, chosen.ports, front);
-        let (handed, sockets) = handed(&options)?;
-        chosen.sockets.extend(sockets);
-        let edge = Edge::take_over(wanted, chosen.sockets, seen, Arc::clone(&clock), events);
-        let edge = edge.await.map_err(edge::unbound)?;
-        let page_pulse = Pulse::default();
-        let (tracker, tasks, takes_over) = (TaskTracker::new(), Tasks::default(), handed.is_some());
-        if is_up {
-            live::serve(&home, edge.view(), &tasks, takes_over);
-            page.start(&tasks, &store, &clock, &page_pulse);
-        }
+        let (edge, handed) =
+            listening(&options, wanted, chosen.sockets, (seen, Arc::clone(&clock), events)).await?;
+        let (tracker, tasks) = (TaskTracker::new(), Tasks::default());
+        show_live(&options, &home, &edge, &tasks);
+        let page_pulse = page.start(&tasks, &store, &clock);
         let sockets = edge.sockets().map_err(OpenError::Listen)?;
         let engine = Engine::new(Parts {
             stack: config.stack.name.clone(),
@@ -232,9 +227,7 @@ impl Stack {
             alive: Arc::new(process::is_alive),
             crash: (!options.crash.is_empty()).then(|| crash_at(options.crash)),
         });
-        if takes_over {
-            know_routes(&engine).await?;
-        }
+        know_routes(&engine, handed.is_some()).await?;
         edge.run(&tracker);
         tend(&tasks, &edge, told, &engine, (&store, &clock));
         Ok(Self {
@@ -288,7 +281,10 @@ fn kit(home: &Home, options: &OpenOptions, clock: &Arc<dyn Clock>) -> Result<Kit
 }
 
 /// Visitors of the one before come in from the first moment on, and are to be led where they were led.
-async fn know_routes(engine: &Engine) -> Result<(), OpenError> {
+async fn know_routes(engine: &Engine, takes_over: bool) -> Result<(), OpenError> {
+    if !takes_over {
+        return Ok(());
+    }
     let known = async {
         engine.follow_live().await?;
         engine.look().await;
@@ -299,6 +295,26 @@ async fn know_routes(engine: &Engine) -> Result<(), OpenError> {
         what: format!("nothing can be taken over: {error}"),
         help: "the `linkflow up` of before goes on serving".to_owned(),
     })
+}
+
+/// Shows how the edge does to `route top`, where this process serves.
+fn show_live(options: &OpenOptions, home: &Home, edge: &Edge, tasks: &Tasks) {
+    if let Listen::At { takes_over, .. } = options.listen {
+        live::serve(home, edge.view(), tasks, takes_over);
+    }
+}
+
+/// The edge at `sockets`, and at those of the process that this one takes over from, if it is to.
+async fn listening(
+    options: &OpenOptions,
+    wanted: EdgeOptions,
+    mut sockets: Vec<TcpListener>,
+    (seen, clock, events): (watch::Receiver<Arc<Routes>>, Arc<dyn Clock>, mpsc::Sender<Event>),
+) -> Result<(Edge, Option<Handed>), OpenError> {
+    let (handed, theirs) = handed(options)?;
+    sockets.extend(theirs);
+    let edge = Edge::take_over(wanted, sockets, seen, clock, events);
+    Ok((edge.await.map_err(edge::unbound)?, handed))
 }
 
 /// The sockets of the process that this one takes over from, if it is to.

@@ -151,6 +151,7 @@ pub(super) struct Opened {
     config: Config,
     look: Look,
     places: Vec<Box<dyn Pages>>,
+    serves: bool,
 }
 
 /// Opens what the page of `config` needs, for a process that serves. A rehearsal puts it nowhere beside what is real.
@@ -168,25 +169,27 @@ pub(super) fn open(
     let look = look.map_err(|(what, help)| OpenError::Missing { what, help })?;
     let asked = page.filter(|_| options.cloud.is_none());
     let places = places(asked, (&options.state, &options.workdir), secrets, kit)?;
-    Ok(Opened { shelf: Arc::default(), config: config.clone(), look, places })
+    let serves = options.listen != Listen::Nowhere;
+    Ok(Opened { shelf: Arc::default(), config: config.clone(), look, places, serves })
 }
 
 impl Opened {
-    /// Keeps it fresh in a task of `tasks`, where the config has a page.
+    /// Keeps it fresh in a task of `tasks`, where the config has a page and this process serves. Gives what beats meanwhile.
     pub(super) fn start(
         self,
         tasks: &Tasks,
         store: &Arc<dyn Store>,
         clock: &Arc<dyn Clock>,
-        pulse: &Pulse,
-    ) {
-        let Self { shelf, config, look, places } = self;
-        if config.status_page.is_some() {
+    ) -> Pulse {
+        let pulse = Pulse::default();
+        let Self { shelf, config, look, places, serves } = self;
+        if serves && config.status_page.is_some() {
             let (store, clock) = (Arc::clone(store), Arc::clone(clock));
             let maker = PageMaker { store, config, look, clock };
-            let pulse = pulse.clone();
-            tasks.start("status page", |stop| keep(stop, maker, shelf, places, pulse));
+            let beats = pulse.clone();
+            tasks.start("status page", |stop| keep(stop, maker, shelf, places, beats));
         }
+        pulse
     }
 }
 

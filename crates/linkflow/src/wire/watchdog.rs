@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use super::secrets::Secrets;
 use super::watchers::{self, WATCHDOG};
-use super::{OpenOptions, Stack};
+use super::{Listen, OpenOptions, Stack};
 
 /// How long the store may take to keep something.
 const STORE: Duration = Duration::from_secs(5);
@@ -54,7 +54,8 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Whoever can be told. One that cannot is warned of. A rehearsal tells nobody.
+    /// Whoever can be told. One that cannot is warned of. A rehearsal tells nobody, and neither does who does not
+    /// serve.
     pub(super) fn open(
         config: &Config,
         options: &OpenOptions,
@@ -63,7 +64,7 @@ impl Watchdog {
     ) -> Self {
         let asked = &config.watchdog;
         let mut told = Vec::new();
-        let real = options.cloud.is_none();
+        let real = options.cloud.is_none() && options.listen != Listen::Nowhere;
         for (index, reference) in asked.ping.iter().enumerate().filter(|_| real) {
             let name = format!("watchdog.ping.{}", index + 1);
             match secrets.follow(reference) {
@@ -78,7 +79,11 @@ impl Watchdog {
             }
         }
         let named = |name: &ProviderName| real && asked.also_on.contains(name);
-        for (name, opened) in watchers::apart(config, options, secrets, kit) {
+        let watchers = match asked.also_on.is_empty() {
+            true => Vec::new(),
+            false => watchers::apart(config, options, secrets, kit),
+        };
+        for (name, opened) in watchers {
             match opened {
                 Ok(vendor) if named(&name) => {
                     let name = name.to_string();
@@ -99,7 +104,8 @@ fn opened(address: &Secret, kit: &Kit) -> Option<Reports> {
 
 /// Tells others that all is well, in a task of the stack, while it is so by what `shown` shows and `listening` beats.
 pub(super) fn start(stack: &mut Stack, shown: watch::Receiver<Vec<Stands>>, listening: Pulse) {
-    let Some(Watchdog { mut told, every, kit }) = stack.watchdog.take() else { return };
+    let (every, kit) = (stack.watchdog.every, stack.watchdog.kit.clone());
+    let mut told = std::mem::take(&mut stack.watchdog.told);
     if told.is_empty() {
         return;
     }
@@ -149,7 +155,7 @@ async fn learn(told: &mut [Told], kit: &Kit) {
             Ok(Some(address)) => one.reports = opened(&address, kit),
             Ok(None) => {}
             Err(fault) => {
-                tracing::warn!("{} does not say where our heartbeat is: {fault}", one.name)
+                tracing::warn!("{} does not say where our heartbeat is: {fault}", one.name);
             }
         }
     }
@@ -237,4 +243,54 @@ async fn waiting(store: &dyn Store, now: Timestamp) -> Result<Option<String>, St
         message.state == MessageState::Waiting && now.0.saturating_sub(message.at.0) > WAITS_MS
     });
     Ok(late.map(|late| format!("alerts.{} cannot be told by {}", late.post, late.channel)))
+}
+
+#[cfg(test)]
+mod tests {
+    use linkflow_model::clock::SystemClock;
+    use linkflow_store::Memory;
+
+    use super::*;
+
+    fn own(subject: &str, condition: Condition) -> Stands {
+        Stands {
+            subject: subject.to_owned(),
+            name: subject.to_owned(),
+            condition,
+            since: Timestamp(0),
+            why: None,
+            needs: Vec::new(),
+            held: false,
+            inner: true,
+        }
+    }
+
+    #[tokio::test]
+    async fn all_is_well_only_while_every_job_of_our_own_goes_on() {
+        let (show, shown) = watch::channel(vec![own("own.loop", Condition::Up)]);
+        let listening = Pulse::default();
+        let mut look = Look {
+            store: Arc::new(Memory::default()),
+            clock: Arc::new(SystemClock::start()),
+            shown,
+            listening: listening.clone(),
+            beats: 0,
+        };
+        assert_eq!(look.wrong().await.unwrap(), "nobody listens to heartbeats");
+        listening.beat();
+        assert_eq!(look.wrong().await, None);
+        // A job of the user's is not what this is about.
+        show.send_replace(vec![
+            own("own.loop", Condition::Up),
+            own("heartbeat.backup", Condition::Down),
+        ]);
+        listening.beat();
+        assert_eq!(look.wrong().await, None);
+        for stalls in [Condition::Down, Condition::Unknown] {
+            show.send_replace(vec![own("own.loop", Condition::Up), own("own.alerts", stalls)]);
+            listening.beat();
+            assert_eq!(look.wrong().await.unwrap(), "own.alerts does not go on");
+        }
+        assert_eq!(look.wrong().await.unwrap(), "nobody listens to heartbeats");
+    }
 }

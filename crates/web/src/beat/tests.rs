@@ -8,6 +8,7 @@ use linkflow_model::config::Config;
 use linkflow_store::{Memory, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 use super::*;
 
@@ -17,6 +18,7 @@ struct Stage {
     store: Arc<dyn Store>,
     at: SocketAddr,
     _addresses: watch::Sender<Addresses>,
+    _serving: JoinSet<std::io::Result<()>>,
 }
 
 impl Stage {
@@ -39,8 +41,9 @@ impl Stage {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
-        tokio::spawn(site.serve(listener, std::future::pending()));
-        Self { store, at, _addresses: tell }
+        let mut serving = JoinSet::new();
+        serving.spawn(site.serve(listener, std::future::pending()));
+        Self { store, at, _addresses: tell, _serving: serving }
     }
 
     /// The answer to a request as it goes over the wire: its status, its headers, its body.

@@ -193,10 +193,10 @@ fn a_job_runs_as_without_us_and_is_told_of() {
 fn a_job_is_never_held_up_by_who_cannot_hear_and_tells_it_later() {
     let dir = stack();
     let folder = dir.path();
-    let gone = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
+    // It hangs up on everybody, and ends with the process of the tests.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let gone = listener.local_addr().unwrap();
+    std::thread::spawn(move || listener.incoming().for_each(drop));
     let to = format!("http://{gone}/p/key-of-the-house");
     let ran = run(folder, &["--to", &to], &["sh", "-c", "exit 3"], "");
     assert_eq!(ran.code, 3);

@@ -81,7 +81,10 @@ pub(crate) async fn watch(stack: &mut Stack, rehearsed: bool) -> Vec<String> {
         own.insert("page", stack.page_pulse.clone());
     }
     let (shown, listening) = beats::listen(stack, own).await;
-    incidents::open(stack, looks.into_iter().chain([shown.clone()]).collect());
+    // Where nothing is watched, incidents are what people make of them.
+    if looks.is_some() || !stack.config.heartbeats.is_empty() {
+        incidents::open(stack, looks.into_iter().chain([shown.clone()]).collect());
+    }
     watchdog::start(stack, shown, listening);
     unable
 }

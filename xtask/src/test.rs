@@ -23,7 +23,7 @@ const PARTS: &[(&str, Part)] = &[
     ("worker", worker),
     ("browser", browser),
     ("api", api),
-    ("build", program),
+    ("build", built),
     ("rehearsal", rehearse),
     ("descriptions", descriptions),
     ("dependencies", dependencies),
@@ -60,7 +60,7 @@ pub(crate) fn test(named: &[&str]) -> Done {
 
 /// Leaves the program where the parts after it find it, as the tests of the workspace have built it: another choice of packages
 /// has other features, and everything would be built anew.
-fn program() -> Done {
+fn built() -> Done {
     run(&["cargo", "test", "--quiet", "--workspace", "--no-run"])
 }
 
@@ -235,7 +235,7 @@ fn browser() -> Done {
     if !status.map_err(|error| error.to_string())?.success() {
         return Err("the page was not written: `cargo test -p linkflow-web browsers`".to_owned());
     }
-    program()?;
+    built()?;
     let files = ["page", "door", "board"].map(|name| format!("crates/web/browser/{name}.test.mjs"));
     let flags = [node.as_str(), "--test", "--test-concurrency=1", "--test-reporter=spec"];
     let mut tests = command(&flags);

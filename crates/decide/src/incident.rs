@@ -35,6 +35,8 @@ pub struct Stands {
     pub needs: Vec<String>,
     /// Whether something that it needs may be about to be down: then that is waited for.
     pub held: bool,
+    /// Whether it is not the public's business, such as a job at night.
+    pub inner: bool,
 }
 
 impl Stands {
@@ -48,7 +50,10 @@ impl Stands {
 
     /// One line for the public.
     fn title(&self) -> String {
+        let reports = self.subject.starts_with("heartbeat.") || self.subject.starts_with("own.");
         let how = match self.condition {
+            Condition::Degraded if reports => "does not run as it should",
+            _ if reports => "does not report as it should",
             Condition::Degraded => "answers slowly",
             Condition::Partial => "answers only some",
             Condition::Down | Condition::Up | Condition::Maintenance | Condition::Unknown => {
@@ -185,7 +190,8 @@ fn join(incident: &mut Incident, cause: &Stands, bad: &[&Stands], now: Timestamp
 
 fn tell_the_public(incident: &mut Incident, by_subject: &BTreeMap<&str, &Stands>, now: Timestamp) {
     let is_down = |subject: &String| {
-        by_subject.get(subject.as_str()).is_some_and(|one| one.condition == Condition::Down)
+        let one = by_subject.get(subject.as_str());
+        one.is_some_and(|one| one.condition == Condition::Down && !one.inner)
     };
     let lasts = now.0.saturating_sub(incident.began.0) >= PUBLIC_AFTER_MS;
     if lasts && incident.subjects.iter().any(is_down) {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use linkflow_decide::{AlertRule, Alerting, Tell, Told, alert, on_duty, urgency};
 use linkflow_model::role::{Notice, Notify};
-use linkflow_model::{Clock, Incident, StackName, Timestamp};
+use linkflow_model::{Clock, Incident, Pulse, StackName, Timestamp};
 use linkflow_store::{Document, Store, StoreError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -155,6 +155,7 @@ pub struct Alerts {
     posts: Vec<AlertPost>,
     /// Rung when there is something to send.
     bell: Bell,
+    pulse: Pulse,
 }
 
 /// What was seen of an incident: its version, and when to look at it again.
@@ -169,7 +170,13 @@ impl Alerts {
         posts: Vec<AlertPost>,
     ) -> Arc<Self> {
         let (store, clock, stack) = (Arc::clone(store), Arc::clone(clock), stack.clone());
-        Arc::new(Self { store, clock, stack, posts, bell: Bell::new() })
+        let pulse = Pulse::default();
+        Arc::new(Self { store, clock, stack, posts, bell: Bell::new(), pulse })
+    }
+
+    /// Beats while incidents are looked at and the store answers.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Starts to look at incidents, and a sender for each channel.
@@ -181,9 +188,12 @@ impl Alerts {
                 warn!("old alerts are kept: {error}");
             }
             loop {
-                if let Err(error) = this.look(&mut seen).await {
-                    warn!("incidents cannot be read: {error}");
-                    seen.clear();
+                match this.look(&mut seen).await {
+                    Ok(()) => this.pulse.beat(),
+                    Err(error) => {
+                        warn!("incidents cannot be read: {error}");
+                        seen.clear();
+                    }
                 }
                 if stop.or(tokio::time::sleep(EVERY)).await.is_none() {
                     return;

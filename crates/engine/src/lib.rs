@@ -30,8 +30,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use linkflow_model::role::{Compute, Notify};
 use linkflow_model::{
-    Clock, Definition, Event, Policy, ProbePicture, ProviderName, Release, RolloutPolicy, Routes,
-    ServiceName, ServiceSpec, StackName,
+    Clock, Definition, Event, Policy, ProbePicture, ProviderName, Pulse, Release, RolloutPolicy,
+    Routes, ServiceName, ServiceSpec, StackName,
 };
 use linkflow_store::Store;
 use tokio::sync::{broadcast, watch};
@@ -110,6 +110,7 @@ pub struct Engine {
     acting: tokio::sync::Mutex<()>,
     journal_points: Mutex<u64>,
     told: broadcast::Sender<Event>,
+    pulse: Pulse,
 }
 
 impl Engine {
@@ -127,7 +128,13 @@ impl Engine {
             acting: tokio::sync::Mutex::default(),
             journal_points: Mutex::default(),
             told,
+            pulse: Pulse::default(),
         })
+    }
+
+    /// Beats while the loop goes round and the store answers it.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     fn spec(&self, name: &ServiceName) -> Option<ServiceSpec> {

@@ -164,7 +164,11 @@ impl Engine {
             let mut probes = self.parts.probes.clone();
             loop {
                 news(&mut probes).await;
-                self.try_to("publish routes", self.world().await.map(drop));
+                let world = self.world().await.map(drop);
+                if world.is_ok() {
+                    self.pulse.beat();
+                }
+                self.try_to("publish routes", world);
             }
         };
         // A first look before the first turn, so that nothing is decided on nothing.

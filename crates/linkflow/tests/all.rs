@@ -7,6 +7,8 @@ mod access;
 mod alerts;
 #[path = "all/asks.rs"]
 mod asks;
+#[path = "all/beats.rs"]
+mod beats;
 #[path = "all/board.rs"]
 mod board;
 #[path = "all/ci.rs"]

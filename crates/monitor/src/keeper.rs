@@ -7,7 +7,7 @@ use std::time::Duration;
 use linkflow_decide::Stands;
 use linkflow_decide::watch::{Seen, Standing};
 use linkflow_model::{
-    Clock, Condition, Event, EventKind, Level, Maintenance, Moment, StateSpan, Timestamp,
+    Clock, Condition, Event, EventKind, Level, Maintenance, Moment, Pulse, Timestamp,
 };
 use linkflow_store::{Reading, Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::probe::{CertificateSeen, Saw};
+use crate::spans;
 use crate::watcher::Watched;
 
 /// How often readings are kept, and how many of them at most.
@@ -96,6 +97,8 @@ pub(crate) struct Keeper {
     added_up: u64,
     thinned_out: u64,
     announced: u64,
+    /// Beats with each time that all was added up.
+    pulse: Pulse,
 }
 
 impl Keeper {
@@ -104,6 +107,7 @@ impl Keeper {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         (tell, show): (mpsc::Sender<Event>, watch::Sender<Vec<Stands>>),
+        pulse: Pulse,
     ) -> Self {
         let nothing =
             Standing { condition: Condition::Unknown, since: clock.now(), why: None, flaps: false };
@@ -134,6 +138,7 @@ impl Keeper {
             added_up: 0,
             thinned_out: 0,
             announced: 0,
+            pulse,
         }
     }
 
@@ -160,7 +165,9 @@ impl Keeper {
         {
             self.entries[*at].noted = serde_json::from_value(document.body).unwrap_or_default();
         }
-        let Some((_, last)) = self.last(&watched.subject).await? else { return Ok(None) };
+        let Some((_, last)) = spans::last(&*self.store, &watched.subject).await? else {
+            return Ok(None);
+        };
         let (now, wall) = (self.clock.now(), self.clock.wall());
         let all = (Timestamp(0), Timestamp(u64::MAX));
         let newest = self.store.readings(&watched.subject, all.0, all.1, 1).await?;
@@ -256,8 +263,9 @@ impl Keeper {
         let settled = wall.0.saturating_sub(SETTLED_MS);
         if settled / 60_000 > self.added_up {
             self.added_up = settled / 60_000;
-            if let Err(error) = self.store.add_up(Timestamp(settled)).await {
-                tracing::error!("readings cannot be added up: {error}");
+            match self.store.add_up(Timestamp(settled)).await {
+                Ok(()) => self.pulse.beat(),
+                Err(error) => tracing::error!("readings cannot be added up: {error}"),
             }
         }
         if wall.0.saturating_sub(self.thinned_out) >= THIN_OUT_MS {
@@ -319,6 +327,7 @@ impl Keeper {
             why: standing.why.clone(),
             needs: self.needs(watched),
             held: self.cause(at).is_some(),
+            inner: false,
         }
     }
 
@@ -377,13 +386,6 @@ impl Keeper {
         }
     }
 
-    async fn last(&self, subject: &str) -> Result<Option<(u64, StateSpan)>, StoreError> {
-        let spans = self.store.list(&StateSpan::prefix(subject)).await?;
-        Ok(spans.into_iter().rev().find_map(|document| {
-            Some((document.version, serde_json::from_value(document.body).ok()?))
-        }))
-    }
-
     async fn span(
         &self,
         watched: &Watched,
@@ -392,20 +394,7 @@ impl Keeper {
         why: Option<String>,
     ) -> Result<(), StoreError> {
         for subject in std::iter::once(&watched.subject).chain(&watched.also) {
-            let mut span =
-                StateSpan { subject: subject.clone(), condition, from, to: None, why: why.clone() };
-            if let Some((version, mut last)) = self.last(subject).await? {
-                if last.condition == condition && last.to.is_none() {
-                    continue;
-                }
-                // They follow each other without gap and without overlap.
-                span.from = last.to.unwrap_or(span.from.max(Timestamp(last.from.0 + 1)));
-                if last.to.is_none() {
-                    last.to = Some(span.from);
-                    self.store.write(&last.key(), Some(version), &json!(last), None).await?;
-                }
-            }
-            self.store.write(&span.key(), None, &json!(span), None).await?;
+            spans::turn(&*self.store, subject, condition, from, why.clone()).await?;
         }
         Ok(())
     }
@@ -566,7 +555,8 @@ pub fn word(condition: Condition) -> &'static str {
     }
 }
 
-fn long(ms: u64) -> String {
+/// How long something lasted, in words.
+pub(crate) fn long(ms: u64) -> String {
     let s = ms / 1_000;
     match s {
         0..60 => format!("{s} s"),

@@ -1,14 +1,17 @@
 //! Looks at things from outside, again and again, and keeps what it saw.
 
+mod beats;
 mod eyes;
 mod guard;
 mod keeper;
 pub mod probe;
+mod spans;
 pub mod target;
 mod uptime;
 mod vantage;
 mod watcher;
 
+pub use beats::{Awaited, Listening};
 pub use eyes::Eyes;
 pub use guard::Guard;
 pub use keeper::{Noted, word};

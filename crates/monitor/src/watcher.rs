@@ -8,7 +8,7 @@ use std::time::Duration;
 use linkflow_decide::Stands;
 use linkflow_decide::watch::{Look, Manner, Seen, Standing, Watch};
 use linkflow_model::role::Vantage;
-use linkflow_model::{Clock, Condition, Moment, ServiceName};
+use linkflow_model::{Clock, Condition, Moment, Pulse, ServiceName};
 use linkflow_store::Store;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
@@ -70,6 +70,8 @@ pub struct Watching {
     pub tell: mpsc::Sender<linkflow_model::Event>,
     /// Is shown how everything stands, whenever that changes.
     pub show: watch::Sender<Vec<Stands>>,
+    /// Beats with each time that readings were added up.
+    pub pulse: Pulse,
 }
 
 impl Watching {
@@ -78,7 +80,7 @@ impl Watching {
         self.eyes.learn().await;
         let (notes, noted) = mpsc::channel(WAITING);
         let (clock, told) = (Arc::clone(&self.clock), (self.tell, self.show));
-        let mut keeper = Keeper::new(&self.all, self.store, clock, told);
+        let mut keeper = Keeper::new(&self.all, self.store, clock, told, self.pulse);
         let mut standings = Vec::new();
         for watched in &self.all {
             standings.push(keeper.resume(watched).await);

@@ -3,6 +3,7 @@
 
 pub mod api;
 mod assets;
+pub mod beat;
 mod board;
 pub mod door;
 mod frame;

@@ -20,6 +20,7 @@ use linkflow_store::{Memory, Reading, Store};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use crate::beat::{Addresses, Intake};
 use crate::operator::{
     Begun, Certificate, Operator, Order, Outline, OutlineStage, OutlineStep, Placement,
     PlacementState, ProviderUsage, Refusal, RouteTraffic, Service, Services, TargetTraffic,
@@ -251,6 +252,20 @@ impl Scripted {
     }
 }
 
+/// A site over `store`, of a process that has done nothing yet.
+pub(crate) fn site(store: &Arc<Memory>, clock: Arc<dyn Clock>, config: Config) -> Site {
+    let nobody = tokio::sync::watch::channel(Addresses::default()).1;
+    Site {
+        store: Arc::clone(store) as _,
+        clock,
+        config: Arc::new(config),
+        eyes: Arc::default(),
+        operator: Arc::new(Scripted::new(store)),
+        live: Live::default(),
+        beats: Intake::new(nobody, 100, Arc::default()),
+    }
+}
+
 const CONFIG: &str = "[stack]\nname = \"shop\"\n[services.api]\nimage = \"ghcr.io/acme/api:1.0\"\nport = 80\n\
                       [monitors.api]\nhttp = \"https://shop.example/health\"\n";
 
@@ -263,12 +278,8 @@ impl Stage {
         let operator = Arc::new(Scripted::new(&store));
         let stage = Self {
             site: Site {
-                store: Arc::clone(&store) as _,
-                clock: Arc::new(Hand::default()),
-                config: Arc::new(config),
-                eyes: Arc::default(),
                 operator: Arc::clone(&operator) as _,
-                live: Live::default(),
+                ..site(&store, Arc::new(Hand::default()), config)
             },
             operator,
             store,

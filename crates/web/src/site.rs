@@ -18,6 +18,7 @@ use linkflow_model::role::Vantage;
 use linkflow_store::Store;
 use tokio::net::{TcpListener, UnixListener};
 
+use crate::beat::{self, Intake};
 use crate::door::{self, Door, Refused};
 use crate::live::Live;
 use crate::operator::Operator;
@@ -38,6 +39,8 @@ pub struct Site {
     pub operator: Arc<dyn Operator>,
     /// Who listens for changes.
     pub live: Live,
+    /// Takes reports of jobs.
+    pub beats: Arc<Intake>,
 }
 
 /// A page of ours runs scripts and styles from its own address only, and nobody frames it.
@@ -71,6 +74,7 @@ impl Site {
             .merge(api::routes())
             .merge(metrics::routes())
             .merge(look::routes())
+            .merge(beat::routes())
             .fallback(missing)
             .with_state(site)
     }

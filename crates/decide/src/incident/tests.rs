@@ -28,14 +28,16 @@ fn stands(text: &str) -> Vec<Stands> {
         let since = Timestamp(words.next().unwrap().parse::<u64>().unwrap() * 1_000);
         let rest: Vec<&str> = words.collect();
         let needs = rest.iter().skip_while(|w| **w != "needs").skip(1).filter(|w| **w != "held");
+        let kind = if rest.contains(&"inner") { "heartbeat" } else { "monitor" };
         Stands {
-            subject: format!("monitor.{name}"),
+            subject: format!("{kind}.{name}"),
             name: name.to_owned(),
             condition,
             since,
             why: (condition == Condition::Down).then(|| "503".to_owned()),
             needs: needs.map(|need| format!("monitor.{need}")).collect(),
             held: rest.contains(&"held"),
+            inner: rest.contains(&"inner"),
         }
     };
     text.split("; ").filter(|line| !line.is_empty()).map(one).collect()
@@ -152,6 +154,11 @@ fn the_public_is_told_of_what_lasts() {
     check(
         &[(20, "api: slow 15"), (999, "api: slow 15")],
         &["20261129-api: minor 15: api: investigating"],
+    );
+    // A job at night is not its business.
+    check(
+        &[(20, "job: down 15 inner"), (999, "job: down 15 inner")],
+        &["20261129-job: major 15: heartbeat.job: investigating"],
     );
 }
 

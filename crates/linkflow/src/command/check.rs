@@ -225,7 +225,6 @@ mod tests {
           buckets
           backups
           mail
-          heartbeats
           telemetry
           alerts       team.email
           budget

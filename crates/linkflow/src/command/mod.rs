@@ -22,6 +22,8 @@ mod drift;
 mod drill;
 mod events;
 mod explain;
+mod heartbeat;
+mod heartbeat_run;
 mod history;
 mod incident;
 mod init;
@@ -152,6 +154,8 @@ enum Command {
     #[command(subcommand)]
     Monitors(monitors::MonitorsCommand),
     #[command(subcommand)]
+    Heartbeat(heartbeat::HeartbeatCommand),
+    #[command(subcommand)]
     Incident(incident::IncidentCommand),
     #[command(subcommand)]
     Maintenance(maintenance::MaintenanceCommand),
@@ -273,6 +277,7 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Worker(command) => worker::answer(context, &command),
         Command::Drill(command) => once(drill::answer(context, &command)),
         Command::Events(args) => on_runtime(events::answer(context, &args)),
+        Command::Heartbeat(command) => on_runtime(Box::pin(heartbeat::answer(context, &command))),
         Command::Incident(command) => once(incident::answer(context, &command)),
         Command::Maintenance(command) => once(maintenance::answer(context, &command)),
         Command::Access(command) => once(access::answer(context, &command)),

@@ -15,8 +15,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use linkflow_engine::{Stop, Tasks};
-use linkflow_model::ProviderName;
 use linkflow_model::role::Pages;
+use linkflow_model::{ProviderName, Pulse};
 use linkflow_providers::pages::embedded;
 use linkflow_web::Shelf;
 use serde_json::json;
@@ -113,7 +113,7 @@ async fn serve(context: &Context, maker: PageMaker, args: &ServeArgs) -> Answere
         Ok(bundle) => shelf.put(&bundle),
         Err(why) => return Answer::failed(1, &why, "see whether the state folder is whole"),
     }
-    tasks.start("status page", |stop| keep(stop, maker, kept, Vec::new()));
+    tasks.start("status page", |stop| keep(stop, maker, kept, Vec::new(), Pulse::default()));
     let (own, stop) = (tasks.clone(), tasks.stop());
     tasks.start("status page visitors", |_| accept(stop, listener, shelf, own));
     context

@@ -120,7 +120,7 @@ async fn serve(
             stop.or(shown).await;
         });
         stack.run_loop();
-        for unable in watched::watch(&stack, control.is_some()) {
+        for unable in watched::watch(&mut stack, control.is_some()).await {
             output::err(&format!("warning: {unable}\n"));
         }
         stack.alerts.start(&stack.tasks);

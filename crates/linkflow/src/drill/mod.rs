@@ -97,7 +97,7 @@ pub(crate) async fn rehearse(wanted: Wanted, show: &Show) -> Result<RehearsalRep
     };
     let cloud = Cloud::start(options).await;
     let cloud = cloud.map_err(|e| DrillError::Failed(format!("the cloud did not start: {e}")))?;
-    let outcome = on_cloud(&cloud, cast, &wanted, show).await;
+    let outcome = Box::pin(on_cloud(&cloud, cast, &wanted, show)).await;
     cloud.stop().await;
     show.end();
     outcome

@@ -126,6 +126,7 @@ pub(crate) async fn start(stack: &Stack, rehearsed: bool) -> Result<Option<Socke
         eyes: Arc::clone(&stack.places.here),
         operator: Running::start(stack, rehearsed),
         live: Live::default(),
+        beats: Arc::clone(&stack.beats.intake),
     };
     let watching = site.clone();
     stack.tasks.start("changes", |stop: Stop| async move {

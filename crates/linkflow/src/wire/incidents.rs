@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use jiff::tz::TimeZone;
 use linkflow_decide::{Stands, incidents};
 use linkflow_engine::Engine;
@@ -33,8 +34,9 @@ struct Opener {
     deployed: bool,
 }
 
-/// Opens and ends incidents, in a task of the stack.
-pub(super) fn open(stack: &Stack, mut shown: watch::Receiver<Vec<Stands>>) {
+/// Opens and ends incidents by what each of `shown` shows, in a task of the stack. As long as one of them has shown nothing,
+/// nothing is known.
+pub(super) fn open(stack: &Stack, mut shown: Vec<watch::Receiver<Vec<Stands>>>) {
     let mut opener = Opener {
         store: Arc::clone(&stack.store),
         clock: Arc::clone(&stack.clock),
@@ -44,11 +46,18 @@ pub(super) fn open(stack: &Stack, mut shown: watch::Receiver<Vec<Stands>>) {
     };
     stack.tasks.start("incidents", async move |stop| {
         loop {
-            let Some(seen) = stop.or(timeout(EVERY, shown.changed())).await else { return };
+            let changed =
+                async { select_all(shown.iter_mut().map(|one| Box::pin(one.changed()))).await.0 };
+            let Some(seen) = stop.or(timeout(EVERY, changed)).await else { return };
             if matches!(seen, Ok(Err(_))) {
                 return;
             }
-            let stands = shown.borrow_and_update().clone();
+            let all: Vec<Vec<Stands>> =
+                shown.iter_mut().map(|one| one.borrow_and_update().clone()).collect();
+            if all.iter().any(Vec::is_empty) {
+                continue;
+            }
+            let stands = all.into_iter().flatten().collect();
             if let Err(error) = opener.turn(stands).await {
                 warn!("incidents cannot be kept: {error}");
             }
@@ -66,9 +75,6 @@ fn names(config: &Config) -> BTreeMap<String, String> {
 
 impl Opener {
     async fn turn(&mut self, mut stands: Vec<Stands>) -> Result<(), StoreError> {
-        if stands.is_empty() {
-            return Ok(());
-        }
         let documents = self.store.list(Incident::PREFIX).await?;
         let mut held = BTreeMap::new();
         for document in documents {
@@ -82,8 +88,15 @@ impl Opener {
             stands.retain(|one| !one.subject.starts_with(SERVICE));
         }
         for one in &mut stands {
-            let last = one.subject.rsplit('.').next().unwrap_or_default().to_owned();
-            one.name = self.names.get(&one.subject).cloned().unwrap_or(last);
+            let last = one.subject.rsplit('.').next().unwrap_or_default();
+            let last = match one.subject.strip_prefix("own.") {
+                Some(own) => format!("LinkFlow's own {own}"),
+                None => last.to_owned(),
+            };
+            let name = self.names.get(&one.subject);
+            // Whatever the status page shows is the public's business.
+            one.inner &= name.is_none();
+            one.name = name.cloned().unwrap_or(last);
         }
         let all: Vec<Incident> = held.values().map(|(_, incident)| incident.clone()).collect();
         let now = self.clock.wall();

@@ -2,6 +2,7 @@
 
 pub(crate) mod alerts;
 pub(crate) mod asking;
+pub(crate) mod beats;
 pub(crate) mod ci;
 pub(crate) mod control;
 pub(crate) mod dashboard;
@@ -33,6 +34,7 @@ mod socket;
 pub(crate) mod standing;
 pub(crate) mod state;
 mod warm;
+mod watchdog;
 pub(crate) mod watched;
 pub(crate) mod watchers;
 pub(crate) mod worker;
@@ -49,13 +51,14 @@ use linkflow_engine::{Alerts, CrashPoint, Engine, Parts, Stop, Tasks};
 use linkflow_model::clock::SystemClock;
 use linkflow_model::config::Config;
 use linkflow_model::role::Compute;
-use linkflow_model::{Clock, Event, ProviderName, Routes, ServiceName};
+use linkflow_model::{Clock, Event, ProviderName, Pulse, Routes, ServiceName};
 use linkflow_providers::kit::{Kit, KitOptions};
 use linkflow_rehearsal::cloud::Endpoints;
 use linkflow_store::{Sqlite, Store};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
+use beats::Beats;
 use handover::{Handed, Succession};
 use hooks::Processes;
 use places::Places;
@@ -65,6 +68,7 @@ use releases::Releases;
 use render::Renderer;
 use secrets::Secrets;
 use state::Home;
+use watchdog::Watchdog;
 
 /// Where the processes of a state folder count their requests to vendors together.
 const LIMITS: &str = "limits";
@@ -155,6 +159,12 @@ pub(crate) struct Stack {
     pub(crate) stands: watch::Sender<Vec<Stands>>,
     /// Tells people of incidents, once it is started.
     pub(crate) alerts: Arc<Alerts>,
+    /// Beats while the status page is kept fresh.
+    pub(crate) page_pulse: Pulse,
+    /// Tells others that LinkFlow is well, once it is started.
+    watchdog: Watchdog,
+    /// Takes the reports of jobs.
+    pub(crate) beats: Arc<Beats>,
     /// The providers that run services.
     pub(crate) computes: BTreeMap<ProviderName, Arc<dyn Compute>>,
     /// Makes definitions of releases.
@@ -193,6 +203,8 @@ impl Stack {
         let channels = notify::channels(&config, &options, &secrets, &kit)?;
         let posts = alerts::posts_that_open(&config, &options, &secrets, &kit);
         let registry = Arc::new(Registries::open(&config, options.cloud.as_ref(), &secrets, &kit)?);
+        let beats = Arc::new(Beats::open(&config, home.key(), &secrets));
+        let watchdog = Watchdog::open(&config, &options, &secrets, &kit);
         let page = page::open(&config, &options, &secrets, &kit)?;
         let places = Places::open(&config, &options, &secrets, &kit)?;
         let (handed, mut sockets) = handed(&options)?;
@@ -208,11 +220,9 @@ impl Stack {
         chosen.sockets.extend(sockets);
         let edge = Edge::take_over(wanted, chosen.sockets, seen, Arc::clone(&clock), events);
         let edge = edge.await.map_err(edge::unbound)?;
-        let (tracker, tasks, takes_over) = (TaskTracker::new(), Tasks::default(), handed.is_some());
-        if options.listen != Listen::Nowhere {
-            live::serve(&home, edge.view(), &tasks, takes_over);
-            page.start(&tasks, &store, &clock);
-        }
+        let (tracker, tasks) = (TaskTracker::new(), Tasks::default());
+        show_live(&options, &home, &edge, &tasks);
+        let page_pulse = page.start(&tasks, &store, &clock);
         let sockets = dashboard::beside(edge.sockets(), &dashboard).map_err(OpenError::Listen)?;
         let engine = Engine::new(Parts {
             stack: config.stack.name.clone(),
@@ -232,7 +242,7 @@ impl Stack {
             alive: Arc::new(process::is_alive),
             crash: (!options.crash.is_empty()).then(|| crash_at(options.crash.clone())),
         });
-        know_routes(&engine, takes_over).await?;
+        know_routes(&engine, handed.is_some()).await?;
         edge.run(&tracker);
         tend(&tasks, &edge, told, &engine, (&store, &clock));
         let made = Releases::new(&engine, registry, (&computes, &renderer), &config, &options);
@@ -243,6 +253,9 @@ impl Stack {
             stands: watch::channel(Vec::new()).0,
             alerts: Alerts::new(&store, &clock, &config.stack.name, posts),
             tasks,
+            beats,
+            watchdog,
+            page_pulse,
             computes,
             renderer,
             config,
@@ -299,6 +312,13 @@ async fn know_routes(engine: &Engine, takes_over: bool) -> Result<(), OpenError>
         what: format!("nothing can be taken over: {error}"),
         help: "the `linkflow up` of before goes on serving".to_owned(),
     })
+}
+
+/// Shows how the edge does to `route top`, where this process serves.
+fn show_live(options: &OpenOptions, home: &Home, edge: &Edge, tasks: &Tasks) {
+    if let Listen::At { takes_over, .. } = options.listen {
+        live::serve(home, edge.view(), tasks, takes_over);
+    }
 }
 
 /// The sockets of the process that this one takes over from, if it is to.

@@ -9,7 +9,7 @@ use linkflow_edge::{Answers, OwnHost};
 use linkflow_engine::{Stop, Tasks};
 use linkflow_model::config::{Config, SecretRef, StatusPage};
 use linkflow_model::role::Pages;
-use linkflow_model::{Clock, Event, EventKind, Level, ProviderName, Timestamp};
+use linkflow_model::{Clock, Event, EventKind, Level, ProviderName, Pulse, Timestamp};
 use linkflow_providers::kit::Kit;
 use linkflow_providers::pages::{bucket, embedded};
 use linkflow_store::Store;
@@ -151,6 +151,7 @@ pub(super) struct Opened {
     config: Config,
     look: Look,
     places: Vec<Box<dyn Pages>>,
+    serves: bool,
 }
 
 /// Opens what the page of `config` needs, for a process that serves. A rehearsal puts it nowhere beside what is real.
@@ -168,18 +169,27 @@ pub(super) fn open(
     let look = look.map_err(|(what, help)| OpenError::Missing { what, help })?;
     let asked = page.filter(|_| options.cloud.is_none());
     let places = places(asked, (&options.state, &options.workdir), secrets, kit)?;
-    Ok(Opened { shelf: Arc::default(), config: config.clone(), look, places })
+    let serves = options.listen != Listen::Nowhere;
+    Ok(Opened { shelf: Arc::default(), config: config.clone(), look, places, serves })
 }
 
 impl Opened {
-    /// Keeps it fresh in a task of `tasks`, where the config has a page.
-    pub(super) fn start(self, tasks: &Tasks, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) {
-        let Self { shelf, config, look, places } = self;
-        if config.status_page.is_some() {
+    /// Keeps it fresh in a task of `tasks`, where the config has a page and this process serves. Gives what beats meanwhile.
+    pub(super) fn start(
+        self,
+        tasks: &Tasks,
+        store: &Arc<dyn Store>,
+        clock: &Arc<dyn Clock>,
+    ) -> Pulse {
+        let pulse = Pulse::default();
+        let Self { shelf, config, look, places, serves } = self;
+        if serves && config.status_page.is_some() {
             let (store, clock) = (Arc::clone(store), Arc::clone(clock));
             let maker = PageMaker { store, config, look, clock };
-            tasks.start("status page", |stop| keep(stop, maker, shelf, places));
+            let beats = pulse.clone();
+            tasks.start("status page", |stop| keep(stop, maker, shelf, places, beats));
         }
+        pulse
     }
 }
 
@@ -189,12 +199,13 @@ struct Kept {
     worked: Option<bool>,
 }
 
-/// Keeps the page fresh on the shelf and in all places, until it is asked to stop.
+/// Keeps the page fresh on the shelf and in all places, until it is asked to stop. `pulse` beats while that works.
 pub(crate) async fn keep(
     stop: Stop,
     maker: PageMaker,
     shelf: Arc<Shelf>,
     places: Vec<Box<dyn Pages>>,
+    pulse: Pulse,
 ) {
     let mut places: Vec<Kept> =
         places.into_iter().map(|place| Kept { place, worked: None }).collect();
@@ -204,9 +215,12 @@ pub(crate) async fn keep(
         let now = maker.clock.wall();
         let is_due =
             rendered.is_none_or(|(event, at)| event != newest || now.0.abs_diff(at.0) >= EVERY_MS);
-        if is_due {
+        if !is_due {
+            pulse.beat();
+        } else {
             match maker.render().await {
                 Ok(bundle) => {
+                    pulse.beat();
                     let bundle = Arc::new(bundle);
                     let (shelf, made) = (Arc::clone(&shelf), Arc::clone(&bundle));
                     if let Err(error) = tokio::task::spawn_blocking(move || shelf.put(&made)).await

@@ -6,23 +6,25 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use linkflow_decide::Stands;
 use linkflow_decide::watch::Manner;
 use linkflow_model::config::kinds::Settings;
 use linkflow_model::config::{
     AskedRecord, Config, HostPort, Monitor, Part, Reference, Service, Template, duration_text,
 };
-use linkflow_model::{HostRoute, ProviderName, Secret, ServiceKind, ServiceName};
+use linkflow_model::{HostRoute, ProviderName, Pulse, Secret, ServiceKind, ServiceName};
 use linkflow_monitor::{
     Authority, DnsRecord, DnsTarget, Eyes, GrpcTarget, Guard, Here, HttpTarget, JsonRule, Prober,
     Target, Trust, Watched, Watching,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::beats::{self, Pulses};
 use super::render::Renderer;
 use super::secrets::Secrets;
 use super::state::Key;
-use super::{OpenOptions, Stack, incidents};
+use super::{OpenOptions, Stack, incidents, watchdog};
 
 /// How often what nobody asked for is looked at, and how long an answer may take.
 const BY_ITSELF: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
@@ -72,9 +74,35 @@ pub(crate) fn all(stack: &Stack) -> Vec<Planned> {
     Plan { config: &stack.config, renderer: &stack.renderer, doors }.all()
 }
 
-/// Watches in a task of the stack. Gives what cannot be watched, in words.
-pub(crate) fn watch(stack: &Stack, rehearsed: bool) -> Vec<String> {
-    let (mut watching, mut unable) = (Vec::new(), Vec::new());
+/// Watches in tasks of the stack, and listens to what reports by itself. Gives what cannot be watched, in words.
+pub(crate) async fn watch(stack: &mut Stack, rehearsed: bool) -> Vec<String> {
+    let readings = Pulse::default();
+    let mut unable = Vec::new();
+    let looks = look(stack, rehearsed, readings.clone(), &mut unable);
+    let mut own = Pulses::from([("loop", stack.engine.pulse()), ("alerts", stack.alerts.pulse())]);
+    if looks.is_some() {
+        own.insert("readings", readings);
+    }
+    if stack.config.status_page.is_some() {
+        own.insert("page", stack.page_pulse.clone());
+    }
+    let (shown, listening) = beats::listen(stack, own).await;
+    // Where nothing is watched, incidents are what people make of them.
+    if looks.is_some() || !stack.config.heartbeats.is_empty() {
+        incidents::open(stack, looks.into_iter().chain([shown.clone()]).collect());
+    }
+    watchdog::start(stack, shown, listening);
+    unable
+}
+
+/// Looks at things in a task of the stack; gives how they stand, where there is anything to look at.
+fn look(
+    stack: &Stack,
+    rehearsed: bool,
+    pulse: Pulse,
+    unable: &mut Vec<String>,
+) -> Option<watch::Receiver<Vec<Stands>>> {
+    let mut watching = Vec::new();
     for planned in all(stack) {
         match planned.watched {
             // In a rehearsal nothing real is looked at.
@@ -84,20 +112,20 @@ pub(crate) fn watch(stack: &Stack, rehearsed: bool) -> Vec<String> {
         }
     }
     if watching.is_empty() {
-        return unable;
+        return None;
     }
     let prober = match Prober::new() {
         Ok(prober) => prober,
         Err(why) => {
             unable.push(format!("nothing is watched: {why}"));
-            return unable;
+            return None;
         }
     };
     let is_far = watching.iter().any(|watched| watched.target.is_far());
     let anchors = if is_far { Guard::usual_anchors() } else { Vec::new() };
     let (tell, mut told) = mpsc::channel(1_024);
     let show = stack.stands.clone();
-    incidents::open(stack, show.subscribe());
+    let shown = show.subscribe();
     let eyes = Eyes::new(prober, Guard::new(anchors));
     // Nobody has set it before: a stack is watched once.
     drop(stack.places.here.set(Arc::new(Here::new(eyes.clone(), &watching))));
@@ -110,6 +138,7 @@ pub(crate) fn watch(stack: &Stack, rehearsed: bool) -> Vec<String> {
         clock: Arc::clone(&stack.clock),
         tell,
         show,
+        pulse,
     };
     stack.tasks.start("monitors", async move |stop| {
         let token = CancellationToken::new();
@@ -124,7 +153,7 @@ pub(crate) fn watch(stack: &Stack, rehearsed: bool) -> Vec<String> {
         };
         tokio::join!(watcher.run(token.clone()), telling, ending);
     });
-    unable
+    Some(shown)
 }
 
 pub(crate) fn is_rehearsed(target: &Target) -> bool {

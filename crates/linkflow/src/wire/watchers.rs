@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use linkflow_model::clock::SystemClock;
-use linkflow_model::config::{Config, Monitor, Provider, kinds};
+use linkflow_model::config::{Config, Heartbeat, Monitor, Provider, kinds};
 use linkflow_model::role::{HeldWatch, Said, Schedule, Watch, Watcher, WatcherLook, Watching};
 use linkflow_model::{Clock, Condition, Incident, IncidentStage, ProviderName, Secret, StateSpan};
 use linkflow_providers::kit::{Kit, KitOptions};
@@ -116,7 +116,8 @@ fn named(config: &Config) -> BTreeSet<ProviderName> {
     let monitors = config.monitors.values().flat_map(|monitor| &monitor.also_on);
     let beats = config.heartbeats.values().flat_map(|beat| &beat.also_on);
     let page = config.status_page.iter().flat_map(|page| &page.also_on);
-    monitors.chain(beats).chain(page).cloned().collect()
+    let watchdog = &config.watchdog.also_on;
+    monitors.chain(beats).chain(page).chain(watchdog).cloned().collect()
 }
 
 /// What the vendor needs; `None` for one that does not watch.
@@ -197,15 +198,14 @@ impl Asked {
             }
         }
         for (name, beat) in &config.heartbeats {
-            let schedule = match (&beat.every, &beat.cron) {
-                (Some(every), _) => Schedule::EveryS(every.as_secs().max(1)),
-                (None, Some(cron)) => Schedule::Cron(cron.0.clone()),
-                (None, None) => continue,
-            };
+            let Ok(schedule) = schedule(beat) else { continue };
             if beat.also_on.contains(provider) {
                 let what = Watching::Heartbeat { schedule, grace_s: beat.grace.as_secs() };
                 wanted.push(Watch { name: name.to_string(), what });
             }
+        }
+        if config.watchdog.also_on.contains(provider) {
+            wanted.push(watchdog(config));
         }
         if config.status_page.as_ref().is_some_and(|page| page.also_on.contains(provider)) {
             wanted.extend(self.components());
@@ -222,7 +222,13 @@ impl Asked {
     pub(crate) fn left_out(&self) -> Vec<(String, String)> {
         let monitors = self.config.iter().flat_map(|config| &config.monitors);
         let named = monitors.filter(|(_, monitor)| !monitor.also_on.is_empty());
-        named.filter_map(|(name, m)| Some((format!("monitors.{name}"), look(m).err()?))).collect()
+        let monitors =
+            named.filter_map(|(name, m)| Some((format!("monitors.{name}"), look(m).err()?)));
+        let beats = self.config.iter().flat_map(|config| &config.heartbeats);
+        let named = beats.filter(|(_, beat)| !beat.also_on.is_empty());
+        let beats =
+            named.filter_map(|(name, b)| Some((format!("heartbeats.{name}"), schedule(b).err()?)));
+        monitors.chain(beats).collect()
     }
 
     fn components(&self) -> impl Iterator<Item = Watch> {
@@ -250,6 +256,27 @@ impl Asked {
             said: said.collect(),
         };
         Watch { name: incident.id.clone(), what }
+    }
+}
+
+/// What vendors call the heartbeat of LinkFlow itself.
+pub(super) const WATCHDOG: &str = "linkflow-watchdog";
+
+/// The heartbeat of LinkFlow itself. It is late after three that did not come.
+pub(super) fn watchdog(config: &Config) -> Watch {
+    let every_s = config.watchdog.every.as_secs().max(1);
+    let schedule = Schedule::EveryS(every_s);
+    let what = Watching::Heartbeat { schedule, grace_s: every_s.saturating_mul(2).max(120) };
+    Watch { name: WATCHDOG.to_owned(), what }
+}
+
+/// When a vendor would wait for reports; why none can.
+fn schedule(beat: &Heartbeat) -> Result<Schedule, String> {
+    match (&beat.every, &beat.cron) {
+        (Some(every), _) => Ok(Schedule::EveryS(every.as_secs().max(1))),
+        (None, Some(cron)) if beat.time_zone.0 == "UTC" => Ok(Schedule::Cron(cron.0.clone())),
+        (None, Some(_)) => Err("vendors are asked for cron in UTC only".to_owned()),
+        (None, None) => Err("it does not say when it reports".to_owned()),
     }
 }
 

@@ -41,7 +41,6 @@ pub(super) const NOT_YET: &[&str] = &[
     "buckets",
     "backups",
     "mail",
-    "heartbeats",
     "telemetry",
     "alerts.*.email",
     "budget",

@@ -67,7 +67,7 @@ pub use tls::{Acme, Certificate, Challenge};
 pub use values::{Environment, Many, RESERVED, Within};
 pub use watch::{
     Alert, AlertLevel, AskedRecord, Component, Cron, Heartbeat, HostPort, JsonIs, Monitor,
-    OtherPlace, Phone, QuietHours, StatusPage, Telemetry,
+    OtherPlace, Phone, QuietHours, Reports, StatusPage, Telemetry, Watchdog,
 };
 
 use crate::{ItemName, Policy, ProviderName, RolloutPolicy, ServiceName, ServiceSpec};
@@ -111,6 +111,10 @@ section! {
         vantages: BTreeMap<ItemName, OtherPlace>,
         /// What must report by itself.
         heartbeats: BTreeMap<ItemName, Heartbeat>,
+        /// How jobs report to the heartbeats.
+        reports: Reports = Reports::blank(),
+        /// Who is told that LinkFlow itself is well.
+        watchdog: Watchdog = Watchdog::blank(),
         /// Where errors, logs and metrics go.
         telemetry: Option<Telemetry>,
         /// The page that tells people how the product is.

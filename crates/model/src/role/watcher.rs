@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{Condition, Fault, IncidentStage, ProviderName, Timestamp};
+use crate::{Condition, Fault, IncidentStage, ProviderName, Secret, Timestamp};
 
 /// When something reports.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -185,6 +185,9 @@ pub trait WatcherLook: Send + Sync {
 
     /// All that is this stack's, by its mark. What people made is not told.
     async fn held(&self) -> Result<Vec<HeldWatch>, Fault>;
+
+    /// The address at which `held`, a heartbeat, is reported to. `None` for what waits for no reports.
+    async fn reports_to(&self, held: &HeldWatch) -> Result<Option<Secret>, Fault>;
 }
 
 /// Watches from outside.

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod beats;
 mod databases;
 mod looks;
 mod servers;

@@ -9,7 +9,7 @@ use linkflow_decide::watch::Manner;
 use linkflow_model::clock::SystemClock;
 use linkflow_model::role::Vantage;
 use linkflow_model::{
-    Clock, Condition, Event, EventKind, Level, Maintenance, StateSpan, Timestamp,
+    Clock, Condition, Event, EventKind, Level, Maintenance, Pulse, StateSpan, Timestamp,
 };
 use linkflow_monitor::{Eyes, Guard, Here, HttpTarget, Noted, Prober, Target, Watched, Watching};
 use linkflow_store::{Memory, Reading, Store};
@@ -63,6 +63,7 @@ impl Stage {
             store: Arc::clone(store),
             clock: Arc::new(SystemClock::start()),
             tell,
+            pulse: Pulse::default(),
         };
         let task = tokio::spawn(watching.run(stop.clone()));
         Self { store: Arc::clone(store), told, stop, task }

@@ -5,7 +5,7 @@ pub mod discord;
 pub mod embedded;
 pub mod ntfy;
 pub mod pagerduty;
-mod post;
+pub(crate) mod post;
 pub mod slack;
 pub mod teams;
 pub mod telegram;

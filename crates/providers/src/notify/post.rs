@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::kit::{Account, Answer, Auth, Call, Judge, Kit, Limiter, Rule, Scope, Vendor};
 
 /// What is being tried, for people.
-pub(super) const TELL: &str = "tell people";
+pub(crate) const TELL: &str = "tell people";
 
 /// How long one message may take.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -18,25 +18,25 @@ const WITHIN: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A vendor as a channel knows it.
-pub(super) struct Place {
+pub(crate) struct Place {
     /// The name of its description, for recordings.
-    pub(super) spec: &'static str,
+    pub(crate) spec: &'static str,
     /// Where it is in production.
-    pub(super) production: &'static str,
+    pub(crate) production: &'static str,
     /// Where it is asked.
-    pub(super) base: String,
+    pub(crate) base: String,
     /// What it takes for a login.
-    pub(super) auth: Option<Auth>,
+    pub(crate) auth: Option<Auth>,
     /// A message becomes free in this time.
-    pub(super) every: Duration,
+    pub(crate) every: Duration,
     /// So many may go at once after a pause.
-    pub(super) burst: u32,
+    pub(crate) burst: u32,
     /// The vendor's own reading of refusals.
-    pub(super) judge: Judge,
+    pub(crate) judge: Judge,
 }
 
 impl Place {
-    pub(super) fn open(self, kit: &Kit, provider: &ProviderName) -> Vendor {
+    pub(crate) fn open(self, kit: &Kit, provider: &ProviderName) -> Vendor {
         let (every, burst) = (self.every, self.burst);
         kit.vendor(Account {
             provider: provider.clone(),
@@ -54,12 +54,12 @@ impl Place {
 }
 
 /// Sends `body` to `path`.
-pub(super) async fn post(vendor: &Vendor, path: &str, body: Value) -> Result<Answer, Fault> {
+pub(crate) async fn post(vendor: &Vendor, path: &str, body: Value) -> Result<Answer, Fault> {
     vendor.send(Call::write(Method::POST, TELL, "", path).json(body).within(WITHIN)).await
 }
 
 /// Scheme and host of `address`, and the rest, of which every part is a secret from now on.
-pub(super) fn split(address: &Secret, kit: &Kit, known: &[&str]) -> (String, Secret) {
+pub(crate) fn split(address: &Secret, kit: &Kit, known: &[&str]) -> (String, Secret) {
     let address = address.expose().trim();
     let host = address.find("://").map_or(0, |at| at + 3);
     let end = address[host..].find('/').map_or(address.len(), |at| host + at);

@@ -253,6 +253,24 @@ impl WatcherLook for Betterstack {
         });
         Ok(monitors.chain(beats).collect())
     }
+
+    async fn reports_to(&self, held: &HeldWatch) -> Result<Option<Secret>, Fault> {
+        #[derive(Deserialize)]
+        struct One {
+            data: Row<Address>,
+        }
+        #[derive(Deserialize)]
+        struct Address {
+            url: Option<String>,
+        }
+        if held.watch.what.sort() != WatchSort::Heartbeat {
+            return Ok(None);
+        }
+        let path = format!("{}/{}", place(WatchSort::Heartbeat), held.id);
+        let call = Call::read("read heartbeat", &held.watch.name, path);
+        let One { data } = self.api.send_for(call).await?;
+        Ok(data.attributes.url.map(Secret::new))
+    }
 }
 
 #[async_trait]

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use async_trait::async_trait;
 use http::Method;
-use linkflow_model::role::{HeldWatch, Schedule, Watch, Watcher, WatcherLook, Watching};
+use linkflow_model::role::{HeldWatch, Schedule, Watch, WatchSort, Watcher, WatcherLook, Watching};
 use linkflow_model::{Fault, FaultKind, ProviderName, Secret, StackName};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,6 +16,9 @@ use crate::kit::{Account, Auth, Call, Kit, Limiter, Vendor, encode};
 
 /// The API.
 const API: &str = "https://cronitor.io";
+
+/// Where reports go. <https://cronitor.io/docs/telemetry-api>
+const REPORTS: &str = "https://cronitor.link";
 
 /// How many monitors a page should have.
 const PAGE_SIZE: usize = 50;
@@ -37,6 +40,9 @@ pub struct Cronitor {
     api: Vendor,
     tag: String,
     provider: ProviderName,
+    token: Secret,
+    /// Where reports go.
+    reports: String,
 }
 
 pub(super) fn open(
@@ -59,7 +65,9 @@ pub(super) fn open(
         judge: |_, _| None,
         hide: |_| {},
     });
-    Cronitor { api, tag: super::tag(stack), provider: provider.clone() }
+    let reports = settings.api.unwrap_or_else(|| REPORTS.to_owned());
+    let (tag, token) = (super::tag(stack), settings.token);
+    Cronitor { api, tag, provider: provider.clone(), token, reports }
 }
 
 #[derive(Deserialize)]
@@ -228,6 +236,12 @@ impl WatcherLook for Cronitor {
             }
         }
         Ok(held)
+    }
+
+    async fn reports_to(&self, held: &HeldWatch) -> Result<Option<Secret>, Fault> {
+        let is_beat = held.watch.what.sort() == WatchSort::Heartbeat;
+        let address = format!("{}/p/{}/{}", self.reports, self.token.expose(), encode(&held.id));
+        Ok(is_beat.then(|| Secret::new(address)))
     }
 }
 

@@ -136,6 +136,17 @@ impl WatcherLook for Healthchecks {
         });
         held.collect()
     }
+
+    async fn reports_to(&self, held: &HeldWatch) -> Result<Option<Secret>, Fault> {
+        #[derive(Deserialize)]
+        struct Address {
+            ping_url: Option<String>,
+        }
+        let path = format!("/api/v3/checks/{}", held.id);
+        let call = Call::read("read check", &held.watch.name, path);
+        let Address { ping_url } = self.api.send_for(call).await?;
+        Ok(ping_url.map(Secret::new))
+    }
 }
 
 #[async_trait]

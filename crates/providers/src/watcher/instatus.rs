@@ -391,6 +391,10 @@ impl WatcherLook for Instatus {
         });
         Ok(components.chain(incidents).collect())
     }
+
+    async fn reports_to(&self, _: &HeldWatch) -> Result<Option<Secret>, Fault> {
+        Ok(None)
+    }
 }
 
 #[async_trait]

@@ -238,6 +238,11 @@ impl WatcherLook for Uptimerobot {
             }
         }
     }
+
+    /// The description of the API names no address for a heartbeat; only the website shows it.
+    async fn reports_to(&self, _: &HeldWatch) -> Result<Option<Secret>, Fault> {
+        Ok(None)
+    }
 }
 
 #[async_trait]

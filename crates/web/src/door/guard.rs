@@ -91,7 +91,7 @@ async fn admitted(
 ) -> Result<Request, Box<Response>> {
     let path = request.uri().path();
     let changes = !csrf::is_safe(request.method());
-    if is_among(OPEN, path) {
+    if is_among(OPEN, path) || site.beats.is_address(path) {
         if changes && is_among(FORMS, path) && !csrf::is_ours(request.headers(), origin) {
             return Err(foreign());
         }

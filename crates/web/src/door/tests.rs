@@ -21,8 +21,7 @@ use linkflow_store::{Memory, Store};
 use tower::ServiceExt;
 
 use crate::Site;
-use crate::live::Live;
-use crate::scripted::Scripted;
+use crate::scripted::site;
 
 /// A password that is good.
 const PASSWORD: &str = "correct horse battery staple";
@@ -115,14 +114,7 @@ impl Town {
         let config = Config::parse(&files, "linkflow.toml", None).config.unwrap();
         let clock = Arc::new(Hand(AtomicU64::new(10_000_000)));
         let store = Arc::new(Memory::default());
-        let site = Site {
-            operator: Arc::new(Scripted::new(&store)),
-            live: Live::default(),
-            store,
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            config: Arc::new(config),
-            eyes: Arc::default(),
-        };
+        let site = site(&store, Arc::clone(&clock) as Arc<dyn Clock>, config);
         Self { router: site.clone().router(), site: Arc::new(site), clock }
     }
 

@@ -279,6 +279,8 @@ impl Check<'_> {
                 self.service_named(service, &[path[0], path[1], "service"]);
             }
         }
+        let path = ["watchdog", "also_on"];
+        self.providers(&config.watchdog.also_on, Role::Heartbeat, &path, false);
         if let Some(page) = &config.status_page {
             self.providers(&page.also_on, Role::StatusPage, &["status_page", "also_on"], false);
             for (i, component) in page.components.iter().enumerate() {

@@ -13,6 +13,7 @@ pub(crate) mod hooks;
 mod incidents;
 pub(crate) mod live;
 pub(crate) mod looking;
+mod mail;
 pub(crate) mod names;
 mod notify;
 pub(crate) mod page;
@@ -180,7 +181,7 @@ impl Stack {
             Arc::new(Secrets::new(options.vars.clone(), home.key(), options.cloud.is_some()));
         let computes = parts::computes(&config, &options, &secrets, &kit)?;
         let channels = notify::channels(&config, &options, &secrets, &kit)?;
-        let posts = alerts::posts_that_open(&config, &options, &secrets, &kit);
+        let alerts = alerts::open(&config, &options, &secrets, &kit, (&store, &clock));
         let registry = Arc::new(Registries::open(&config, options.cloud.as_ref(), &secrets, &kit)?);
         let page = page::open(&config, &options, &secrets, &kit)?;
         let front = edge::front(&config, &options, &secrets, &home, &page.shelf)?;
@@ -219,15 +220,13 @@ impl Stack {
             alive: Arc::new(process::is_alive),
             crash: (!options.crash.is_empty()).then(|| crash_at(options.crash)),
         });
-        if takes_over {
-            know_routes(&engine).await?;
-        }
+        know_routes(&engine, takes_over).await?;
         edge.run(&tracker);
         tend(&tasks, &edge, told, &engine, (&store, &clock));
         Ok(Self {
             engine,
             edge,
-            alerts: Alerts::new(&store, &clock, &config.stack.name, posts),
+            alerts,
             tasks,
             registry,
             computes,
@@ -272,7 +271,10 @@ fn kit(home: &Home, options: &OpenOptions, clock: &Arc<dyn Clock>) -> Result<Kit
 }
 
 /// Visitors of the one before come in from the first moment on, and are to be led where they were led.
-async fn know_routes(engine: &Engine) -> Result<(), OpenError> {
+async fn know_routes(engine: &Engine, takes_over: bool) -> Result<(), OpenError> {
+    if !takes_over {
+        return Ok(());
+    }
     let known = async {
         engine.follow_live().await?;
         engine.look().await;

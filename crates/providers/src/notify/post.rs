@@ -18,25 +18,25 @@ const WITHIN: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A vendor as a channel knows it.
-pub(super) struct Place {
+pub(crate) struct Place {
     /// The name of its description, for recordings.
-    pub(super) spec: &'static str,
+    pub(crate) spec: &'static str,
     /// Where it is in production.
-    pub(super) production: &'static str,
+    pub(crate) production: &'static str,
     /// Where it is asked.
-    pub(super) base: String,
+    pub(crate) base: String,
     /// What it takes for a login.
-    pub(super) auth: Option<Auth>,
+    pub(crate) auth: Option<Auth>,
     /// A message becomes free in this time.
-    pub(super) every: Duration,
+    pub(crate) every: Duration,
     /// So many may go at once after a pause.
-    pub(super) burst: u32,
+    pub(crate) burst: u32,
     /// The vendor's own reading of refusals.
-    pub(super) judge: Judge,
+    pub(crate) judge: Judge,
 }
 
 impl Place {
-    pub(super) fn open(self, kit: &Kit, provider: &ProviderName) -> Vendor {
+    pub(crate) fn open(self, kit: &Kit, provider: &ProviderName) -> Vendor {
         let (every, burst) = (self.every, self.burst);
         kit.vendor(Account {
             provider: provider.clone(),

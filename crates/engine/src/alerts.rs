@@ -31,6 +31,8 @@ const KEPT_MS: u64 = 30 * 86_400_000;
 const TOLD: &str = "alert/told/";
 /// Before the keys of messages.
 const MESSAGE: &str = "alert/message/";
+/// Before the keys of what channels gave back.
+const THREAD: &str = "alert/thread/";
 
 /// One way to one who is told.
 #[derive(Clone)]
@@ -124,6 +126,22 @@ impl Message {
     }
 }
 
+/// What a channel gave back, by which it finds what it told before with the same key: a thread, for one. A document of the
+/// store, `alert/thread/POST/CHANNEL/KEY`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Thread {
+    held: String,
+    /// When it was given.
+    at: Timestamp,
+}
+
+impl Thread {
+    fn key(message: &Message) -> Option<String> {
+        let key = message.notice.key.as_ref()?;
+        Some(format!("{THREAD}{}/{}/{key}", message.post, message.channel))
+    }
+}
+
 /// Every message that is not forgotten yet, the oldest first.
 ///
 /// # Errors
@@ -152,6 +170,8 @@ pub struct Alerts {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     stack: StackName,
+    /// Where the status page is, `https://status.example.com`.
+    page: Option<String>,
     posts: Vec<AlertPost>,
     /// Rung when there is something to send.
     bell: Bell,
@@ -162,16 +182,17 @@ pub struct Alerts {
 type Seen = BTreeMap<String, (u64, Option<Timestamp>)>;
 
 impl Alerts {
-    /// Alerts of `stack` to `posts`.
+    /// Alerts of `stack` to `posts`. What the public knows of is linked to where `page` shows it.
     pub fn new(
         store: &Arc<dyn Store>,
         clock: &Arc<dyn Clock>,
         stack: &StackName,
+        page: Option<String>,
         posts: Vec<AlertPost>,
     ) -> Arc<Self> {
         let (store, clock, stack) = (Arc::clone(store), Arc::clone(clock), stack.clone());
         let pulse = Pulse::default();
-        Arc::new(Self { store, clock, stack, posts, bell: Bell::new(), pulse })
+        Arc::new(Self { store, clock, stack, page, posts, bell: Bell::new(), pulse })
     }
 
     /// Beats while incidents are looked at and the store answers.
@@ -278,7 +299,8 @@ impl Alerts {
         what: Tell,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let notice = words::notice(self.stack.as_str(), incident, what, now);
+        let page = self.page.as_deref();
+        let notice = words::notice((self.stack.as_str(), page), incident, what, now);
         let id = format!("{}.{}.{}", incident.id, post.name, so_far.times + 1);
         self.post(post, &id, &notice, now).await
     }
@@ -324,6 +346,12 @@ impl Alerts {
             let is_done = matches!(message.state, MessageState::Sent | MessageState::GivenUp);
             if is_done && message.at.0 < before {
                 self.store.remove(&Message::key(&message.id), version).await?;
+            }
+        }
+        for document in self.store.list(THREAD).await? {
+            let thread = serde_json::from_value::<Thread>(document.body);
+            if thread.map_or(true, |thread| thread.at.0 < before) {
+                self.store.remove(&document.key, document.version).await?;
             }
         }
         Ok(())

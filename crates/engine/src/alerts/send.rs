@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use linkflow_model::role::Notice;
+use linkflow_model::role::Delivery;
 use linkflow_model::{Fault, FaultKind, Timestamp};
 use linkflow_store::{Job, StoreError};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
 
-use super::{AlertChannel, AlertPost, Alerts, Message, MessageState, queue};
+use super::{AlertChannel, AlertPost, Alerts, Message, MessageState, Thread, queue};
 
-/// How long a channel may take for one message.
-const WITHIN: Duration = Duration::from_secs(10);
-/// How long a message is a sender's: longer than it may take.
-const CLAIM_MS: u64 = 15_000;
+/// For how much longer than a channel may take for it a message is its sender's.
+const CLAIM: Duration = Duration::from_secs(5);
 /// How long a sender waits that finds nothing, unless it is told of something.
 const IDLE: Duration = Duration::from_secs(1);
 /// The first wait after a failure, and the longest.
@@ -49,7 +47,9 @@ impl Alerts {
         channel: &AlertChannel,
     ) -> Result<bool, StoreError> {
         let now = self.clock.wall();
-        let claimed = self.store.claim_job(queue, now, Timestamp(now.0 + CLAIM_MS)).await?;
+        let within = channel.notify.patience();
+        let until = Timestamp(now.0.saturating_add(millis(within + CLAIM)));
+        let claimed = self.store.claim_job(queue, now, until).await?;
         let Some(job) = claimed else { return Ok(false) };
         let key = Message::key(&job.id);
         let held = self.store.read(&key).await?;
@@ -64,13 +64,20 @@ impl Alerts {
         message.may_have_come |= message.state == MessageState::Sending;
         message.state = MessageState::Sending;
         let version = self.store.write(&key, version, &json!(message), None).await?;
-        let notice = marked(&message);
-        let told = match timeout(WITHIN, channel.notify.tell(&notice)).await {
+        let held = self.held(&message).await?;
+        let delivery = Delivery {
+            notice: &message.notice,
+            id: &message.id,
+            again: message.may_have_come,
+            held: held.as_ref().map(|(thread, _)| thread.held.as_str()),
+        };
+        let told = match timeout(within, channel.notify.deliver(&delivery)).await {
             Ok(told) => told.map_err(Some),
             Err(_) => Err(None),
         };
         match told {
-            Ok(()) => {
+            Ok(given) => {
+                self.hold(&message, held, given).await?;
                 message.state = MessageState::Sent;
                 message.said = None;
                 self.store.write(&key, Some(version), &json!(message), None).await?;
@@ -79,6 +86,29 @@ impl Alerts {
             Err(fault) => self.failed(post, &job, message, version, fault).await?,
         }
         Ok(true)
+    }
+
+    /// What the channel gave back when it last told something with the key of `message`, with the version of its document.
+    async fn held(&self, message: &Message) -> Result<Option<(Thread, u64)>, StoreError> {
+        let Some(key) = Thread::key(message) else { return Ok(None) };
+        let document = self.store.read(&key).await?;
+        Ok(document.and_then(|d| Some((serde_json::from_value(d.body).ok()?, d.version))))
+    }
+
+    /// Keeps what the channel gave back.
+    async fn hold(
+        &self,
+        message: &Message,
+        before: Option<(Thread, u64)>,
+        given: Option<String>,
+    ) -> Result<(), StoreError> {
+        let (Some(key), Some(held)) = (Thread::key(message), given) else { return Ok(()) };
+        if before.as_ref().is_some_and(|(thread, _)| thread.held == held) {
+            return Ok(());
+        }
+        let thread = Thread { held, at: self.clock.wall() };
+        let version = before.map(|(_, version)| version);
+        self.store.write(&key, version, &json!(thread), None).await.map(drop)
     }
 
     /// Notes that `message` was not told, and when it is tried again.
@@ -94,10 +124,8 @@ impl Alerts {
         let kind = fault.as_ref().map_or(FaultKind::Unclear, |fault| fault.kind);
         let first = *message.failed_first.get_or_insert(now);
         message.failed += 1;
-        message.said = Some(fault.map_or_else(
-            || format!("no answer within {} s", WITHIN.as_secs()),
-            |fault| fault.to_string(),
-        ));
+        let said = fault.map(|fault| fault.to_string());
+        message.said = said.or_else(|| Some("no answer came in time".to_owned()));
         message.may_have_come |= kind == FaultKind::Unclear;
         message.state = MessageState::Waiting;
         let is_long = now.0.saturating_sub(first.0) >= OTHERWISE_MS;
@@ -142,26 +170,18 @@ impl Alerts {
     }
 }
 
-/// The notice, with a word on it when it may have come before.
-fn marked(message: &Message) -> Notice {
-    let mut notice = message.notice.clone();
-    if message.may_have_come {
-        let text = "this may have been told before: it was being sent when something broke";
-        notice.facts.push(("again".to_owned(), text.to_owned()));
-    }
-    notice
-}
-
 /// How long to wait after `failed` failures, the last of which was of `kind`.
 fn wait_ms(failed: u32, kind: FaultKind) -> u64 {
     let (least, most) = BACK_OFF_MS;
     let doubled = least.saturating_mul(1 << failed.saturating_sub(1).min(16)).min(most);
     match kind {
-        FaultKind::Limited { wait } => {
-            doubled.max(u64::try_from(wait.as_millis()).unwrap_or(most)).min(PATIENCE_MS)
-        }
+        FaultKind::Limited { wait } => doubled.max(millis(wait)).min(PATIENCE_MS),
         _ => doubled,
     }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

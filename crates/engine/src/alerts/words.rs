@@ -4,8 +4,13 @@ use linkflow_decide::{Tell, Urgency, urgency};
 use linkflow_model::role::{Notice, Tone};
 use linkflow_model::{Incident, Timestamp};
 
-/// What is told of `incident` at `now`.
-pub(super) fn notice(stack: &str, incident: &Incident, what: Tell, now: Timestamp) -> Notice {
+/// What is told of `incident` at `now`, by a stack with a status page or without.
+pub(super) fn notice(
+    (stack, page): (&str, Option<&str>),
+    incident: &Incident,
+    what: Tell,
+    now: Timestamp,
+) -> Notice {
     let title = &incident.title;
     let lasted = lasted(incident.ended.unwrap_or(now).0.saturating_sub(incident.began.0));
     let (said, tone) = match what {
@@ -30,6 +35,9 @@ pub(super) fn notice(stack: &str, incident: &Incident, what: Tell, now: Timestam
         fact("lasted", lasted);
     }
     fact("incident", incident.id.clone());
+    let link = page.filter(|_| incident.public);
+    let link = link
+        .map(|page| ("Status page".to_owned(), format!("{page}/incident/{}.html", incident.id)));
     let text = incident.updates.last().map(|update| update.text.clone()).unwrap_or_default();
     Notice {
         tone,
@@ -38,7 +46,7 @@ pub(super) fn notice(stack: &str, incident: &Incident, what: Tell, now: Timestam
         text,
         facts,
         lines: Vec::new(),
-        link: None,
+        link,
     }
 }
 

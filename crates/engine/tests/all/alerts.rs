@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use linkflow_decide::{AlertRule, Urgency};
 use linkflow_engine::{AlertChannel, AlertPost, Alerts, MessageState, Tasks, messages};
-use linkflow_model::role::{Notice, Notify};
+use linkflow_model::role::{Delivery, Notice, Notify};
 use linkflow_model::{Clock, Fault, FaultKind, Impact, Incident, IncidentStage, Timestamp};
 use linkflow_store::{Memory, Store};
 use serde_json::json;
@@ -104,7 +104,7 @@ impl Scene {
 
     fn tell(&self, posts: Vec<AlertPost>) {
         let stack = "shop".parse().unwrap();
-        Alerts::new(&self.store, &self.clock, &stack, posts).start(&self.tasks);
+        Alerts::new(&self.store, &self.clock, &stack, None, posts).start(&self.tasks);
     }
 
     async fn ends(&mut self) {
@@ -134,6 +134,40 @@ async fn an_incident_is_told_with_reminders_and_its_end() {
         ]
     );
     assert!(messages(&*scene.store).await.unwrap().iter().all(|m| m.state == MessageState::Sent));
+}
+
+/// A channel that finds what it told before.
+#[derive(Default)]
+struct Threads(Mutex<Vec<Option<String>>>);
+
+#[async_trait]
+impl Notify for Threads {
+    async fn tell(&self, _: &Notice) -> Result<(), Fault> {
+        unreachable!("what is on its way is delivered")
+    }
+
+    async fn deliver(&self, delivery: &Delivery<'_>) -> Result<Option<String>, Fault> {
+        let mut handed = self.0.lock().unwrap();
+        handed.push(delivery.held.map(str::to_owned));
+        Ok(Some(format!("{} after {}", delivery.id, handed.len())))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_channel_gave_back_is_handed_to_it_again_also_by_the_next_process() {
+    let mut scene = Scene::new().await;
+    let threads = Arc::new(Threads::default());
+    let mut post = People::new("team").post(None, false);
+    post.channels[0].notify = Arc::clone(&threads) as _;
+    scene.tell(vec![post.clone()]);
+    sleep(Duration::from_secs(5)).await;
+    scene.tasks.clone().shut_down(Duration::from_secs(1)).await;
+    scene.tasks = Tasks::default();
+    scene.tell(vec![post]);
+    scene.ends().await;
+    sleep(Duration::from_secs(5)).await;
+    let handed = threads.0.lock().unwrap().clone();
+    assert_eq!(handed, [None, Some("i1.team.1.chat after 1".to_owned())]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -219,19 +219,17 @@ mod tests {
         parsed, not acted on yet (in a rehearsal every compute provider acts, simulated):
           secrets      from, file, sync_to, rotate_after
           providers    cockroachdb, neon, supabase, hetzner-postgres, upstash, cloudflare-kv, hetzner-redis,
-                       r2, b2, azure-blob, resend, brevo, sentry, grafana, doppler
+                       r2, b2, azure-blob, sentry, grafana, doppler
           databases
           caches
           buckets
           backups
-          mail
           telemetry
-          alerts       team.email
           budget
           quotas
         ");
         let not_yet = answer.result["not_yet"].as_array().unwrap();
-        assert!(not_yet.iter().any(|n| n["key"] == "mail"));
+        assert!(not_yet.iter().any(|n| n["key"] == "databases"));
         assert!(!not_yet.iter().any(|n| n["key"] == "providers.fly"));
     }
 

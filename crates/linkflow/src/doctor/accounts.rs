@@ -68,7 +68,7 @@ async fn github(patient: &Patient<'_>, asking: &Asking, name: &ProviderName) -> 
     chapter
 }
 
-/// Slack's webhooks have one request, and that writes.
+/// Slack's webhooks have one request, and that writes; a bot's scope for writing lets it read nothing.
 fn slack(
     patient: &Patient<'_>,
     asking: &Asking,
@@ -77,24 +77,29 @@ fn slack(
 ) -> Chapter {
     let mut chapter = Chapter::new(name.as_str(), "Slack");
     let kinds::Settings::Slack(settings) = &provider.settings else { return chapter };
-    let webhook = settings.webhook.as_ref().map(|reference| {
-        let is_there = patient.is_rehearsed() || asking.secrets.follow(reference).is_some();
-        (reference, is_there)
-    });
-    match webhook {
-        Some((_, true)) => chapter.known(
-            "the webhook is there; whether Slack takes it cannot be asked without posting a message",
-        ),
-        Some((reference, false)) => chapter.add(
+    let (what, reference) = match &settings.channel {
+        Some(_) => ("token", provider.secret()),
+        None => ("webhook", settings.webhook.as_ref()),
+    };
+    match reference {
+        Some(reference) if patient.is_rehearsed() || asking.secrets.follow(reference).is_some() => {
+            chapter.known(format!(
+                "the {what} is there; whether Slack takes it cannot be asked without posting a message"
+            ));
+        }
+        Some(reference) => chapter.add(
             State::Broken,
-            format!("the webhook, `${{{}}}`, is not there", reference.reference),
+            format!("the {what}, `${{{}}}`, is not there", reference.reference),
             "put it into the environment, under the name of the secret",
         ),
-        None => chapter.add(
-            State::Broken,
-            "it names no webhook",
-            format!("write `webhook = \"${{secret.SLACK_WEBHOOK}}\"` into `[providers.{name}]`"),
-        ),
+        None => {
+            let secret = format!("SLACK_{}", what.to_uppercase());
+            chapter.add(
+                State::Broken,
+                format!("it names no {what}"),
+                format!("write `{what} = \"${{secret.{secret}}}\"` into `[providers.{name}]`"),
+            );
+        }
     }
     chapter
 }

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use super::notify::origin;
 use super::secrets::Secrets;
 use super::state::Home;
-use super::{LIMITS, OpenError, OpenOptions, notify, parts};
+use super::{LIMITS, OpenError, OpenOptions, mail, notify, page, parts};
 use linkflow_decide::{AlertRule, Urgency};
-use linkflow_engine::{AlertChannel, AlertPost};
+use linkflow_engine::{AlertChannel, AlertPost, Alerts};
 use linkflow_model::clock::SystemClock;
 use linkflow_model::config::{Alert, AlertLevel, Config, SecretRef, kinds};
-use linkflow_model::{ProviderName, Secret};
+use linkflow_model::{Clock, ProviderName, Secret};
 use linkflow_providers::kit::{Kit, KitOptions};
 use linkflow_providers::notify::{
-    Settings, command, discord, ntfy, open, pagerduty, slack, teams, telegram, twilio, webhook,
+    Settings, command, discord, ntfy, open as open_channel, pagerduty, slack, teams, telegram,
+    twilio, webhook,
 };
+use linkflow_store::Store;
 
 /// A channel's name within its alert, and what it needs or why it cannot be opened.
 type Way = (String, Result<Settings, OpenError>);
@@ -39,8 +41,20 @@ pub(crate) fn apart(config: &Config, options: &OpenOptions) -> Result<Vec<Opened
     Ok(posts(config, options, &secrets, &kit))
 }
 
+/// Who tells people, once it is started.
+pub(super) fn open(
+    config: &Config,
+    options: &OpenOptions,
+    secrets: &Secrets,
+    kit: &Kit,
+    (store, clock): (&Arc<dyn Store>, &Arc<dyn Clock>),
+) -> Arc<Alerts> {
+    let posts = posts_that_open(config, options, secrets, kit);
+    Alerts::new(store, clock, &config.stack.name, page::address(config), posts)
+}
+
 /// The alerts that can be opened. One that cannot is warned of: nobody stops serving visitors for it.
-pub(super) fn posts_that_open(
+fn posts_that_open(
     config: &Config,
     options: &OpenOptions,
     secrets: &Secrets,
@@ -62,7 +76,7 @@ fn posts(config: &Config, options: &OpenOptions, secrets: &Secrets, kit: &Kit) -
     let all = config.alerts.iter().map(|(name, alert)| {
         let name = name.as_str();
         let channels = opening.ways(alert).into_iter().map(|(way, settings)| {
-            let notify = open(settings?, kit, &provider(name, &way)?);
+            let notify = open_channel(settings?, kit, &provider(name, &way)?);
             Ok(AlertChannel { in_turn: way.starts_with("sms-"), name: way, notify })
         });
         let channels: Result<Vec<_>, OpenError> = channels.collect();
@@ -112,7 +126,7 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    /// Every way of an alert. A rehearsal has a Slack and a Twilio, and reaches nobody else.
+    /// Every way of an alert. A rehearsal has a Slack, a Twilio and those that send mail, and reaches nobody else.
     fn ways(&self, alert: &Alert) -> Vec<Way> {
         let mut ways: Vec<Way> = Vec::new();
         if let Some(reference) = &alert.slack {
@@ -133,6 +147,10 @@ impl Opening<'_> {
         }
         for (index, phone) in alert.sms.iter().enumerate() {
             ways.push((format!("sms-{}", index + 1), self.sms(alert, &phone.0)));
+        }
+        for (index, to) in alert.email.iter().enumerate() {
+            let settings = mail::way(self.config, self.options, self.secrets, to);
+            ways.push((format!("email-{}", index + 1), settings.map(Settings::Mail)));
         }
         if self.options.cloud.is_none() {
             ways.extend(self.real(alert));

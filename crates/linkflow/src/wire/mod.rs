@@ -15,6 +15,7 @@ pub(crate) mod hooks;
 mod incidents;
 pub(crate) mod live;
 pub(crate) mod looking;
+mod mail;
 pub(crate) mod names;
 mod notify;
 mod operator;
@@ -201,7 +202,7 @@ impl Stack {
             Arc::new(Secrets::new(options.vars.clone(), home.key(), options.cloud.is_some()));
         let computes = parts::computes(&config, &options, &secrets, &kit)?;
         let channels = notify::channels(&config, &options, &secrets, &kit)?;
-        let posts = alerts::posts_that_open(&config, &options, &secrets, &kit);
+        let alerts = alerts::open(&config, &options, &secrets, &kit, (&store, &clock));
         let registry = Arc::new(Registries::open(&config, options.cloud.as_ref(), &secrets, &kit)?);
         let beats = Arc::new(Beats::open(&config, home.key(), &secrets));
         let watchdog = Watchdog::open(&config, &options, &secrets, &kit);
@@ -251,7 +252,7 @@ impl Stack {
             edge,
             releases: Arc::new(made),
             stands: watch::channel(Vec::new()).0,
-            alerts: Alerts::new(&store, &clock, &config.stack.name, posts),
+            alerts,
             tasks,
             beats,
             watchdog,

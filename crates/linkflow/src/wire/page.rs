@@ -54,6 +54,12 @@ impl PageMaker {
     }
 }
 
+/// Where the page is from outside, when it has a host.
+pub(super) fn address(config: &Config) -> Option<String> {
+    let host = config.status_page.as_ref().and_then(|page| page.host.as_ref());
+    host.map(|host| format!("https://{}", host.0))
+}
+
 /// What the config's files hold for the page. Paths begin at `workdir`.
 ///
 /// # Errors

@@ -184,19 +184,24 @@ fn a_storm_is_told_whole_though_the_process_is_killed_within_it_and_what_came_tw
 
 #[test]
 fn each_way_is_tried_and_what_did_not_arrive_is_told() {
-    let config = "[stack]\nname = \"shop\"\n[services.web]\nimage = \"a:1\"\nport = 80\n[alerts.team]\nslack = \"${secret.SLACK}\"\nsms = [\"+491701234567\", \"+491701234568\"]\n[alerts.other]\nwebhook = \"${secret.HOOK}\"\n[providers.twilio]\nkind = \"twilio\"\naccount_sid = \"AC0\"\nfrom = \"+15005550006\"\n";
+    let config = "[stack]\nname = \"shop\"\n[services.web]\nimage = \"a:1\"\nport = 80\n[alerts.team]\nslack = \"${secret.SLACK}\"\nemail = [\"ops@example.com\"]\nsms = [\"+491701234567\", \"+491701234568\"]\n[alerts.other]\nwebhook = \"${secret.HOOK}\"\n[providers.twilio]\nkind = \"twilio\"\naccount_sid = \"AC0\"\nfrom = \"+15005550006\"\n[alerts.chat]\nvia = [\"slack\"]\n[providers.slack]\nkind = \"slack\"\ntoken = \"${secret.BOT}\"\nchannel = \"#alerts\"\n[mail]\nfrom = \"shop@example.com\"\nvia = [\"resend\", \"brevo\"]\n[providers.resend]\nkind = \"resend\"\n[providers.brevo]\nkind = \"brevo\"\n";
     let stage = Stage::of(config);
     let said = stage.expect(&["alerts", "test", "team", "--json"], 0).value();
     let tried = said["result"]["tried"].as_array().unwrap();
     let ways: Vec<&str> = tried.iter().map(|row| row["way"].as_str().unwrap()).collect();
-    assert_eq!(ways, ["slack", "sms-1", "sms-2"]);
+    assert_eq!(ways, ["slack", "sms-1", "sms-2", "email-1"]);
     assert!(tried.iter().all(|row| row["failed"].is_null()), "{said}");
+    let said = stage.expect(&["alerts", "test", "chat"], 0);
+    assert!(said.out.contains("via-slack"), "{}", said.out);
+    // The next provider sends it.
+    stage.expect(&["drill", "set", "resend", "out-of-quota"], 0);
+    stage.expect(&["alerts", "test", "team"], 0);
     // A rehearsal reaches nobody that is real.
     let said = stage.expect(&["alerts", "test", "other"], 1);
     assert!(said.out.contains("it has no way that can be used here"), "{}", said.out);
     stage.expect(&["drill", "set", "twilio", "api-down"], 0);
     let said = stage.expect(&["alerts", "test", "team"], 1);
-    assert!(said.err.contains("2 of 3 did not arrive"), "{}", said.err);
+    assert!(said.err.contains("2 of 4 did not arrive"), "{}", said.err);
     let said = linkflow(stage.folder(), &["alerts", "list"]);
     assert_eq!((said.code, said.out.as_str()), (0, "nobody was told anything yet\n"));
 }

@@ -8,7 +8,7 @@ use super::provider::Role;
 
 /// The roles in which each kind of provider is acted on. In a rehearsal every compute kind acts, simulated.
 const KINDS: &[(&str, &[Role])] = &[
-    ("embedded", &[Role::Compute, Role::Dns, Role::Cdn, Role::Notify]),
+    ("embedded", &[Role::Compute, Role::Dns, Role::Cdn, Role::Mail, Role::Notify]),
     ("azure-container-apps", &[Role::Compute]),
     ("cloudflare", &[Role::Dns, Role::Cdn]),
     ("desec", &[Role::Dns]),
@@ -21,6 +21,9 @@ const KINDS: &[(&str, &[Role])] = &[
     ("zeabur", &[Role::Compute]),
     ("github", &[Role::Ci]),
     ("ghcr", &[Role::Registry]),
+    ("resend", &[Role::Mail]),
+    ("brevo", &[Role::Mail]),
+    ("smtp", &[Role::Mail]),
     ("slack", &[Role::Notify]),
     ("twilio", &[Role::Notify]),
     ("uptimerobot", &[Role::Monitor, Role::Heartbeat]),
@@ -40,9 +43,10 @@ pub(super) const NOT_YET: &[&str] = &[
     "caches",
     "buckets",
     "backups",
-    "mail",
+    "mail.listen",
+    "mail.password",
+    "mail.give_up_after",
     "telemetry",
-    "alerts.*.email",
     "budget",
     "quotas",
 ];

@@ -456,10 +456,12 @@ kinds! {
         config: Option<String>,
     }
 
-    /// Slack.
+    /// Slack: a bot by its `token`, which writes into `channel`, or a webhook.
     Slack = "slack", "Slack", [Notify] {
         /// The webhook, which decides the channel.
         webhook: Option<SecretRef>,
+        /// The channel that a bot writes into, by its id or name. With `token`.
+        channel: Option<String>,
     }
 
     /// Twilio.

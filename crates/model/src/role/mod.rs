@@ -5,6 +5,7 @@ mod ci;
 mod compute;
 mod dns;
 mod machines;
+mod mail;
 mod notify;
 mod pages;
 mod registry;
@@ -27,7 +28,8 @@ pub use machines::{
     Machine, MachineSize, MachineState, MachineWanted, Machines, MachinesLook, Operation, Power,
     Price,
 };
-pub use notify::{Notice, Notify, Tone};
+pub use mail::{Letter, Mail};
+pub use notify::{Delivery, Notice, Notify, Tone};
 pub use pages::{Files, Pages, Put, media_type};
 pub use registry::{ImageFacts, Registry};
 pub use vantage::Vantage;

@@ -3,10 +3,12 @@
 pub mod command;
 pub mod discord;
 pub mod embedded;
+pub mod mail;
 pub mod ntfy;
 pub mod pagerduty;
 pub(crate) mod post;
 pub mod slack;
+pub mod slack_bot;
 pub mod teams;
 pub mod telegram;
 mod text;
@@ -54,6 +56,8 @@ macro_rules! channels {
 channels! {
     embedded => Embedded,
     slack => Slack,
+    slack_bot => SlackBot,
+    mail => Mail,
     twilio => Twilio,
     telegram => Telegram,
     discord => Discord,

@@ -5,7 +5,7 @@
 //! (one message a second for each channel, short bursts), docs.slack.dev/reference/block-kit (limits of blocks),
 //! docs.slack.dev/messaging/formatting-message-text (escaping).
 
-mod layout;
+pub(super) mod layout;
 
 use std::time::Duration;
 

@@ -16,10 +16,11 @@ use super::desec::Desec;
 use super::dice::Dice;
 use super::door::Door;
 use super::endpoints::{
-    CloudflareEndpoint, DesecEndpoint, GithubEndpoint, SlackEndpoint, TwilioEndpoint,
+    CloudflareEndpoint, DesecEndpoint, GithubEndpoint, MailEndpoint, SlackEndpoint, TwilioEndpoint,
     WatcherEndpoint,
 };
 use super::github::Github;
+use super::mail::{self, Sends};
 use super::registry::Images;
 use super::slack::Slack;
 use super::tasks::Tasks;
@@ -60,11 +61,13 @@ pub(crate) struct Stalls {
     slack: Arc<Slack>,
     twilio: Arc<Twilio>,
     watchers: Vec<(&'static str, Arc<dyn Watches>)>,
+    mail: Vec<(&'static str, Arc<dyn Sends>)>,
     stalls: BTreeMap<ProviderName, Stall>,
 }
 
 impl Stalls {
-    /// Opens their doors. Faults name them `cloudflare`, `desec`, `github`, `slack`, `twilio`, and the watchers by their kinds.
+    /// Opens their doors. Faults name them `cloudflare`, `desec`, `github`, `slack`, `twilio`, and those that watch or
+    /// send mail by their kinds.
     pub(crate) fn open(
         tasks: &Tasks,
         clock: &Arc<dyn Clock>,
@@ -83,6 +86,7 @@ impl Stalls {
         let desec = Arc::new(Desec::new(ground("desec")));
         let twilio = Arc::new(Twilio::new(ground("twilio")));
         let watchers = watcher::all(ground);
+        let mail = mail::all(ground);
         let mut stalls = BTreeMap::new();
         let mut vendors: Vec<(&str, Arc<dyn Beside>)> = vec![
             ("cloudflare", Arc::clone(&cloudflare) as _),
@@ -92,13 +96,14 @@ impl Stalls {
             ("twilio", Arc::clone(&twilio) as _),
         ];
         vendors.extend(watchers.iter().map(|(name, vendor)| (*name, Arc::clone(vendor) as _)));
+        vendors.extend(mail.iter().map(|(name, vendor)| (*name, Arc::clone(vendor) as _)));
         for (name, vendor) in vendors {
             let name = ProviderName::new(name).ok_or_else(|| io::Error::other("no name"))?;
             let of_door = Arc::clone(&vendor);
             let door = super::api(tasks, move |call| serve(Arc::clone(&of_door), call))?;
             stalls.insert(name, Stall { vendor, door });
         }
-        Ok(Self { cloudflare, desec, github, slack, twilio, watchers, stalls })
+        Ok(Self { cloudflare, desec, github, slack, twilio, watchers, mail, stalls })
     }
 
     fn url(&self, name: &str) -> String {
@@ -119,7 +124,7 @@ impl Stalls {
     }
 
     pub(crate) fn slack(&self) -> SlackEndpoint {
-        SlackEndpoint { webhook: format!("{}{}", self.url("slack"), self.slack.path()) }
+        self.slack.endpoint(&self.url("slack"))
     }
 
     pub(crate) fn twilio(&self) -> TwilioEndpoint {
@@ -137,6 +142,22 @@ impl Stalls {
             ((*name).to_owned(), vendor.endpoint(self.url(name)))
         };
         self.watchers.iter().map(endpoint).collect()
+    }
+
+    /// Those that send mail, by their names.
+    pub(crate) fn mail(&self) -> BTreeMap<String, MailEndpoint> {
+        let endpoint = |(name, vendor): &(&'static str, Arc<dyn Sends>)| {
+            ((*name).to_owned(), vendor.endpoint(self.url(name)))
+        };
+        self.mail.iter().map(endpoint).collect()
+    }
+
+    /// What each of those was given, for the control API.
+    pub(crate) fn letters(&self) -> Value {
+        let row = |(name, vendor): &(&'static str, Arc<dyn Sends>)| {
+            ((*name).to_owned(), vendor.letters().all())
+        };
+        Value::Object(self.mail.iter().map(row).collect())
     }
 
     /// The faults of the one that is called `name`.

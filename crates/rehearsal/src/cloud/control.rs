@@ -40,6 +40,7 @@ pub(crate) fn answer(hub: &Hub, call: &Call) -> Answer {
             Err(error) => refusal(400, &error.to_string()),
         },
         ("GET", "/v1/twilio/messages") => Answer::json(200, &hub.stalls.texts()),
+        ("GET", "/v1/mail") => Answer::json(200, &hub.stalls.letters()),
         ("GET", "/v1/desec") => Answer::json(200, &hub.stalls.zones().1),
         ("PUT", "/v1/faults") => set(hub, call),
         ("DELETE", "/v1/faults") => lift(hub, call),

@@ -33,6 +33,9 @@ pub struct Endpoints {
     /// Twilio, which is always there.
     #[serde(default)]
     pub twilio: TwilioEndpoint,
+    /// Those that send mail, by their kinds. They are always there.
+    #[serde(default)]
+    pub mail: BTreeMap<String, MailEndpoint>,
     /// Those that watch from outside, wait for heartbeats or show a status page, by their kinds. They are always there.
     #[serde(default)]
     pub watchers: BTreeMap<String, WatcherEndpoint>,
@@ -80,6 +83,24 @@ pub struct GithubEndpoint {
 pub struct SlackEndpoint {
     /// The only webhook that there is. `GET {control}/v1/slack/messages` tells what came by it.
     pub webhook: String,
+    /// In place of `https://slack.com/api`.
+    #[serde(default)]
+    pub api: String,
+    /// The only bot's token.
+    #[serde(default)]
+    pub token: String,
+    /// The name of the only channel.
+    #[serde(default)]
+    pub channel: String,
+}
+
+/// Where a simulated vendor answers that sends mail. `GET {control}/v1/mail` tells what each was given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MailEndpoint {
+    /// In place of the vendor's own scheme and host and, at Brevo, `/v3`.
+    pub api: String,
+    /// The only key that it takes.
+    pub token: String,
 }
 
 /// Where the simulated Twilio answers. `GET {control}/v1/twilio/messages` tells what it was given.

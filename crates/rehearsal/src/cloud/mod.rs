@@ -21,6 +21,7 @@ mod ingress;
 mod koyeb;
 mod limit;
 mod log;
+mod mail;
 mod process;
 mod railway;
 mod registry;
@@ -55,8 +56,8 @@ use tasks::Tasks;
 use trouble::{Faults, Teller};
 
 pub use endpoints::{
-    CloudflareEndpoint, DesecEndpoint, Endpoints, GithubEndpoint, ProviderEndpoint, SlackEndpoint,
-    TwilioEndpoint, WatcherEndpoint,
+    CloudflareEndpoint, DesecEndpoint, Endpoints, GithubEndpoint, MailEndpoint, ProviderEndpoint,
+    SlackEndpoint, TwilioEndpoint, WatcherEndpoint,
 };
 pub use hetzner::{Boot, Booted};
 pub use registry::{Image, Login};
@@ -144,7 +145,7 @@ impl Cloud {
         let stalls = Stalls::open(&tasks, &parts.clock, &images, options.seed)?;
         let (cloudflare, desec) = (stalls.cloudflare(), stalls.desec());
         let (github, slack) = (stalls.github(), stalls.slack());
-        let (twilio, watchers) = (stalls.twilio(), stalls.watchers());
+        let (twilio, mail, watchers) = (stalls.twilio(), stalls.mail(), stalls.watchers());
         let hub = Arc::new(Hub {
             places,
             stalls,
@@ -170,6 +171,7 @@ impl Cloud {
             github,
             slack,
             twilio,
+            mail,
             watchers,
         };
         hub.endpoints.set(endpoints).map_err(|_| io::Error::other("a cloud starts once"))?;
@@ -275,6 +277,7 @@ impl Hub {
             github: self.stalls.github(),
             slack: self.stalls.slack(),
             twilio: self.stalls.twilio(),
+            mail: self.stalls.mail(),
             watchers: self.stalls.watchers(),
         };
         self.endpoints.get().cloned().unwrap_or_else(none)

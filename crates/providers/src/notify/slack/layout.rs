@@ -23,7 +23,7 @@ const ADDRESS: usize = 3_000;
 
 /// The whole message: blocks, and a text for notifications and for whoever cannot show blocks. Every text goes through
 /// `mask` first.
-pub(super) fn message(notice: &Notice, mask: impl Fn(&str) -> String) -> Value {
+pub(in crate::notify) fn message(notice: &Notice, mask: impl Fn(&str) -> String) -> Value {
     let title = mask(&notice.title);
     let (sign, text) = (sign(notice.tone), mask(&notice.text));
     let header = cut(&format!("{sign} {}", one_line(&title)), HEADER, plain);

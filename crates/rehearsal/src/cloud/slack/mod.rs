@@ -1,19 +1,21 @@
-//! Slack: one incoming webhook, which reads messages as strictly as Slack does and keeps them.
+//! Slack: one incoming webhook and one bot, which read messages as strictly as Slack does and keep them.
 //!
 //! Facts: docs.slack.dev/messaging/sending-messages-using-incoming-webhooks and
 //! docs.slack.dev/changelog/2016-05-17-changes-to-errors-for-incoming-webhooks (answers, which are plain text),
 //! docs.slack.dev/apis/web-api/rate-limits (a message a second, `Retry-After`), docs.slack.dev/reference/block-kit (blocks).
 
 mod blocks;
+mod web;
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use linkflow_model::Timestamp;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Call};
 use super::beside::{Beside, Ground};
+use super::endpoints::SlackEndpoint;
 use super::limit::{Limits, Rate};
 use super::log::moment;
 use super::trouble::Trouble;
@@ -30,8 +32,20 @@ pub(crate) struct Slack {
     ground: Ground,
     /// Team, webhook, secret.
     address: [String; 3],
+    /// The bot's.
+    token: String,
+    /// The id of the only channel.
+    channel: String,
     limits: Limits,
-    messages: Mutex<VecDeque<(Timestamp, Value)>>,
+    messages: Mutex<VecDeque<Told>>,
+}
+
+/// A message that was taken.
+struct Told {
+    at: Timestamp,
+    message: Value,
+    /// What a bot finds it by again.
+    ts: Option<String>,
 }
 
 fn said(status: u16, word: &str) -> Answer {
@@ -43,20 +57,31 @@ impl Slack {
         let letters = |count| ground.dice.letters("ABCDEFGHJKLMNPQRSTUVWXYZ0123456789", count);
         let address =
             [format!("T{}", letters(10)), format!("B{}", letters(10)), ground.dice.hex(24)];
-        Self { ground, address, limits: Limits::default(), messages: Mutex::default() }
+        let (token, channel) =
+            (format!("xoxb-{}", ground.dice.hex(32)), format!("C{}", letters(10)));
+        let limits = Limits::default();
+        Self { ground, address, token, channel, limits, messages: Mutex::default() }
     }
 
-    /// The path of the webhook.
-    pub(crate) fn path(&self) -> String {
-        format!("/services/{}", self.address.join("/"))
+    /// How it is reached at `url`.
+    pub(crate) fn endpoint(&self, url: &str) -> SlackEndpoint {
+        SlackEndpoint {
+            webhook: format!("{url}/services/{}", self.address.join("/")),
+            api: format!("{url}/api"),
+            token: self.token.clone(),
+            channel: format!("#{}", web::NAME),
+        }
     }
 
     /// Every message that was taken, oldest first.
     pub(crate) fn messages(&self) -> Value {
-        let messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
         let row =
-            |(at, message): &(Timestamp, Value)| json!({ "at": moment(*at), "message": message });
-        json!({ "messages": messages.iter().map(row).collect::<Vec<_>>() })
+            |told: &Told| json!({ "at": moment(told.at), "message": told.message, "ts": told.ts });
+        json!({ "messages": self.held().iter().map(row).collect::<Vec<_>>() })
+    }
+
+    fn held(&self) -> MutexGuard<'_, VecDeque<Told>> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn suffers(&self, fits: fn(Trouble) -> bool) -> bool {
@@ -89,8 +114,8 @@ impl Slack {
             let seconds = wait.as_secs() + 1;
             return Err(said(429, "rate_limited").with("retry-after", &seconds.to_string()));
         }
-        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
-        messages.push_back((self.ground.clock.wall(), message));
+        let mut messages = self.held();
+        messages.push_back(Told { at: self.ground.clock.wall(), message, ts: None });
         if messages.len() > KEPT {
             messages.pop_front();
         }
@@ -104,6 +129,9 @@ impl Beside for Slack {
     }
 
     fn answer(&self, call: &Call) -> Answer {
+        if let Some(method) = call.path.strip_prefix("/api/") {
+            return self.call(method, call);
+        }
         match self.take(call) {
             Ok(()) => said(200, "ok"),
             Err(refused) => refused,

@@ -76,6 +76,7 @@ impl Site {
             .merge(look::routes())
             .merge(beat::routes())
             .fallback(missing)
+            .layer(middleware::from_fn_with_state(Arc::clone(&site), door::audited))
             .with_state(site)
     }
 

@@ -17,6 +17,7 @@ use super::describe::Operation;
 use super::lists::Given;
 use super::problem::Refused;
 use crate::Site;
+use crate::door::doing;
 use crate::operator::{Begun, Order, Outline, Refusal, Why};
 use crate::shape::ImageWord;
 use crate::view::drains::{self, Drained};
@@ -140,6 +141,7 @@ fn images(asked: Option<BTreeMap<ServiceName, ImageWord>>) -> BTreeMap<ServiceNa
 }
 
 async fn begin(site: &Site, by: &Caller, order: &Order, reason: &str) -> Accepted {
+    doing(order.words(), reason);
     let begun = site.operator.begin(order, &by.name, reason).await?;
     Ok((StatusCode::ACCEPTED, Json(begun)))
 }

@@ -8,7 +8,7 @@ use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use linkflow_model::access::{Caller, Means, Scope};
-use linkflow_model::{Condition, Drain};
+use linkflow_model::{Condition, Drain, Timestamp};
 use linkflow_store::Store;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -275,6 +275,29 @@ async fn numbers_are_for_prometheus_and_its_tool_finds_nothing_wrong() {
     std::io::Write::write_all(tool.stdin.as_mut().unwrap(), metrics.text.as_bytes()).unwrap();
     let said = tool.wait_with_output().unwrap();
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+}
+
+#[tokio::test]
+async fn what_somebody_does_is_audited_with_what_came_of_it() {
+    let stage = Stage::new().await;
+    let drain = json!({ "provider": "a", "reason": "their region burns" });
+    let done =
+        stage.ask_as(Some(Scope::Operate), "POST", "/api/v1/actions/drain", Some(drain)).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    let wrong = json!({ "provider": "nobody", "reason": "a slip" });
+    let refused =
+        stage.ask_as(Some(Scope::Operate), "POST", "/api/v1/actions/drain", Some(wrong)).await;
+    assert_eq!(refused.status, StatusCode::NOT_FOUND);
+    stage.ask_as(Some(Scope::Operate), "GET", "/api/v1/drains", None).await;
+    let month = crate::door::month(Timestamp(NOW));
+    let deeds = crate::door::deeds(&*stage.store, &month).await.unwrap();
+    let told: Vec<[&str; 4]> =
+        deeds.iter().map(|deed| [&*deed.what, &*deed.why, &*deed.from, &*deed.outcome]).collect();
+    let expected = [
+        ["drain nobody", "a slip", "this machine", "refused: 404 Not Found"],
+        ["drain a", "their region burns", "this machine", "done"],
+    ];
+    assert_eq!(told, expected);
 }
 
 /// Lets in whoever has the token of the tests.

@@ -13,6 +13,7 @@ use linkflow_model::{Impact, ProviderName, ServiceName};
 
 use super::{Shown, within};
 use crate::Site;
+use crate::door::doing;
 use crate::frame::{Frame, show};
 use crate::operator::{Order, Outline, Refusal, Why};
 use crate::shape::{Date, Minutes, Reason, Title, Words};
@@ -165,6 +166,7 @@ pub(super) async fn carry_out(
     let reason: Reason = text(&fields, "reason").map_err(&able)?;
     let to = match wish(&verb, &fields).map_err(&able)? {
         Wish::Order(order) => {
+            doing(order.words(), reason.as_str());
             let begun = site.operator.begin(&order, &by.name, reason.as_str()).await;
             let begun = begun.map_err(&able)?;
             begun.run.map_or_else(|| "/releases".to_owned(), |run| format!("/runs/{run}"))

@@ -1,13 +1,18 @@
 //! Who did what, why, from where, and what came of it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
 use linkflow_model::Timestamp;
 use linkflow_model::access::{Caller, Means};
 use linkflow_store::Store;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use super::csrf::is_safe;
 use super::documents;
 use super::error::AccessError;
 use super::random;
@@ -48,6 +53,44 @@ static KEPT: AtomicU32 = AtomicU32::new(0);
 tokio::task_local! {
     /// From where the request comes that is being answered.
     pub(super) static FROM: String;
+    /// What it does, and why, once that is known.
+    static DOING: Mutex<Option<(String, String)>>;
+}
+
+/// Says what the request that is being answered does, in words (`drain fly`), and why in its caller's. [`audited`] notes it with
+/// what came of it, so this is said before it is tried.
+pub(crate) fn doing(what: impl Into<String>, why: &str) {
+    let said = (what.into(), why.to_owned());
+    let set = |doing: &Mutex<Option<_>>| {
+        *doing.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
+    };
+    // Without a request, as in a test of the value alone, there is nobody to note.
+    DOING.try_with(set).unwrap_or_default();
+}
+
+/// Stands around whatever changes something, and notes what it [said](doing) that it does, done or not.
+pub(crate) async fn audited(
+    State(site): State<Arc<Site>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let caller = request.extensions().get::<Caller>().cloned();
+    let Some(caller) = caller.filter(|_| !is_safe(request.method())) else {
+        return next.run(request).await;
+    };
+    let doing = async {
+        let response = next.run(request).await;
+        let said = DOING.with(|doing| doing.lock().unwrap_or_else(PoisonError::into_inner).take());
+        (response, said)
+    };
+    let (response, said) = DOING.scope(Mutex::default(), doing).await;
+    if let Some((what, why)) = said {
+        let status = response.status();
+        let good = status.is_success() || status.is_redirection();
+        let outcome = if good { "done".to_owned() } else { format!("refused: {status}") };
+        audit(&site, &caller, &what, &why, &outcome).await;
+    }
+    response
 }
 
 /// Notes what `caller` did: `what` in words (`drained fly`), `why` in theirs, and what came of it: `done`, or why not.
@@ -69,7 +112,7 @@ pub(super) async fn note(
     why: &str,
     outcome: &str,
 ) {
-    let from = FROM.try_with(Clone::clone).unwrap_or_default();
+    let from = FROM.try_with(Clone::clone).unwrap_or_else(|_| "this machine".to_owned());
     let deed = Deed {
         at: site.clock.wall(),
         who: who.to_owned(),

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::documents;
 use crate::Site;
+use crate::door::doing;
 use crate::operator::{Refusal, Why};
 use crate::shape::shapes;
 
@@ -46,6 +47,7 @@ pub(crate) async fn drain(
     service: Option<&ServiceName>,
     why: &str,
 ) -> Result<Drained, Refusal> {
+    doing(words("drain", provider, service), why);
     let services = site.operator.services().await?.services;
     let meant = |name: &ServiceName| service.is_none_or(|one| one == name);
     let may = services.iter().filter(|one| meant(&one.service));
@@ -89,6 +91,7 @@ pub(crate) async fn lift(
     service: Option<&ServiceName>,
     why: &str,
 ) -> Result<Drained, Refusal> {
+    doing(words("undrain", provider, service), why);
     let key = Drain::key(provider, service);
     let document = site.store.read(&key).await?;
     let held = document.and_then(|document| {
@@ -109,6 +112,12 @@ pub(crate) async fn lift(
     };
     note(site, provider, service, said).await?;
     Ok(drain.into())
+}
+
+/// `drain fly`, `drain fly of api`.
+fn words(verb: &str, provider: &ProviderName, service: Option<&ServiceName>) -> String {
+    let of = service.map(|service| format!(" of {service}")).unwrap_or_default();
+    format!("{verb} {provider}{of}")
 }
 
 async fn note(

@@ -51,7 +51,7 @@ use linkflow_edge::Edge;
 use linkflow_engine::{Alerts, CrashPoint, Engine, Parts, Stop, Tasks};
 use linkflow_model::clock::SystemClock;
 use linkflow_model::config::Config;
-use linkflow_model::role::Compute;
+use linkflow_model::role::{Compute, Notify};
 use linkflow_model::{Clock, Event, ProviderName, Pulse, Routes, ServiceName};
 use linkflow_providers::kit::{Kit, KitOptions};
 use linkflow_rehearsal::cloud::Endpoints;
@@ -225,24 +225,9 @@ impl Stack {
         show_live(&options, &home, &edge, &tasks);
         let page_pulse = page.start(&tasks, &store, &clock);
         let sockets = dashboard::beside(edge.sockets(), &dashboard).map_err(OpenError::Listen)?;
-        let engine = Engine::new(Parts {
-            stack: config.stack.name.clone(),
-            services: config.services(),
-            policy: config.policy(),
-            rollout: config.rollout(),
-            computes: computes.clone(),
-            programs: parts::programs(&config),
-            notify: channels,
-            hooks: Processes::of(&config.deploy.hooks, &options).filter(|_| options.hooks),
-            render: Arc::clone(&renderer) as _,
-            store: Arc::clone(&store),
-            clock: Arc::clone(&clock),
-            probes: edge.probes(),
-            routes,
-            owner: process::owner(&options.what, &options.vars),
-            alive: Arc::new(process::is_alive),
-            crash: (!options.crash.is_empty()).then(|| crash_at(options.crash.clone())),
-        });
+        let made = (&computes, &renderer, channels);
+        let parts = parts(&config, &options, made, (&store, &clock));
+        let engine = Engine::new(Parts { probes: edge.probes(), routes, ..parts });
         know_routes(&engine, handed.is_some()).await?;
         edge.run(&tracker);
         tend(&tasks, &edge, told, &engine, (&store, &clock));
@@ -285,6 +270,37 @@ impl Stack {
         self.tasks.shut_down(grace).await;
         self.edge.stop(grace).await;
         self.tracker.close();
+    }
+}
+
+/// What the engine is made of, but for the edge's side of it.
+fn parts(
+    config: &Config,
+    options: &OpenOptions,
+    (computes, renderer, notify): (
+        &BTreeMap<ProviderName, Arc<dyn Compute>>,
+        &Arc<Renderer>,
+        Vec<(ProviderName, Arc<dyn Notify>)>,
+    ),
+    (store, clock): (&Arc<dyn Store>, &Arc<dyn Clock>),
+) -> Parts {
+    Parts {
+        stack: config.stack.name.clone(),
+        services: config.services(),
+        policy: config.policy(),
+        rollout: config.rollout(),
+        computes: computes.clone(),
+        programs: parts::programs(config),
+        notify,
+        hooks: Processes::of(&config.deploy.hooks, options).filter(|_| options.hooks),
+        render: Arc::clone(renderer) as _,
+        store: Arc::clone(store),
+        clock: Arc::clone(clock),
+        probes: watch::channel(Arc::default()).1,
+        routes: watch::channel(Arc::default()).0,
+        owner: process::owner(&options.what, &options.vars),
+        alive: Arc::new(process::is_alive),
+        crash: (!options.crash.is_empty()).then(|| crash_at(options.crash.clone())),
     }
 }
 

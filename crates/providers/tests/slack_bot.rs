@@ -66,8 +66,9 @@ async fn an_incident_whose_message_was_taken_away_begins_anew() {
     let slack = bot(&stage, &stage.endpoints.slack.token);
     let first = deliver(&slack, &notice("API is away", Tone::Bad), None).await.unwrap();
     let gone = json!({ "channel": serde_json::from_str::<Value>(&first).unwrap()["channel"], "ts": "1.000009" });
-    let held = deliver(&slack, &notice("API is away", Tone::Bad), Some(&gone.to_string())).await;
-    assert!(held.is_some_and(|held| held != first && held != gone.to_string()));
+    let gone = gone.to_string();
+    let held = deliver(&slack, &notice("API is away", Tone::Bad), Some(&gone)).await;
+    assert!(held.is_some_and(|held| held != first && held != gone));
     assert_eq!(shown(&stage).await.len(), 2);
     stage.stop().await;
 }

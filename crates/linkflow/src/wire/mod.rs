@@ -225,8 +225,8 @@ impl Stack {
         show_live(&options, &home, &edge, &tasks);
         let page_pulse = page.start(&tasks, &store, &clock);
         let sockets = dashboard::beside(edge.sockets(), &dashboard).map_err(OpenError::Listen)?;
-        let made = (&computes, &renderer, channels);
-        let parts = parts(&config, &options, made, (&store, &clock));
+        let made = (&computes, &renderer);
+        let parts = parts(&config, &options, made, channels, (&store, &clock));
         let engine = Engine::new(Parts { probes: edge.probes(), routes, ..parts });
         know_routes(&engine, handed.is_some()).await?;
         edge.run(&tracker);
@@ -277,11 +277,8 @@ impl Stack {
 fn parts(
     config: &Config,
     options: &OpenOptions,
-    (computes, renderer, notify): (
-        &BTreeMap<ProviderName, Arc<dyn Compute>>,
-        &Arc<Renderer>,
-        Vec<(ProviderName, Arc<dyn Notify>)>,
-    ),
+    (computes, renderer): (&BTreeMap<ProviderName, Arc<dyn Compute>>, &Arc<Renderer>),
+    notify: Vec<(ProviderName, Arc<dyn Notify>)>,
     (store, clock): (&Arc<dyn Store>, &Arc<dyn Clock>),
 ) -> Parts {
     Parts {

@@ -58,6 +58,7 @@ async fn watch(kind: &str, count: usize, every_s: u64, seconds: u64, folder: &Pa
         subject: format!("monitor.m{number}"),
         also: Vec::new(),
         target: target.clone(),
+        elsewhere: false,
         manner: manner.clone(),
         needs: Vec::new(),
         service: None,

@@ -27,7 +27,7 @@ pub struct Here {
 impl Here {
     /// Looks with `eyes` at whatever of `all` can be seen from anywhere.
     pub fn new(eyes: Eyes, all: &[Watched]) -> Self {
-        let far = all.iter().filter(|watched| watched.target.is_far());
+        let far = all.iter().filter(|watched| watched.elsewhere);
         let targets = far.map(|watched| (watched.subject.clone(), watched.target.clone()));
         Self { eyes, targets: targets.collect(), free: Semaphore::new(AT_ONCE) }
     }

@@ -44,6 +44,8 @@ pub struct Watched {
     pub also: Vec<String>,
     /// What is looked at.
     pub target: Target,
+    /// Whether it can be seen from other places as well: it is not on this machine or in its private network.
+    pub elsewhere: bool,
     /// How it is judged.
     pub manner: Manner,
     /// What it needs. When one of these is down, that is the cause, and no alarm is due for this.
@@ -171,7 +173,7 @@ impl Wheel {
     ) -> Self {
         let now = clock.now();
         let entry = |(watched, standing): (Watched, Option<Standing>)| {
-            let others = if watched.target.is_far() { places.vantages.len() } else { 0 };
+            let others = if watched.elsewhere { places.vantages.len() } else { 0 };
             let first = first(now, &watched, 1 + others);
             let manner = watched.manner.clone();
             let watch = match standing {

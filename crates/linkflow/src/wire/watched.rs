@@ -182,6 +182,7 @@ impl Plan<'_> {
                 .cloned()
                 .chain(monitor.service.iter().flat_map(|service| self.needs_of(service)));
             let watched = target.map(|target| Watched {
+                elsewhere: target.is_far(),
                 subject: subject.clone(),
                 also,
                 target,
@@ -384,6 +385,7 @@ fn by_itself(
     let (every, limit) = BY_ITSELF;
     let every_ms = ms(every);
     let watched = target.map(|target| Watched {
+        elsewhere: target.is_far(),
         subject: subject.clone(),
         also: Vec::new(),
         target,

@@ -33,6 +33,7 @@ fn watched(subject: &str, url: String, needs: &[&str]) -> Watched {
         subject: subject.to_owned(),
         also: Vec::new(),
         target: Target::Http(Box::new(HttpTarget::get(url.parse().unwrap()))),
+        elsewhere: false,
         manner: Manner { every_ms: 50, limit_ms: 1_000, hold_ms: 100, slow_ms: None },
         needs: needs.iter().map(|&need| need.to_owned()).collect(),
         service: None,
@@ -286,13 +287,9 @@ async fn a_certificate_that_ends_soon_is_told_of_once() {
     assert_eq!((noted.certificate.is_some(), noted.told_days), (true, None));
 }
 
-/// A target that counts as far away: its name is led to `at` by the look itself.
+/// What others see as well, by the way that leads to `at`.
 fn far(at: SocketAddr) -> Watched {
-    let mut far = watched("monitor.api", "http://api.example/".to_owned(), &[]);
-    let mut target = HttpTarget::get("http://api.example/".parse().unwrap());
-    target.connect = Some(at);
-    far.target = Target::Http(Box::new(target));
-    far
+    Watched { elsewhere: true, ..watched("monitor.api", format!("http://{at}/"), &[]) }
 }
 
 /// Others that look at the same by another way.

@@ -100,7 +100,8 @@ async fn the_addresses_of_healthchecks_are_answered_as_there() {
         ("GET /the-key/import/start", "200 OK import run"),
         ("GET /the-key/import/1", "200 OK import fail"),
         ("GET /the-key/other", "404 not found"),
-        ("GET /wrong-key/import", "404 not found"),
+        // Any page of the site, for whoever has no key.
+        ("GET /wrong-key/import", "303 "),
         ("GET /UUID/start/now", "404 not found"),
         ("GET /0189f6a0-1111-4222-8333-123456789abd", "404 not found"),
         ("GET /healthz", "200 ok\n"),
@@ -167,7 +168,7 @@ async fn what_was_printed_is_kept_as_bytes_and_cut_at_the_limit() {
 async fn what_makes_no_sense_is_refused_and_harms_nothing() {
     let stage = Stage::new(1_000).await;
     for request in [
-        &b"GET /%ff/%fe HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"[..],
+        &b"GET /ping/%ff/%fe HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"[..],
         b"GET /p/the-key/..%2fimport HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n",
         b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: x\r\n\r\n",

@@ -42,7 +42,7 @@ async fn every_page_is_there_for_those_who_may_see_it_and_for_nobody_else() {
         assert!(!page.text.contains("<script>"), "{path}: no script within the page");
         assert!(page.header("content-security-policy").contains("script-src 'self'"), "{path}");
         let nobody = stage.ask_as(None, "GET", path, None).await;
-        assert_eq!(nobody.status, StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(nobody.status, StatusCode::SEE_OTHER, "{path}: to the sign-in");
         let reader = stage.ask_as(Some(Scope::Read), "GET", path, None).await;
         let expected = if path.starts_with("/do/") { 403 } else { 200 };
         assert_eq!(reader.status.as_u16(), expected, "{path}");

@@ -21,6 +21,9 @@ use crate::frame::Frame;
 pub(crate) const OPEN: &[&str] =
     &["/healthz", "/readyz", "/sign-in", "/setup", "/assets", "/p", "/ping", "/hooks"];
 
+/// What asks for itself who may see it, when nobody sends a token.
+const OWN_RULES: &[&str] = &["/metrics"];
+
 /// Those of them that have forms of ours: nobody else's page may send them.
 const FORMS: &[&str] = &["/sign-in", "/setup"];
 
@@ -95,6 +98,9 @@ async fn admitted(
         if changes && is_among(FORMS, path) && !csrf::is_ours(request.headers(), origin) {
             return Err(foreign());
         }
+        return Ok(request);
+    }
+    if is_among(OWN_RULES, path) && !request.headers().contains_key(header::AUTHORIZATION) {
         return Ok(request);
     }
     let unable = |error| Box::new(Refused::from(error).into_response());

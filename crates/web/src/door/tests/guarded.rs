@@ -14,7 +14,6 @@ async fn strangers_are_sent_to_sign_in_and_programs_are_told_how() {
     assert_eq!(back.to(), "/sign-in?next=/people%3Fx%3D1%26y%3D//evil");
     for (path, browser) in [
         ("/api/v1/state", Browser::new()),
-        ("/metrics", Browser::new()),
         ("/people", Browser::new().with("sec-fetch-mode", "cors")),
         ("/people", Browser::new().with("authorization", "Bearer lf_no-such-token")),
         ("/people", Browser::new().with("authorization", "Basic YTpi")),

@@ -135,7 +135,8 @@ test("what happens is seen without a click, and done from the page", async () =>
   assert.match(await page.locator('td[data-cell="api/a"]').getAttribute("class"), /on/);
 
   linkflow("drill", "set", "a", "killed");
-  await cell(page, "a", "down").waitFor();
+  // Down first, and what its provider says of it soon after.
+  await page.locator('td[data-cell="api/a"]:not([data-state="up"])').waitFor();
   await page.locator('td.on[data-cell="api/b"]').waitFor();
   if (pictures) await page.screenshot({ path: join(pictures, "dashboard.png"), fullPage: true });
 

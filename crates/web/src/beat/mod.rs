@@ -27,6 +27,7 @@ use serde_json::json;
 use tokio::sync::{Notify, watch};
 
 use crate::Site;
+use crate::door::Refused;
 use limit::Limits;
 use report::{Report, Wrong};
 
@@ -174,7 +175,12 @@ async fn ping(
         Some(_) => return missing(),
         None => match site.beats.of_name(first, second) {
             Some(name) => (name, third),
-            None => return missing(),
+            None if site.beats.is_address(first) => return missing(),
+            // A page of the site that is not there.
+            None => {
+                return Refused::new(StatusCode::NOT_FOUND, "nothing is at this address")
+                    .into_response();
+            }
         },
     };
     match Report::of_healthchecks(what, pairs) {

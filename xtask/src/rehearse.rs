@@ -10,8 +10,9 @@ use crate::run::{Done, command};
 pub(crate) const RECORDING: &str = "target/rehearsal.ndjson";
 /// The program, as the tests leave it: a release build takes eight minutes more on two cores and decides the same.
 const PROGRAM: &str = "target/debug/linkflow";
-/// What LinkFlow may take while nothing happens, in megabytes.
-const MOST_IDLE_MB: f64 = 64.0;
+/// What LinkFlow may have allocated while nothing happens, in megabytes. With the 37 that a release build maps of its code it is
+/// resident with 64; a debug build maps more of its own, which says nothing of what users meet.
+const MOST_IDLE_MB: f64 = 27.0;
 
 /// Runs the rehearsal of the example and holds its numbers to the promises.
 pub(crate) fn rehearse() -> Done {
@@ -87,9 +88,11 @@ fn broken_promises(answer: &Value) -> Vec<String> {
             wrong.push(format!("{name}: nobody asked for anything"));
         }
     }
-    let idle = &answer["result"]["idle_memory_mb"];
+    let idle = &answer["result"]["idle_allocated_mb"];
     if !idle.is_null() && idle.as_f64().is_none_or(|mb| mb >= MOST_IDLE_MB) {
-        wrong.push(format!("LinkFlow idles with {idle} MB, and {MOST_IDLE_MB} MB is the most"));
+        wrong.push(format!(
+            "LinkFlow idles with {idle} MB allocated, and {MOST_IDLE_MB} MB is the most"
+        ));
     }
     wrong
 }
@@ -152,7 +155,7 @@ mod tests {
 
     #[track_caller]
     fn check(change: impl FnOnce(&mut Value), expected: &[&str]) {
-        let mut answer = json!({"ok": true, "errors": [], "result": {"idle_memory_mb": 20.5, "scenarios": [
+        let mut answer = json!({"ok": true, "errors": [], "result": {"idle_allocated_mb": 20.5, "scenarios": [
             {
                 "name": "kill", "verdict": "pass", "requests": 900, "lost_writes": 0, "doubled_writes": 0, "broken": [],
                 "asked": [{"provider": "fly", "requests": 90, "refused_for_rate": 0}],
@@ -169,7 +172,7 @@ mod tests {
     #[test]
     fn a_good_rehearsal_breaks_no_promise() {
         check(|_| (), &[]);
-        check(|answer| answer["result"]["idle_memory_mb"] = Value::Null, &[]);
+        check(|answer| answer["result"]["idle_allocated_mb"] = Value::Null, &[]);
     }
 
     #[test]
@@ -187,8 +190,8 @@ mod tests {
         check(|answer| answer["result"]["scenarios"] = json!([]), &["it rehearsed nothing"]);
         check(|answer| answer["ok"] = false.into(), &["it does not say that all is well: []"]);
         check(
-            |answer| answer["result"]["idle_memory_mb"] = 64.into(),
-            &["LinkFlow idles with 64 MB, and 64 MB is the most"],
+            |answer| answer["result"]["idle_allocated_mb"] = 27.into(),
+            &["LinkFlow idles with 27 MB allocated, and 27 MB is the most"],
         );
     }
 

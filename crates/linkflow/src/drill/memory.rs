@@ -1,14 +1,26 @@
 //! How much memory this process has, by the kernel's word.
 
-/// Resident memory of this process (`VmRSS` of `/proc/self/status`), in megabytes. `None` where there is no such file.
-pub(crate) fn resident_mb() -> Option<f64> {
+/// Memory of this process, in megabytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Memory {
+    /// All that is resident: `VmRSS` of `/proc/self/status`.
+    pub(crate) resident_mb: f64,
+    /// Of that what is not mapped from a file, which its code is: `RssAnon`.
+    pub(crate) allocated_mb: f64,
+}
+
+/// The memory of this process. `None` where the kernel does not tell.
+pub(crate) fn now() -> Option<Memory> {
     of(&std::fs::read_to_string("/proc/self/status").ok()?)
 }
 
-fn of(status: &str) -> Option<f64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kilobytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some((kilobytes / 1_024.0 * 10.0).round() / 10.0)
+fn of(status: &str) -> Option<Memory> {
+    let megabytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        let kilobytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some((kilobytes / 1_024.0 * 10.0).round() / 10.0)
+    };
+    Some(Memory { resident_mb: megabytes("VmRSS:")?, allocated_mb: megabytes("RssAnon:")? })
 }
 
 #[cfg(test)]
@@ -16,8 +28,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn resident_memory_is_read_as_the_kernel_writes_it() {
-        assert_eq!(of("Name:\tlinkflow\nVmRSS:\t   20480 kB\nThreads:\t3\n"), Some(20.0));
+    fn memory_is_read_as_the_kernel_writes_it() {
+        let status = "Name:\tlinkflow\nVmRSS:\t   20480 kB\nRssAnon:\t    7168 kB\nThreads:\t3\n";
+        assert_eq!(of(status), Some(Memory { resident_mb: 20.0, allocated_mb: 7.0 }));
         assert_eq!(of("Name:\tlinkflow\n"), None);
     }
 }

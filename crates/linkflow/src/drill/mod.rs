@@ -176,7 +176,7 @@ async fn play(stage: &Stage<'_>, wanted: &Wanted) -> Result<RehearsalReport, Str
         stage.cast.services.len()
     ));
     stage.set_up(SET_UP).await?;
-    let idle_memory_mb = memory::resident_mb();
+    let idle = memory::now();
     let mut scenarios = Vec::new();
     for scenario in chosen(stage, &wanted.scenarios) {
         let result = scenario.play(stage).await.map_err(|why| format!("{scenario}: {why}"))?;
@@ -212,7 +212,8 @@ async fn play(stage: &Stage<'_>, wanted: &Wanted) -> Result<RehearsalReport, Str
             write_every: scene::WRITE_EVERY,
             timeout_ms: u64::try_from(scene::VISITOR_WAITS.as_millis()).unwrap_or(u64::MAX),
         },
-        idle_memory_mb,
+        idle_memory_mb: idle.map(|idle| idle.resident_mb),
+        idle_allocated_mb: idle.map(|idle| idle.allocated_mb),
         scenarios,
     })
 }

@@ -252,6 +252,9 @@ pub struct RehearsalReport {
     /// The memory of LinkFlow itself when nothing happens, in megabytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_memory_mb: Option<f64>,
+    /// Of that what it has allocated: the rest is its code, of which a debug build has several times as much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_allocated_mb: Option<f64>,
     /// What was rehearsed, in order.
     pub scenarios: Vec<ScenarioResult>,
 }

@@ -73,6 +73,7 @@ fn report() -> RehearsalReport {
         providers: vec![ProviderLine { name: "fly".into(), kind: "fly".into() }],
         load: LoadLine { rate: 200, write_every: 10, timeout_ms: 5_000 },
         idle_memory_mb: Some(21.0),
+        idle_allocated_mb: Some(9.0),
         scenarios: vec![
             scenario("provider-dies", "A provider dies", &Expectations::default()),
             scenario("nasty", NASTY, &failing),

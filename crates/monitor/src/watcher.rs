@@ -143,10 +143,21 @@ struct Entry {
     watched: Arc<Watched>,
     host: Arc<str>,
     watch: Watch,
-    /// When it is due, for each place.
-    keys: Vec<Option<Key>>,
+    /// How far it is with the next look, for each place.
+    next: Vec<Next>,
     told: Standing,
     told_doubt: bool,
+}
+
+/// How far something is with its next look from one place.
+#[derive(Clone)]
+enum Next {
+    /// Nowhere yet.
+    Unset,
+    /// It comes up by itself.
+    Due(Key),
+    /// It is due, and waits until there is room.
+    Waits,
 }
 
 struct Wheel {
@@ -183,7 +194,7 @@ impl Wheel {
             Entry {
                 host: watched.target.host().into(),
                 watched: Arc::new(watched),
-                keys: vec![None; first.len()],
+                next: vec![Next::Unset; first.len()],
                 told: watch.standing().clone(),
                 told_doubt: false,
                 watch,
@@ -212,7 +223,7 @@ impl Wheel {
                 Some(due) = poll_fn(|context| self.queue.poll_expired(context)), if !self.queue.is_empty() => {
                     match due.into_inner() {
                         Due::Look(at) => {
-                            self.entries[at.entry].keys[at.place] = None;
+                            self.entries[at.entry].next[at.place] = Next::Waits;
                             self.waiting.push_back(at);
                         }
                         Due::Lingers(entry, look) => {
@@ -245,17 +256,14 @@ impl Wheel {
 
     /// Has `entry` come up for each place when it is due there next. A look that waits to begin comes anyway.
     fn schedule(&mut self, entry: usize) {
-        for place in 0..self.entries[entry].keys.len() {
-            let at = Turned { entry, place };
-            if self.waiting.contains(&at) {
-                continue;
-            }
+        for place in 0..self.entries[entry].next.len() {
             let due = self.instant(self.entries[entry].watch.due(place));
-            match &self.entries[entry].keys[place] {
-                Some(key) => self.queue.reset_at(key, due),
-                None => {
-                    let key = self.queue.insert_at(Due::Look(at), due);
-                    self.entries[entry].keys[place] = Some(key);
+            match &self.entries[entry].next[place] {
+                Next::Waits => {}
+                Next::Due(key) => self.queue.reset_at(key, due),
+                Next::Unset => {
+                    let key = self.queue.insert_at(Due::Look(Turned { entry, place }), due);
+                    self.entries[entry].next[place] = Next::Due(key);
                 }
             }
         }
@@ -287,6 +295,7 @@ impl Wheel {
         let entry = &mut self.entries[at.entry];
         let patience = entry.watch.patience_ms();
         let look = entry.watch.begin(at.place, now);
+        entry.next[at.place] = Next::Unset;
         *self.hosts.entry(Arc::clone(&entry.host)).or_default() += 1;
         let task = self.looks.spawn(self.places.look(at.place, &entry.watched));
         let lingers = self.instant(now.plus(patience));

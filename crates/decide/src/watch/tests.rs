@@ -200,6 +200,8 @@ fn who_sees_nothing_has_no_vote() {
         "v0:50 blind, v1:100 refused, v2:100 refused",
         &format!("{UP}\n128.002 down since 100 refused"),
     );
+    // One of two alone is, when the other saw nothing already before.
+    check(30, 2, "v0:20 blind, v1:100 refused", &format!("{UP}\n133.002 down since 105 refused"));
     // One of three alone is believed by nobody.
     check(30, 3, "v0:50 blind, v1:50 blind, v2:100 refused", UP);
 }

@@ -10,9 +10,9 @@ use linkflow_model::config::Mailbox;
 use linkflow_model::role::{Letter, Mail};
 use linkflow_model::{Fault, FaultKind, ProviderName, Secret};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::SEND;
+use super::{SEND, headers};
 use crate::kit::{Auth, Call, Kit, Vendor};
 use crate::notify::post::Place;
 
@@ -82,10 +82,8 @@ fn body(letter: &Letter) -> Value {
     if let Some(reply_to) = &letter.reply_to {
         body["replyTo"] = person(reply_to);
     }
-    let headers: Map<String, Value> =
-        letter.headers.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-    if !headers.is_empty() {
-        body["headers"] = headers.into();
+    if let Some(headers) = headers(letter) {
+        body["headers"] = headers;
     }
     body
 }

@@ -11,11 +11,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use linkflow_model::role::{Letter, Mail};
 use linkflow_model::{Fault, FaultKind, ProviderName};
+use serde_json::{Map, Value, json};
 
 use crate::kit::Kit;
 
 /// What is being tried, for people.
 const SEND: &str = "send mail";
+
+/// The headers of `letter` as an object, which both APIs take; `None` without any.
+fn headers(letter: &Letter) -> Option<Value> {
+    let each = letter.headers.iter().map(|(name, value)| ((*name).to_owned(), json!(value)));
+    let all: Map<String, Value> = each.collect();
+    (!all.is_empty()).then(|| all.into())
+}
 
 /// What one provider needs, by its kind. Every reference is already followed.
 #[derive(Clone, Debug)]

@@ -8,9 +8,9 @@ use http::{Method, StatusCode};
 use linkflow_model::role::{Letter, Mail};
 use linkflow_model::{Fault, FaultKind, ProviderName, Secret};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{SEND, mime};
+use super::{SEND, headers, mime};
 use crate::kit::{Auth, Call, Kit, Vendor, is_spent};
 use crate::notify::post::Place;
 
@@ -85,10 +85,8 @@ fn body(letter: &Letter) -> Value {
     if let Some(reply_to) = &letter.reply_to {
         body["reply_to"] = mime::mailbox(reply_to).into();
     }
-    let headers: Map<String, Value> =
-        letter.headers.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-    if !headers.is_empty() {
-        body["headers"] = headers.into();
+    if let Some(headers) = headers(letter) {
+        body["headers"] = headers;
     }
     body
 }

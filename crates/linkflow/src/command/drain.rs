@@ -19,17 +19,8 @@ use super::{Answered, Context};
     after_help = "Examples:\n  linkflow drain fly --reason \"their region is being rebuilt\"\n  linkflow drain fly --service api --reason \"slow there\"\n  linkflow undrain fly --reason \"it is over\"\n  linkflow status                         says who drained what"
 )]
 pub(crate) struct DrainArgs {
-    /// The provider.
-    #[arg(value_name = "PROVIDER")]
-    pub(crate) provider: ProviderName,
-
-    /// Only this service.
-    #[arg(long, value_name = "SERVICE")]
-    pub(crate) service: Option<ServiceName>,
-
-    /// Why, for whoever reads it later.
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) meant: Meant,
 }
 
 /// Let services run on a drained provider again.
@@ -40,11 +31,18 @@ pub(crate) struct DrainArgs {
     after_help = "Examples:\n  linkflow undrain fly --reason \"it is over\"\n  linkflow undrain fly --service api --reason \"fast again\""
 )]
 pub(crate) struct UndrainArgs {
+    #[command(flatten)]
+    pub(crate) meant: Meant,
+}
+
+/// What is meant, and why.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Meant {
     /// The provider.
     #[arg(value_name = "PROVIDER")]
     pub(crate) provider: ProviderName,
 
-    /// Only this service, which was drained alone.
+    /// Only this service on it.
     #[arg(long, value_name = "SERVICE")]
     pub(crate) service: Option<ServiceName>,
 
@@ -56,7 +54,7 @@ pub(crate) struct UndrainArgs {
 /// What `drain` answers.
 pub(crate) async fn drain(context: &Context, args: &DrainArgs) -> Answered {
     let teller = context.teller()?;
-    let (provider, service) = (&args.provider, args.service.as_ref());
+    let (provider, service) = (&args.meant.provider, args.meant.service.as_ref());
     let services = teller.config.services.iter();
     let meant = services.filter(|(name, _)| service.is_none_or(|service| service == *name));
     if !meant.clone().any(|(_, service)| service.runs_on.contains(provider)) {
@@ -66,7 +64,7 @@ pub(crate) async fn drain(context: &Context, args: &DrainArgs) -> Answered {
         };
         return Answer::failed(2, &what, "`linkflow status` tells what may run where");
     }
-    let (by, why, at) = (teller.who.clone(), args.reason.trim().to_owned(), teller.now);
+    let (by, why, at) = (teller.who.clone(), args.meant.reason.trim().to_owned(), teller.now);
     if why.is_empty() {
         return Answer::failed(2, "a drain has a reason", "`--reason` says why, in a few words");
     }
@@ -86,7 +84,7 @@ pub(crate) async fn drain(context: &Context, args: &DrainArgs) -> Answered {
 /// What `undrain` answers.
 pub(crate) async fn undrain(context: &Context, args: &UndrainArgs) -> Answered {
     let teller = context.teller()?;
-    let (provider, service) = (&args.provider, args.service.as_ref());
+    let (provider, service) = (&args.meant.provider, args.meant.service.as_ref());
     let key = Drain::key(provider, service);
     let Some(document) = teller.store.read(&key).await? else {
         let what = match service {
@@ -100,7 +98,7 @@ pub(crate) async fn undrain(context: &Context, args: &UndrainArgs) -> Answered {
         return Answer::failed(2, &what, &help);
     };
     teller.store.remove(&key, document.version).await?;
-    let (who, why) = (&teller.who, args.reason.trim());
+    let (who, why) = (&teller.who, args.meant.reason.trim());
     let said = match service {
         Some(service) => format!("{who} lets {service} run on {provider} again: {why}"),
         None => format!("{who} lets services run on {provider} again: {why}"),

@@ -21,7 +21,7 @@ use crate::frame::Frame;
 pub(crate) const OPEN: &[&str] =
     &["/healthz", "/readyz", "/sign-in", "/setup", "/assets", "/p", "/ping", "/hooks"];
 
-/// What asks for itself who may see it, when nobody sends a token.
+/// What asks for itself who may see it, when nobody proves who they are.
 const OWN_RULES: &[&str] = &["/metrics"];
 
 /// Those of them that have forms of ours: nobody else's page may send them.
@@ -100,9 +100,6 @@ async fn admitted(
         }
         return Ok(request);
     }
-    if is_among(OWN_RULES, path) && !request.headers().contains_key(header::AUTHORIZATION) {
-        return Ok(request);
-    }
     let unable = |error| Box::new(Refused::from(error).into_response());
     if let Some(sent) = request.headers().get(header::AUTHORIZATION) {
         let shown = sent.to_str().ok().and_then(|text| text.split_once(' '));
@@ -113,7 +110,10 @@ async fn admitted(
         return Ok(with(request, caller));
     }
     let id = Cookie::Session.read(request.headers(), origin);
-    let Some(id) = id else { return Err(Box::new(asks.stranger())) };
+    let Some(id) = id else {
+        let asks_itself = is_among(OWN_RULES, path);
+        return if asks_itself { Ok(request) } else { Err(Box::new(asks.stranger())) };
+    };
     let found = sessions::find(&*site.store, &id, site.clock.wall()).await.map_err(unable)?;
     let Some((held, person)) = found else { return Err(Box::new(asks.stranger())) };
     let mut request = request;

@@ -13,6 +13,9 @@ use crate::kit::{Account, Auth, Call, Kit, Limiter, Vendor};
 /// How much longer than its limit a look may take until its word is here.
 const ON_THE_WAY: Duration = Duration::from_millis(700);
 
+/// The longest limit that its API takes, in milliseconds.
+const MOST_MS: u128 = 60_000;
+
 /// What another LinkFlow is asked with.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -47,7 +50,7 @@ pub fn open(settings: Settings, kit: &Kit, name: &ProviderName) -> Box<dyn Vanta
 #[async_trait]
 impl Vantage for Other {
     async fn look(&self, subject: &str, limit: Duration) -> Looked {
-        let body = json!({ "subject": subject, "limit_ms": limit.as_millis() });
+        let body = json!({ "subject": subject, "limit_ms": limit.as_millis().clamp(1, MOST_MS) });
         // It is not asked twice: a late word is worth nothing.
         let call = Call::write(Method::POST, "have another place look", subject, "/api/v1/looks");
         match self.vendor.send_for(call.json(body).within(limit + ON_THE_WAY)).await {

@@ -9,7 +9,6 @@ pub mod door;
 mod frame;
 mod gate;
 mod live;
-mod look;
 mod metrics;
 pub mod operator;
 #[cfg(test)]

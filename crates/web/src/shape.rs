@@ -305,6 +305,8 @@ numbers! {
     Minutes: 1 to 43200;
     /// How many days back.
     Days: 1 to 90;
+    /// How long a look may take, in milliseconds: up to a minute.
+    LookLimit: 1 to 60000;
 }
 
 #[cfg(test)]

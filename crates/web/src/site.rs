@@ -22,7 +22,7 @@ use crate::beat::{self, Intake};
 use crate::door::{self, Door, Refused};
 use crate::live::Live;
 use crate::operator::Operator;
-use crate::{api, assets, board, look, metrics};
+use crate::{api, assets, board, metrics};
 
 /// What the pages and answers are made of.
 #[derive(Clone)]
@@ -73,7 +73,6 @@ impl Site {
             .merge(board::routes())
             .merge(api::routes())
             .merge(metrics::routes())
-            .merge(look::routes())
             .merge(beat::routes())
             .fallback(missing)
             .layer(middleware::from_fn_with_state(Arc::clone(&site), door::audited))

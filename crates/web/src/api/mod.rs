@@ -4,6 +4,7 @@ mod actions;
 pub mod ask;
 mod describe;
 pub mod lists;
+pub mod looks;
 pub mod problem;
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,7 @@ impl Api {
         let mut api =
             Self { routes: BTreeMap::new(), operations: Vec::new(), book: Book::default() };
         lists::add(&mut api);
+        looks::add(&mut api);
         actions::add(&mut api);
         api
     }

@@ -16,11 +16,11 @@ use linkflow_store::{Store, StoreError};
 use linkflow_web::beat::{Addresses, Intake};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio_util::sync::CancellationToken;
 
 use super::Stack;
 use super::secrets::Secrets;
 use super::state::{Key, hex};
+use super::watched::telling;
 
 /// How often it is looked whether an address was made anew.
 const EVERY: Duration = Duration::from_secs(2);
@@ -157,6 +157,9 @@ impl Beats {
     }
 }
 
+/// What the subjects of our own jobs begin with.
+pub(crate) const OURS: &str = "own.";
+
 /// The pulses of our own jobs, by name.
 pub(crate) type Pulses = BTreeMap<&'static str, Pulse>;
 
@@ -165,8 +168,9 @@ pub(super) async fn listen(stack: &Stack, own: Pulses) -> (watch::Receiver<Vec<S
     let declared = stack.config.heartbeats.iter();
     let declared = declared.filter_map(|(name, beat)| awaited(name.as_str(), beat));
     let own = own.into_iter().map(|(name, pulse)| of_our_own(name, pulse));
-    let (tell, mut told) = mpsc::channel(1_024);
-    let (show, shown) = watch::channel(Vec::new());
+    let (tell, told) = mpsc::channel(1_024);
+    let show = stack.awaited.clone();
+    let shown = show.subscribe();
     let pulse = Pulse::default();
     let listening = Listening {
         all: declared.chain(own).collect(),
@@ -177,20 +181,7 @@ pub(super) async fn listen(stack: &Stack, own: Pulses) -> (watch::Receiver<Vec<S
         bell: Arc::clone(&stack.beats.bell),
         pulse: pulse.clone(),
     };
-    let engine = Arc::clone(&stack.engine);
-    stack.tasks.start("heartbeats", async move |stop: Stop| {
-        let token = CancellationToken::new();
-        let telling = async {
-            while let Some(event) = told.recv().await {
-                engine.tell(event).await;
-            }
-        };
-        let ending = async {
-            stop.requested().await;
-            token.cancel();
-        };
-        tokio::join!(listening.run(token.clone()), telling, ending);
-    });
+    telling(stack, "heartbeats", told, |token| listening.run(token));
     stack.beats.learn(&*stack.store).await;
     let (beats, store) = (Arc::clone(&stack.beats), Arc::clone(&stack.store));
     stack.tasks.start("heartbeat addresses", async move |stop: Stop| {
@@ -242,7 +233,7 @@ fn of_our_own(name: &str, pulse: Pulse) -> Awaited {
         overlap: true,
     };
     Awaited {
-        subject: format!("own.{name}"),
+        subject: format!("{OURS}{name}"),
         terms,
         asked: format!("every {}", duration_text(every)),
         service: None,

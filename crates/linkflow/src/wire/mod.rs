@@ -158,6 +158,8 @@ pub(crate) struct Stack {
     pub(crate) releases: Arc<Releases>,
     /// How everything that is watched stands.
     pub(crate) stands: watch::Sender<Vec<Stands>>,
+    /// How everything that is waited for stands: heartbeats, and our own jobs.
+    pub(crate) awaited: watch::Sender<Vec<Stands>>,
     /// Tells people of incidents, once it is started.
     pub(crate) alerts: Arc<Alerts>,
     /// Beats while the status page is kept fresh.
@@ -237,6 +239,7 @@ impl Stack {
             edge,
             releases: Arc::new(made),
             stands: watch::channel(Vec::new()).0,
+            awaited: watch::channel(Vec::new()).0,
             alerts,
             tasks,
             beats,

@@ -12,10 +12,10 @@ use async_trait::async_trait;
 use linkflow_decide::Stands;
 use linkflow_edge::{Certificates, EdgePicture, Origin, View};
 use linkflow_engine::{Asked, Draft, Engine, EngineError, RunEnd, RunKind, RunState, Stop, Tasks};
-use linkflow_model::config::Config;
+use linkflow_model::config::{Config, Heartbeat};
 use linkflow_model::{
     Change, Clock, Condition, Event, EventKind, ImageRef, Level, Plan, ReleaseState, ServiceName,
-    ServiceRelease,
+    ServiceRelease, Timestamp,
 };
 use linkflow_web::operator::{
     Begun, Certificate, Doubt, Operator, Order, Outline, OutlineStage, OutlineStep, Refusal,
@@ -25,6 +25,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::warn;
 
+use super::beats;
 use super::earlier::before;
 use super::releases::{ReleaseError, Releases};
 use super::watched::{self, Planned};
@@ -41,6 +42,7 @@ pub(super) struct Running {
     certificates: Certificates,
     watched: Vec<Watched>,
     stands: watch::Receiver<Vec<Stands>>,
+    awaited: watch::Receiver<Vec<Stands>>,
     config: Config,
     tasks: Tasks,
     clock: Arc<dyn Clock>,
@@ -60,7 +62,11 @@ enum Ready {
 impl Running {
     /// The process that runs `stack`. Its tasks look at traffic and usage.
     pub(super) fn start(stack: &Stack, rehearsed: bool) -> Arc<Self> {
-        let shown = watched::all(stack).iter().map(|planned| shown(planned, rehearsed)).collect();
+        let looked_at = watched::all(stack);
+        let looked_at = looked_at.iter().map(|planned| shown(planned, rehearsed));
+        let now = stack.clock.wall();
+        let heartbeats = stack.config.heartbeats.iter();
+        let heartbeats = heartbeats.map(|(name, beat)| reporting(name.as_str(), beat, now));
         let store = stack.succession.as_ref().map(|one| one.state.join("linkflow.db"));
         let store = store.unwrap_or_default();
         let running = Arc::new(Self {
@@ -68,8 +74,9 @@ impl Running {
             releases: Arc::clone(&stack.releases),
             view: stack.edge.view(),
             certificates: stack.edge.certificates(),
-            watched: shown,
+            watched: looked_at.chain(heartbeats).collect(),
             stands: stack.stands.subscribe(),
+            awaited: stack.awaited.subscribe(),
             config: stack.config.clone(),
             tasks: stack.tasks.clone(),
             clock: Arc::clone(&stack.clock),
@@ -250,6 +257,42 @@ fn shown(planned: &Planned, rehearsed: bool) -> Watched {
     }
 }
 
+/// A job that reports by itself, before it is known how it is.
+fn reporting(name: &str, beat: &Heartbeat, now: Timestamp) -> Watched {
+    let rhythm = beat.rhythm();
+    let after = |at| rhythm.as_ref().and_then(|rhythm| rhythm.after(at));
+    let next = after(now);
+    let every = next.and_then(after).zip(next).map(|(later, next)| later.0 - next.0);
+    Watched {
+        subject: format!("heartbeat.{name}"),
+        what: format!("reports by itself, {}", beats::asked(beat)),
+        every_ms: every.unwrap_or_default(),
+        tags: Vec::new(),
+        derived: false,
+        condition: Condition::Unknown,
+        since: None,
+        why: None,
+        needs: beat.needs.to_vec(),
+        unable: None,
+    }
+}
+
+/// One of our own jobs, which nobody declared.
+fn of_our_own(stands: &Stands) -> Watched {
+    Watched {
+        subject: stands.subject.clone(),
+        what: "a job of LinkFlow itself".to_owned(),
+        every_ms: 0,
+        tags: Vec::new(),
+        derived: true,
+        condition: stands.condition,
+        since: Some(stands.since.0),
+        why: stands.why.clone(),
+        needs: Vec::new(),
+        unable: None,
+    }
+}
+
 fn outline(order: &Order, ready: &Ready) -> Outline {
     let (plan, release, findings) = match ready {
         Ready::Release(draft, _) => (&draft.plan, Some(draft.release.id), &draft.findings[..]),
@@ -295,9 +338,9 @@ impl Operator for Running {
     }
 
     fn watched(&self) -> Vec<Watched> {
-        let stands = self.stands.borrow();
+        let (stands, awaited) = (self.stands.borrow(), self.awaited.borrow());
         let by_name: BTreeMap<&str, &Stands> =
-            stands.iter().map(|one| (one.subject.as_str(), one)).collect();
+            stands.iter().chain(awaited.iter()).map(|one| (one.subject.as_str(), one)).collect();
         let now = |one: &Watched| match by_name.get(one.subject.as_str()) {
             None => one.clone(),
             Some(stands) => Watched {
@@ -307,7 +350,8 @@ impl Operator for Running {
                 ..one.clone()
             },
         };
-        self.watched.iter().map(now).collect()
+        let own = awaited.iter().filter(|one| one.subject.starts_with(beats::OURS));
+        self.watched.iter().map(now).chain(own.map(of_our_own)).collect()
     }
 
     fn usage(&self) -> Usage {

@@ -17,6 +17,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::beats::OURS;
 use super::secrets::Secrets;
 use super::watchers::{self, WATCHDOG};
 use super::{Listen, OpenOptions, Stack};
@@ -29,9 +30,6 @@ const WAITS_MS: u64 = 900_000;
 
 /// How often a vendor that keeps our heartbeat is asked for its address, until it says so.
 const ASK: Duration = Duration::from_secs(300);
-
-/// Begins what our own jobs are called.
-const OWN: &str = "own.";
 
 /// Where it is kept that all was well.
 const KEY: &str = "watchdog";
@@ -210,7 +208,7 @@ impl Look {
             return Some("nobody listens to heartbeats".to_owned());
         }
         let stands = self.shown.borrow().clone();
-        let own = stands.iter().filter(|one| one.subject.starts_with(OWN));
+        let own = stands.iter().filter(|one| one.subject.starts_with(OURS));
         if let Some(one) =
             own.filter(|one| one.condition != Condition::Up).min_by_key(|one| one.since)
         {

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use linkflow_decide::Stands;
 use linkflow_decide::watch::Manner;
+use linkflow_engine::Stop;
 use linkflow_model::config::kinds::Settings;
 use linkflow_model::config::{
     AskedRecord, Config, HostPort, Monitor, Part, Reference, Service, Template, duration_text,
 };
-use linkflow_model::{HostRoute, ProviderName, Pulse, Secret, ServiceKind, ServiceName};
+use linkflow_model::{Event, HostRoute, ProviderName, Pulse, Secret, ServiceKind, ServiceName};
 use linkflow_monitor::{
     Authority, DnsRecord, DnsTarget, Eyes, GrpcTarget, Guard, Here, HttpTarget, JsonRule, Prober,
     Target, Trust, Watched, Watching,
@@ -123,13 +124,12 @@ fn look(
     };
     let is_far = watching.iter().any(|watched| watched.target.is_far());
     let anchors = if is_far { Guard::usual_anchors() } else { Vec::new() };
-    let (tell, mut told) = mpsc::channel(1_024);
+    let (tell, told) = mpsc::channel(1_024);
     let show = stack.stands.clone();
     let shown = show.subscribe();
     let eyes = Eyes::new(prober, Guard::new(anchors));
     // Nobody has set it before: a stack is watched once.
     drop(stack.places.here.set(Arc::new(Here::new(eyes.clone(), &watching))));
-    let engine = Arc::clone(&stack.engine);
     let watcher = Watching {
         all: watching,
         eyes,
@@ -140,7 +140,19 @@ fn look(
         show,
         pulse,
     };
-    stack.tasks.start("monitors", async move |stop| {
+    telling(stack, "monitors", told, |token| watcher.run(token));
+    Some(shown)
+}
+
+/// Has `work` done in a task of the stack until that is to end, and the engine told what it tells.
+pub(super) fn telling<F: Future<Output = ()> + Send + 'static>(
+    stack: &Stack,
+    name: &'static str,
+    mut told: mpsc::Receiver<Event>,
+    work: impl FnOnce(CancellationToken) -> F + Send + 'static,
+) {
+    let engine = Arc::clone(&stack.engine);
+    stack.tasks.start(name, async move |stop: Stop| {
         let token = CancellationToken::new();
         let telling = async {
             while let Some(event) = told.recv().await {
@@ -151,9 +163,8 @@ fn look(
             stop.requested().await;
             token.cancel();
         };
-        tokio::join!(watcher.run(token.clone()), telling, ending);
+        tokio::join!(work(token.clone()), telling, ending);
     });
-    Some(shown)
 }
 
 pub(crate) fn is_rehearsed(target: &Target) -> bool {

@@ -331,7 +331,8 @@ impl Keeper {
     async fn keep(&mut self, wall: Timestamp) -> Result<(), StoreError> {
         for entry in &mut self.entries {
             let is_own = entry.awaited.pulse.is_some();
-            let is_due = !is_own || wall.0.abs_diff(entry.kept.0) >= OWN_MS;
+            let turned = entry.told.0 != entry.state.condition;
+            let is_due = !is_own || turned || wall.0.abs_diff(entry.kept.0) >= OWN_MS;
             if !entry.is_new || !is_due {
                 continue;
             }

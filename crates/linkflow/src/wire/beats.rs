@@ -26,7 +26,7 @@ use super::watched::telling;
 const EVERY: Duration = Duration::from_secs(2);
 
 /// How long a job of our own may be silent, and how much longer until it counts.
-const OWN: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(60));
+pub(crate) const OWN: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(60));
 
 /// How often each address was made anew; the document [`Rotated::KEY`]. The addresses themselves follow from the key of the
 /// state folder, so that no secret is in the store.
@@ -242,7 +242,7 @@ fn of_our_own(name: &str, pulse: Pulse) -> Awaited {
     }
 }
 
-fn ms(duration: Duration) -> u64 {
+pub(crate) fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -282,7 +282,7 @@ fn of_our_own(stands: &Stands) -> Watched {
     Watched {
         subject: stands.subject.clone(),
         what: "a job of LinkFlow itself".to_owned(),
-        every_ms: 0,
+        every_ms: beats::ms(beats::OWN.0),
         tags: Vec::new(),
         derived: true,
         condition: stands.condition,

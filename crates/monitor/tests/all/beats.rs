@@ -265,6 +265,11 @@ async fn what_is_paused_or_worked_on_is_not_missed() {
 #[tokio::test(start_paused = true)]
 async fn a_job_of_our_own_that_stalls_is_told() {
     let stage = Stage::new();
+    stage.pulse.beat();
+    sleep(Duration::from_secs(3)).await;
+    // It is kept at once how it has become, and not only with the next minute.
+    let held = stage.store.read(&HeartbeatState::key("own.loop")).await.unwrap().unwrap();
+    assert_eq!(held.body["condition"], json!(Condition::Up));
     for _ in 0..30 {
         stage.pulse.beat();
         stage.minutes(1).await;

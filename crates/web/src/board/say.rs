@@ -51,14 +51,17 @@ fn at(ms: u64) -> At {
 
 /// `850 ms`, `12.3 s`, `4 min 5 s`, `3 h 20 min`, `2 d 4 h`.
 pub(super) fn took(ms: u64) -> String {
+    let parts = |whole: u64, unit: &str, rest: u64, small: &str| match rest {
+        0 => format!("{whole} {unit}"),
+        rest => format!("{whole} {unit} {rest} {small}"),
+    };
     match ms {
         0..1_000 => format!("{ms} ms"),
+        1_000..60_000 if ms % 1_000 < 100 => format!("{} s", ms / 1_000),
         1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
-        60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1_000),
-        3_600_000..86_400_000 => {
-            format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000)
-        }
-        _ => format!("{} d {} h", ms / 86_400_000, ms % 86_400_000 / 3_600_000),
+        60_000..3_600_000 => parts(ms / 60_000, "min", ms % 60_000 / 1_000, "s"),
+        3_600_000..86_400_000 => parts(ms / 3_600_000, "h", ms % 3_600_000 / 60_000, "min"),
+        _ => parts(ms / 86_400_000, "d", ms % 86_400_000 / 3_600_000, "h"),
     }
 }
 
@@ -438,5 +441,27 @@ impl Used {
 
     pub(super) fn resets_at(&self) -> String {
         self.resets.map(|resets| at(resets).text).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_say_no_more_than_they_hold() {
+        let rows = [
+            (850, "850 ms"),
+            (1_000, "1 s"),
+            (12_300, "12.3 s"),
+            (300_000, "5 min"),
+            (245_000, "4 min 5 s"),
+            (12_000_000, "3 h 20 min"),
+            (86_400_000, "1 d"),
+            (187_200_000, "2 d 4 h"),
+        ];
+        for (ms, expected) in rows {
+            assert_eq!(took(ms), expected);
+        }
     }
 }

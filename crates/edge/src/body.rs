@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use crate::framing::Framing;
+use crate::http1::Arriving;
 use crate::stale::Copying;
 use crate::visit::Visit;
 
@@ -270,7 +271,7 @@ pub(crate) type OnBreak = Box<dyn FnOnce() + Send>;
 
 /// A target's answer on its way to the client.
 pub(crate) struct Passing {
-    inner: Incoming,
+    inner: Arriving,
     on_break: Option<OnBreak>,
     idle: Duration,
     heard: Option<Instant>,
@@ -280,7 +281,7 @@ pub(crate) struct Passing {
 
 impl Passing {
     /// Passes `inner` on. When it breaks off, or nothing comes for `idle`, `on_break` is called.
-    pub(crate) fn new(inner: Incoming, idle: Duration, on_break: OnBreak) -> Self {
+    pub(crate) fn new(inner: Arriving, idle: Duration, on_break: OnBreak) -> Self {
         Self { inner, on_break: Some(on_break), idle, heard: None, sleep: None, copy: None }
     }
 
@@ -339,11 +340,10 @@ impl Body for Passing {
         match Pin::new(&mut self.inner).poll_frame(cx) {
             Poll::Ready(Some(Err(error))) => {
                 self.broken();
-                Poll::Ready(Some(Err(error.into())))
+                Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(frame) => {
                 self.heard = None;
-                let frame = frame.map(|f| f.map_err(BoxError::from));
                 self.note(frame.as_ref().and_then(|frame| frame.as_ref().ok()));
                 Poll::Ready(frame)
             }

@@ -8,13 +8,13 @@ use bytes::{Buf, Bytes};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Response, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
 use linkflow_model::{Health, Probe, ProbePicture, ReleaseId, ServiceKind};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::body::Outgoing;
+use crate::http1::Arriving;
 use crate::pool::{Head, Pool};
 use crate::proxy::Proxy;
 use crate::steer::{Failure, Happened};
@@ -180,7 +180,7 @@ async fn ask(lane: &Lane) -> Result<Seen, String> {
     }
     let head = Head { method, path, headers };
     let alone: Arc<Pool> = lane.pool.apart();
-    let reply = alone.send(head, body, true).await.map_err(|trouble| match trouble.failure {
+    let reply = alone.send(&head, body, true).await.map_err(|trouble| match trouble.failure {
         Failure::Refused => "connection refused".to_owned(),
         Failure::Unreachable(why) => why,
         Failure::Cut | Failure::Broken | Failure::Silent => "connection cut".to_owned(),
@@ -201,7 +201,7 @@ async fn ask(lane: &Lane) -> Result<Seen, String> {
 }
 
 /// Good is: status 0, and a message that says SERVING (`grpc.health.v1`).
-async fn judge_grpc(response: Response<Incoming>) -> Result<(), String> {
+async fn judge_grpc(response: Response<Arriving>) -> Result<(), String> {
     if response.status() != 200 {
         return Err(format!("answered {}", response.status().as_u16()));
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::Uri;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper::service::Service;
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -20,17 +20,15 @@ use tracing::debug;
 
 use crate::address::Place;
 use crate::body::Outgoing;
-use crate::gather::Gathered;
+use crate::http1::{Connection, HEAD_MOST};
 use crate::steer::Failure;
 
 #[cfg(test)]
 mod tests;
 
-type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+pub(crate) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 type Tls = TowerToHyperService<HttpsConnector<HttpConnector>>;
 
-/// The largest head a target may answer with, in bytes.
-const HEAD_MOST: usize = 64 << 10;
 /// What may be under way on one HTTP/2 stream and connection without being read, in bytes.
 const WINDOWS: (u32, u32) = (1 << 20, 4 << 20);
 /// How often an HTTP/2 connection with open streams is asked whether it is alive, and how long it may take to say so.
@@ -75,19 +73,8 @@ impl Dialer {
     }
 
     /// A fresh connection for requests one after the other.
-    pub(crate) async fn http1(
-        &self,
-        place: &Place,
-    ) -> Result<http1::SendRequest<Outgoing>, Failure> {
-        let io = self.connect(place).await?;
-        let made = http1::Builder::new().max_buf_size(HEAD_MOST).handshake(Gathered::new(io)).await;
-        let (sender, connection) = made.map_err(|e| unreachable_because(&e))?;
-        self.tasks.spawn(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                debug!(%error, "a connection to a target ended");
-            }
-        });
-        Ok(sender)
+    pub(crate) async fn http1(&self, place: &Place) -> Result<Box<Connection>, Failure> {
+        Ok(Box::new(Connection::new(self.connect(place).await?)))
     }
 
     /// A fresh connection for many requests at once. It ends by itself when the target stops answering pings.

@@ -48,7 +48,7 @@ impl Outcome {
 /// What an errand is about.
 pub(crate) struct Order {
     pub(crate) line: Arc<Line>,
-    pub(crate) head: Head,
+    pub(crate) head: Arc<Head>,
     pub(crate) source: Option<Source>,
     pub(crate) repeat: Repeat,
     /// How long to wait for an answer when no other target can be asked, in milliseconds.
@@ -253,7 +253,7 @@ impl Errand {
         };
         let group = &self.order.line.group;
         let waiting = self.order.source.is_none().then(|| Waiting::at(group, &lane, began));
-        let (pool, head) = (Arc::clone(&lane.pool), self.order.head.clone());
+        let (pool, head) = (Arc::clone(&lane.pool), Arc::clone(&self.order.head));
         self.running.push(Running {
             busy: Busy::at(lane, slot),
             began,
@@ -263,7 +263,7 @@ impl Errand {
                 if let Some(pause) = pause {
                     sleep(pause).await;
                 }
-                pool.send(head, body, fresh).await
+                pool.send(&head, body, fresh).await
             }),
         });
     }

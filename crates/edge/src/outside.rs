@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use bytes::Bytes;
+
 pub use crate::proxy_protocol::Parsed;
 
 use crate::framing::Framing;
@@ -19,6 +21,11 @@ pub fn traceparent(bytes: &[u8]) -> bool {
 /// The address that one element of `Forwarded` names.
 pub fn forwarded(element: &str) -> Option<IpAddr> {
     crate::visitor::parameter(element, "for").and_then(crate::visitor::address)
+}
+
+/// Reads what a target says on a connection, to its end. Says how many bytes of bodies there were, if all could be read.
+pub fn answers(bytes: &[u8], to_head: bool) -> Option<usize> {
+    crate::http1::read_all(Bytes::copy_from_slice(bytes), to_head).ok()
 }
 
 /// Reads the bytes of a connection piece by piece; after each a request begins. Says how many were refused.

@@ -1,7 +1,8 @@
 //! The connections to one target, kept for the next request.
 //!
 //! Our own rather than a client library's, for two things failover lives on: to know exactly whether a request was ever
-//! sent, and to drop a target's connections when it is ejected.
+//! sent, and to drop a target's connections when it is ejected. What is said over one is [`crate::http1`]'s, or hyper's
+//! for HTTP/2.
 
 use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,13 +10,14 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, Uri, Version, header};
-use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use tokio::time::Instant;
+use tracing::debug;
 
 use crate::address::Place;
 use crate::body::Outgoing;
 use crate::dial::Dialer;
+use crate::http1::{Answered, Arriving, Connection, Upgraded};
 use crate::steer::Failure;
 use crate::threads;
 
@@ -42,10 +44,11 @@ pub(crate) struct Trouble {
     pub(crate) reused: bool,
 }
 
-/// An answer that has begun, and the connection it comes over.
+/// An answer that has begun.
 pub(crate) struct Reply {
-    pub(crate) response: Response<Incoming>,
-    pub(crate) lent: Option<Lent>,
+    pub(crate) response: Response<Arriving>,
+    /// The connection it came over, when that is not HTTP any more.
+    pub(crate) upgraded: Option<Upgraded>,
 }
 
 /// How connections are kept.
@@ -81,31 +84,23 @@ struct Shelf {
 struct Idle {
     /// Grows when all connections so far are forgotten.
     age: u64,
-    parked: Vec<(Instant, http1::SendRequest<Outgoing>)>,
+    parked: Vec<(Instant, Box<Connection>)>,
     shared: Option<http2::SendRequest<Outgoing>>,
 }
 
-/// A connection that is busy; it goes back to its pool when dropped.
-pub(crate) struct Lent {
-    sender: Option<http1::SendRequest<Outgoing>>,
-    age: u64,
+/// Where a connection goes back to.
+pub(crate) struct Home {
     pool: Arc<Pool>,
+    age: u64,
     thread: usize,
 }
 
-impl Lent {
-    /// The connection is not HTTP any more: it does not go back.
-    pub(crate) fn spend(mut self) {
-        self.sender = None;
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        let Some(sender) = self.sender.take().filter(|s| !s.is_closed()) else { return };
+impl Home {
+    /// Keeps a connection that has carried its request to the end.
+    pub(crate) fn take_back(&self, connection: Box<Connection>) {
         let mut idle = self.pool.shelf(self.thread).idle();
         if idle.age == self.age && idle.parked.len() < IDLE_MOST {
-            idle.parked.push((Instant::now(), sender));
+            idle.parked.push((Instant::now(), connection));
         }
     }
 }
@@ -149,63 +144,68 @@ impl Pool {
     pub(crate) fn expire(&self) {
         let fresh = |since: &Instant| since.elapsed() < self.keep.idle;
         for shelf in self.shelves() {
-            shelf.idle().parked.retain(|(since, sender)| fresh(since) && !sender.is_closed());
+            shelf
+                .idle()
+                .parked
+                .retain_mut(|(since, connection)| fresh(since) && connection.is_open());
         }
     }
 
     /// Sends a request and waits until its answer begins. `fresh`: over a connection of its own.
     pub(crate) async fn send(
         self: &Arc<Self>,
-        head: Head,
+        head: &Head,
         body: Outgoing,
         fresh: bool,
     ) -> Result<Reply, Trouble> {
         if self.place.http2 {
             Box::pin(self.send_http2(request_http2(&self.place, head, body))).await
         } else {
-            self.send_http1(request_http1(&self.place, head, body), fresh).await
+            self.send_http1(head, body, fresh).await
         }
     }
 
     async fn send_http1(
         self: &Arc<Self>,
-        mut request: Request<Outgoing>,
+        head: &Head,
+        mut body: Outgoing,
         fresh: bool,
     ) -> Result<Reply, Trouble> {
         let mut stale = 0;
         loop {
-            let (mut lent, reused) = self.borrow(fresh || stale >= STALE_MOST).await?;
-            let Some(sender) = lent.sender.as_mut() else {
-                return Err(unsent(Failure::Cut));
+            let (connection, home, reused) = self.borrow(fresh || stale >= STALE_MOST).await?;
+            let lost = match connection.exchange(&self.place, head, body, home).await {
+                Ok(Answered { response, upgraded }) => return Ok(Reply { response, upgraded }),
+                Err(lost) => lost,
             };
-            let mut error = match sender.try_send_request(request).await {
-                Ok(response) => return Ok(Reply { response, lent: Some(lent) }),
-                Err(error) => error,
-            };
-            lent.sender = None;
-            // The message comes back exactly when none of it was written.
-            match error.take_message() {
-                Some(message) if reused && stale < STALE_MOST => request = message,
-                Some(_) => return Err(unsent(Failure::Cut)),
-                None => return Err(Trouble { failure: Failure::Cut, sent: true, reused }),
+            debug!(why = %lost.why, sent = lost.sent, "a request got no answer");
+            match lost.body {
+                _ if lost.sent => {
+                    return Err(Trouble { failure: Failure::Cut, sent: true, reused });
+                }
+                Some(untouched) if reused && stale < STALE_MOST => body = untouched,
+                _ => return Err(unsent(Failure::Cut)),
             }
             stale += 1;
         }
     }
 
     /// An idle connection, or else a new one. Says whether it had been idle.
-    async fn borrow(self: &Arc<Self>, fresh: bool) -> Result<(Lent, bool), Trouble> {
+    async fn borrow(
+        self: &Arc<Self>,
+        fresh: bool,
+    ) -> Result<(Box<Connection>, Home, bool), Trouble> {
         let thread = threads::number();
         let (age, parked) = {
             let mut idle = self.shelf(thread).idle();
             (idle.age, if fresh { None } else { idle.take(self.keep.idle) })
         };
         let reused = parked.is_some();
-        let sender = match parked {
-            Some(sender) => sender,
+        let connection = match parked {
+            Some(connection) => connection,
             None => Box::pin(self.dialer.http1(&self.place)).await.map_err(unsent)?,
         };
-        Ok((Lent { sender: Some(sender), age, pool: Arc::clone(self), thread }, reused))
+        Ok((connection, Home { pool: Arc::clone(self), age, thread }, reused))
     }
 
     async fn send_http2(&self, mut request: Request<Outgoing>) -> Result<Reply, Trouble> {
@@ -213,7 +213,10 @@ impl Pool {
         loop {
             let (mut sender, reused) = self.share().await.map_err(unsent)?;
             let mut error = match sender.try_send_request(request).await {
-                Ok(response) => return Ok(Reply { response, lent: None }),
+                Ok(response) => {
+                    let response = response.map(Arriving::Http2);
+                    return Ok(Reply { response, upgraded: None });
+                }
                 Err(error) => error,
             };
             match error.take_message() {
@@ -278,16 +281,11 @@ impl Shelf {
 }
 
 impl Idle {
-    /// The connection used last of those that are ready. Closed and old ones go.
-    fn take(&mut self, keep: Duration) -> Option<http1::SendRequest<Outgoing>> {
-        let mut at = self.parked.len();
-        while at > 0 {
-            at -= 1;
-            let (since, sender) = &self.parked[at];
-            if sender.is_closed() || since.elapsed() >= keep {
-                self.parked.remove(at);
-            } else if sender.is_ready() {
-                return Some(self.parked.remove(at).1);
+    /// The connection used last of those that are open. Closed and old ones go.
+    fn take(&mut self, keep: Duration) -> Option<Box<Connection>> {
+        while let Some((since, mut connection)) = self.parked.pop() {
+            if since.elapsed() < keep && connection.is_open() {
+                return Some(connection);
             }
         }
         None
@@ -304,26 +302,17 @@ fn was_refused(error: &hyper::Error) -> bool {
     h2.is_some_and(|e| e.is_remote() && e.reason() == Some(h2::Reason::REFUSED_STREAM))
 }
 
-fn request_http1(place: &Place, head: Head, body: Outgoing) -> Request<Outgoing> {
-    let mut request = Request::new(body);
-    *request.method_mut() = head.method;
-    *request.uri_mut() = Uri::from(head.path);
-    *request.headers_mut() = head.headers;
-    request.headers_mut().insert(header::HOST, place.host.clone());
-    request
-}
-
-fn request_http2(place: &Place, head: Head, body: Outgoing) -> Request<Outgoing> {
+fn request_http2(place: &Place, head: &Head, body: Outgoing) -> Request<Outgoing> {
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(place.scheme.clone());
     parts.authority = Some(place.authority.clone());
-    parts.path_and_query = Some(head.path);
+    parts.path_and_query = Some(head.path.clone());
     let mut request = Request::new(body);
-    *request.method_mut() = head.method;
+    *request.method_mut() = head.method.clone();
     // Scheme, authority and path are all there, so this is a URI.
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
     *request.version_mut() = Version::HTTP_2;
-    *request.headers_mut() = head.headers;
+    *request.headers_mut() = head.headers.clone();
     request.headers_mut().remove(header::HOST);
     request
 }

@@ -24,6 +24,7 @@ use crate::errand::{Busy, Errand, Order, Outcome};
 use crate::framing::Framing;
 use crate::gate::Gate;
 use crate::head::{self, Sender};
+use crate::http1::Upgraded;
 use crate::meter::RouteMeter;
 use crate::pool::{Head, Reply};
 use crate::rest::Talk;
@@ -349,7 +350,7 @@ impl Proxy {
             (!empty).then(|| Source::new(body, most, limit_of_body, framing(), visit.receives()));
         let root = || PathAndQuery::from_static("/");
         let path = parts.uri.path_and_query().cloned().unwrap_or_else(root);
-        let head = Head { method: parts.method, path, headers: parts.headers };
+        let head = Arc::new(Head { method: parts.method, path, headers: parts.headers });
         let first_byte = timeouts.first_byte_ms.unwrap_or(self.limits.first_byte_ms);
         let still = web.then_some(self.limits.client_idle_ms);
         let order = Order { line, head, source, repeat, limit, first_byte, still };
@@ -387,10 +388,8 @@ impl Proxy {
         visit: &mut Visit,
     ) -> Response<Answer> {
         let lane = Arc::clone(busy.lane());
-        let Reply { mut response, lent } = reply;
+        let Reply { response, upgraded } = reply;
         let status = response.status();
-        let upgraded =
-            (status == StatusCode::SWITCHING_PROTOCOLS).then(|| hyper::upgrade::on(&mut response));
         let (mut parts, body) = response.into_parts();
         head::prepare_answer(
             status,
@@ -406,9 +405,6 @@ impl Proxy {
         }
         let mut answer = match (upgraded, asked.upgrade) {
             (Some(target), Some(client)) => {
-                if let Some(lent) = lent {
-                    lent.spend();
-                }
                 asked.framing.ends();
                 visit.answered(status.as_u16(), None);
                 let tunnel = tunnel(client, target, self.cut.clone(), visit.take(), (busy, seat));
@@ -422,7 +418,7 @@ impl Proxy {
                     pages.copy(key, status, &parts.headers, self.teller.now())
                 });
                 let passing = Passing::new(body, asked.idle, on_break).copied(copy);
-                Response::new(Answer::passing(passing, Box::new((lent, busy, seat))))
+                Response::new(Answer::passing(passing, Box::new((busy, seat))))
             }
         };
         *answer.status_mut() = status;
@@ -502,7 +498,7 @@ fn closing(mut response: Response<Answer>) -> Response<Answer> {
 /// Carries bytes both ways between a client and a target that have changed to another protocol.
 async fn tunnel(
     client: OnUpgrade,
-    target: OnUpgrade,
+    target: Upgraded,
     cut: CancellationToken,
     mut visit: Visit,
     _held: (Busy, Seat),
@@ -511,8 +507,7 @@ async fn tunnel(
     // However it ends, it was not the answer that ended too early.
     visit.whole();
     let carried = cut.run_until_cancelled(async {
-        let (client, target) = tokio::try_join!(client, target)?;
-        let (client, mut target) = (TokioIo::new(client), TokioIo::new(target));
+        let (client, mut target) = (TokioIo::new(client.await?), target.into_io());
         let mut client = Metered { inner: client, visit: &mut visit, received };
         let copied = tokio::io::copy_bidirectional(&mut client, &mut target).await;
         Ok::<_, hyper::Error>(copied)

@@ -65,7 +65,7 @@ async fn ask(address: &str, kind: ServiceKind, trusting: bool) -> Result<u16, Tr
         Pool::new(place, dialer(trusting), Keep { threads: 0, idle: Duration::from_secs(1) });
     let path = "/".parse().unwrap();
     let head = Head { method: Method::GET, path, headers: HeaderMap::new() };
-    let reply = pool.send(head, Outgoing::Empty, false).await?;
+    let reply = pool.send(&head, Outgoing::Empty, false).await?;
     Ok(reply.response.status().as_u16())
 }
 

@@ -46,7 +46,22 @@ struct OverviewPage {
     grid: Vec<GridRow>,
     traffic: Traffic,
     trouble: Vec<Watched>,
+    /// How many open incidents and how many monitors in trouble are not shown.
+    more: (usize, usize),
     watched: usize,
+}
+
+/// How many incidents, and how many monitors, the first page shows at most: in a storm it is to be there at once, too.
+const FIRST: usize = 20;
+
+/// How many incidents that are over are on a page.
+const OVER: usize = 50;
+
+/// Leaves the first `most`; says how many there were beyond.
+fn shorten<T>(all: &mut Vec<T>, most: usize) -> usize {
+    let more = all.len().saturating_sub(most);
+    all.truncate(most);
+    more
 }
 
 pub(super) async fn overview(State(site): Of, frame: Frame) -> Shown {
@@ -62,12 +77,15 @@ pub(super) async fn overview(State(site): Of, frame: Frame) -> Shown {
     let all = watched(&site);
     let count = all.len();
     let trouble = all.into_iter().filter(|one| one.condition > linkflow_model::Condition::Unknown);
+    let mut trouble: Vec<Watched> = trouble.collect();
+    let more = (shorten(&mut status.incidents, FIRST), shorten(&mut trouble, FIRST));
     let page = OverviewPage {
         operates: operates(&frame),
         now: crate::frame::At::new(linkflow_model::Timestamp(status.at)),
         grid,
         traffic: traffic(&site, None),
-        trouble: trouble.collect(),
+        trouble,
+        more,
         watched: count,
         status,
         frame,
@@ -222,15 +240,26 @@ struct IncidentsPage {
     operates: bool,
     open: Vec<IncidentRow>,
     over: Vec<IncidentRow>,
+    /// The incident that the way to older ones begins behind.
+    before: Option<String>,
     subjects: Vec<String>,
 }
 
-pub(super) async fn incidents(State(site): Of, frame: Frame) -> Shown {
+pub(super) async fn incidents(
+    State(site): Of,
+    frame: Frame,
+    Query(fields): Query<Fields>,
+) -> Shown {
     let all = all_incidents(&site).await.map_err(within(&frame))?;
-    let (open, over) = all.into_iter().partition(|one| one.open);
+    let (open, mut over): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| one.open);
+    if let Some(at) = over.iter().position(|one| one.id == fields.before) {
+        over.drain(..=at);
+    }
+    let more = shorten(&mut over, OVER);
+    let before = over.last().filter(|_| more > 0).map(|last| last.id.clone());
     let subjects = watched(&site).into_iter().map(|one| one.subject).collect();
     let operates = operates(&frame);
-    Ok(show(StatusCode::OK, &IncidentsPage { frame, operates, open, over, subjects }))
+    Ok(show(StatusCode::OK, &IncidentsPage { frame, operates, open, over, before, subjects }))
 }
 
 #[derive(Template)]

@@ -135,6 +135,30 @@ async fn incidents_and_work_are_told_by_forms() {
     assert!(wrong.text.contains("`soon` is no date and time"), "{}", wrong.text);
 }
 
+#[tokio::test]
+async fn a_storm_of_incidents_and_years_of_them_are_shown_in_parts() {
+    let stage = Stage::new().await;
+    for n in 0..75 {
+        let opened = stage.form("/incidents", &format!("title=No+{n}&text=x&subjects=")).await;
+        let at = opened.header("location").to_owned();
+        assert_eq!(opened.status, StatusCode::SEE_OTHER, "{}", opened.text);
+        if n < 53 {
+            stage.form(&format!("{at}/resolve"), "text=Over.").await;
+        }
+    }
+    let links = |page: &str| page.matches("<a href=\"/incidents/").count();
+    let first = stage.ask("GET", "/", None).await.text;
+    assert!(first.contains("<title>(22) Overview"), "{first}");
+    assert!(links(&first) <= 20 && first.contains("more</a>"), "{first}");
+    let page = stage.ask("GET", "/incidents", None).await.text;
+    let (_, older) = page.split_once("/incidents?before=").unwrap();
+    let older = older.split('#').next().unwrap();
+    let next = stage.ask("GET", &format!("/incidents?before={older}"), None).await.text;
+    assert!(!next.contains("Older ones"), "{next}");
+    let over = |page: &str| page.split("id=\"over\"").nth(1).map(links).unwrap();
+    assert_eq!((over(&page), over(&next)), (50, 3));
+}
+
 /// The next whole event of a stream.
 async fn next(body: &mut Body) -> String {
     let frame = body.frame().await.unwrap().unwrap();

@@ -6,10 +6,12 @@
 
 mod codec;
 pub mod contract;
+mod counting;
 mod memory;
 mod reading;
 mod sqlite;
 
+pub use counting::Counting;
 pub use memory::Memory;
 pub use reading::{Histogram, Reading, Rollup, Step};
 pub use sqlite::Sqlite;
@@ -151,6 +153,20 @@ pub trait Store: Send + Sync {
     /// Every document whose key starts with `prefix`, in the order of their keys' bytes. No character of `prefix` is
     /// special.
     async fn list(&self, prefix: &str) -> Result<Vec<Document>, StoreError>;
+
+    /// The last of [`list`](Self::list), at the price of one document however many there are.
+    async fn last(&self, prefix: &str) -> Result<Option<Document>, StoreError>;
+
+    /// The documents of [`list`](Self::list) that were written since `after`, as they are now, and the number to ask with
+    /// next; with `None` all of them. Costs what was written since, not what there is.
+    ///
+    /// A document may come once more without having been written; none that was written is left out. One that was removed
+    /// does not come.
+    async fn changed(
+        &self,
+        prefix: &str,
+        after: Option<u64>,
+    ) -> Result<(u64, Vec<Document>), StoreError>;
 
     /// Writes `body` under `key` if it is at version `expected` (`None`: if there is none), and, with a `fence`, if
     /// that lease is still held with that token. Gives the new version.

@@ -26,6 +26,9 @@ struct Held {
     events: BTreeMap<u64, Event>,
     newest: u64,
     documents: BTreeMap<String, Document>,
+    /// How many writes of documents there were, and which was the last of each key.
+    changes: u64,
+    change_of: BTreeMap<String, u64>,
     queues: BTreeMap<String, Queue>,
     series: BTreeMap<String, BTreeMap<Timestamp, Bucket>>,
     readings: Vec<Reading>,
@@ -189,6 +192,23 @@ impl Store for Memory {
         Ok(found.map(|(_, document)| document.clone()).collect())
     }
 
+    async fn last(&self, prefix: &str) -> Result<Option<Document>, StoreError> {
+        Ok(self.list(prefix).await?.pop())
+    }
+
+    async fn changed(
+        &self,
+        prefix: &str,
+        after: Option<u64>,
+    ) -> Result<(u64, Vec<Document>), StoreError> {
+        let mut found = self.list(prefix).await?;
+        let held = self.held();
+        if let Some(after) = after {
+            found.retain(|one| held.change_of.get(&one.key).is_some_and(|change| *change > after));
+        }
+        Ok((held.changes, found))
+    }
+
     async fn write(
         &self,
         key: &str,
@@ -203,6 +223,9 @@ impl Store for Memory {
         let version = expected.unwrap_or(0) + 1;
         let document = Document { key: key.to_owned(), version, body: body.clone() };
         held.documents.insert(key.to_owned(), document);
+        held.changes += 1;
+        let change = held.changes;
+        held.change_of.insert(key.to_owned(), change);
         Ok(version)
     }
 
@@ -210,6 +233,7 @@ impl Store for Memory {
         let mut held = self.held();
         held.expect_version(key, Some(expected))?;
         held.documents.remove(key);
+        held.change_of.remove(key);
         Ok(())
     }
 

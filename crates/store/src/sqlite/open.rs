@@ -93,6 +93,19 @@ const MIGRATIONS: &[&str] = &[
         until INTEGER NOT NULL
     ) STRICT;
 ",
+    // Triggers, so that also a process of before, which still runs while this one takes over, numbers what it writes.
+    "
+    CREATE TABLE change (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        key TEXT NOT NULL UNIQUE
+    ) STRICT;
+    CREATE TRIGGER document_written AFTER INSERT ON document BEGIN
+        INSERT OR REPLACE INTO change (key) VALUES (NEW.key);
+    END;
+    CREATE TRIGGER document_removed AFTER DELETE ON document BEGIN
+        DELETE FROM change WHERE key = OLD.key;
+    END;
+",
 ];
 
 /// The version this program writes.

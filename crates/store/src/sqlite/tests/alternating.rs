@@ -35,6 +35,8 @@ in_turn! {
     fn newest_event(&self) -> u64;
     fn read(&self, key: &str) -> Option<Document>;
     fn list(&self, prefix: &str) -> Vec<Document>;
+    fn last(&self, prefix: &str) -> Option<Document>;
+    fn changed(&self, prefix: &str, after: Option<u64>) -> (u64, Vec<Document>);
     fn write(&self, key: &str, expected: Option<u64>, body: &Value, fence: Option<&Fence>) -> u64;
     fn remove(&self, key: &str, expected: u64) -> ();
     fn put_job(&self, queue: &str, id: &str, body: &Value, due: Timestamp) -> bool;

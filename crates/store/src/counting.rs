@@ -107,7 +107,7 @@ counted! {
     fn readings(&self, subject: &str, from: Timestamp, to: Timestamp, most: usize) -> Vec<Reading>;
     fn add_up(&self, now: Timestamp) -> ();
     fn rollups(&self, subject: &str, step: Step, from: Timestamp, to: Timestamp) -> Vec<Rollup>;
-    fn thin_out(&self, now: Timestamp) -> ();
+    fn thin_out(&self, now: Timestamp) -> bool;
     fn lease(&self, name: &str) -> Option<Lease>;
     fn take_lease(&self, name: &str, owner: &str, replacing: Option<(u64, u64)>) -> Fence;
     fn beat_lease(&self, fence: &Fence) -> ();

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::codec::{check_body, check_sample, check_step};
 use crate::{
-    Bucket, Document, Fence, Job, KEEP_READINGS_MS, Lease, Reading, Rollup, Step, Store,
-    StoreError, keep_rollups_ms,
+    Bucket, Document, Fence, Job, KEEP_READINGS_MS, KEEP_ROLLUPS_MS, Lease, Reading, Rollup, Step,
+    Store, StoreError,
 };
 
 /// A store that keeps the contract and forgets all when dropped.
@@ -201,12 +201,16 @@ impl Store for Memory {
         prefix: &str,
         after: Option<u64>,
     ) -> Result<(u64, Vec<Document>), StoreError> {
-        let mut found = self.list(prefix).await?;
+        let Some(after) = after else {
+            let all = self.list(prefix).await?;
+            return Ok((self.held().changes, all));
+        };
         let held = self.held();
-        if let Some(after) = after {
-            found.retain(|one| held.change_of.get(&one.key).is_some_and(|change| *change > after));
-        }
-        Ok((held.changes, found))
+        let written = held.change_of.range(prefix.to_owned()..);
+        let written = written.take_while(|(key, _)| key.starts_with(prefix));
+        let new = written.filter(|(_, change)| **change > after);
+        let found = new.filter_map(|(key, _)| held.documents.get(key).cloned());
+        Ok((held.changes, found.collect()))
     }
 
     async fn write(
@@ -358,11 +362,17 @@ impl Store for Memory {
         Ok(all.map(|(_, sum)| sum.clone()).collect())
     }
 
-    async fn thin_out(&self, now: Timestamp) -> Result<(), StoreError> {
+    async fn thin_out(&self, now: Timestamp) -> Result<bool, StoreError> {
         let mut held = self.held();
         held.readings.retain(|reading| reading.at.0 + KEEP_READINGS_MS >= now.0);
-        held.rollups.retain(|(_, step, at), _| at.0 + keep_rollups_ms(*step) >= now.0);
-        Ok(())
+        held.rollups.retain(|(_, _, at), _| at.0 + KEEP_ROLLUPS_MS >= now.0);
+        let fine = Step::Day.of(Timestamp(now.0.saturating_sub(KEEP_READINGS_MS)));
+        for ((_, step, at), sum) in &mut held.rollups {
+            if *step == Step::Minute && *at < fine {
+                *sum = sum.coarse();
+            }
+        }
+        Ok(false)
     }
 
     async fn lease(&self, name: &str) -> Result<Option<Lease>, StoreError> {

@@ -233,7 +233,7 @@ impl Store for Sqlite {
         self.readers.ask(move |c| readings::rollups(c, &subject, step, (from, to))).await
     }
 
-    async fn thin_out(&self, now: Timestamp) -> Result<(), StoreError> {
+    async fn thin_out(&self, now: Timestamp) -> Result<bool, StoreError> {
         self.writer.change(move |c| readings::thin_out(c, now)).await
     }
 

@@ -53,7 +53,7 @@ pub(crate) enum MonitorsCommand {
     Test(NameArgs),
     /// Print the history, one JSON value on each line: spans of conditions, and readings added up.
     #[command(
-        after_help = "Examples:\n  linkflow monitors export > history.ndjson\n  linkflow monitors export api --since 90d --step day\n  linkflow monitors export --json | jq '.result.spans | length'\n\nSpans follow each other without gap; uptime is exactly what they come to."
+        after_help = "Examples:\n  linkflow monitors export > history.ndjson\n  linkflow monitors export api --since 90d --step day\n  linkflow monitors export api --since 52w --step minute\n  linkflow monitors export --json | jq '.result.spans | length'\n\nSpans follow each other without gap; uptime is exactly what they come to."
     )]
     Export(ExportArgs),
 }
@@ -91,7 +91,7 @@ pub(crate) struct ExportArgs {
 /// The spans that readings are added up over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum By {
-    /// Minutes, which are kept for a month.
+    /// Minutes, which are kept for 13 months.
     Minute,
     /// Hours, which are kept for 13 months.
     Hour,

@@ -405,6 +405,7 @@ fn by_itself(
             limit_ms: ms(limit),
             hold_ms: Manner::usual_hold(every_ms),
             slow_ms: None,
+            learn_ms: Some(0),
         },
         needs,
         service,
@@ -420,6 +421,7 @@ fn manner(monitor: &Monitor) -> Manner {
         limit_ms: ms(monitor.timeout),
         hold_ms: monitor.confirm.map_or_else(|| Manner::usual_hold(every_ms), ms),
         slow_ms: monitor.slow.map(ms),
+        learn_ms: monitor.learn_slow.then(|| monitor.slow_least.map_or(0, ms)),
     }
 }
 

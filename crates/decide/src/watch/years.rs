@@ -184,7 +184,7 @@ fn slow_year(seed: u64) -> (Spans, Vec<(u64, u64)>) {
     let mut blips = dice.spans(120.0, 1.0, 8.0);
     let mut watch = Watch::new(Manner { learn_ms: Some(0), ..manner(60, None) }, &[Moment(7_000)]);
     let (mut hours, mut hour): (Vec<Hour>, Vec<u64>) = (Vec::new(), Vec::new());
-    let (mut told, mut ended) = (Vec::new(), 0);
+    let mut told: Vec<(u64, u64)> = Vec::new();
     for number in 0..YEAR_MS / 3_600_000 {
         let end = Moment((number + 1) * 3_600_000);
         let mut world = |_: usize, at: Moment| {
@@ -194,9 +194,12 @@ fn slow_year(seed: u64) -> (Spans, Vec<(u64, u64)>) {
         };
         drive(&mut watch, end, &mut world, |now, standing| match standing.condition {
             Condition::Degraded => told.push((standing.since.0, u64::MAX)),
-            _ => {
-                ended = now.0;
-                told.last_mut().into_iter().for_each(|last| last.1 = last.1.min(ended));
+            Condition::Up
+            | Condition::Partial
+            | Condition::Down
+            | Condition::Maintenance
+            | Condition::Unknown => {
+                told.last_mut().into_iter().for_each(|last| last.1 = last.1.min(now.0));
             }
         });
         hour.sort_unstable();

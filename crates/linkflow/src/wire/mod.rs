@@ -164,6 +164,8 @@ pub(crate) struct Stack {
     pub(crate) alerts: Arc<Alerts>,
     /// Beats while the status page is kept fresh.
     pub(crate) page_pulse: Pulse,
+    /// Beats while certificates are seen to, where a CA gives them.
+    pub(crate) certificates_pulse: Option<Pulse>,
     /// Tells others that LinkFlow is well, once it is started.
     watchdog: Watchdog,
     /// Takes the reports of jobs.
@@ -219,6 +221,8 @@ impl Stack {
 
         let (routes, seen) = watch::channel(Arc::new(Routes::default()));
         let (events, told) = mpsc::channel(1_024);
+        let acme = front.tls.as_ref().and_then(|tls| tls.acme.as_ref());
+        let certificates_pulse = acme.map(|acme| acme.pulse.clone());
         let wanted = edge::options(&config, &options, chosen.ports, front);
         chosen.sockets.extend(sockets);
         let edge = Edge::take_over(wanted, chosen.sockets, seen, Arc::clone(&clock), events);
@@ -245,6 +249,7 @@ impl Stack {
             beats,
             watchdog,
             page_pulse,
+            certificates_pulse,
             computes,
             renderer,
             config,

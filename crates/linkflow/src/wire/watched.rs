@@ -87,6 +87,9 @@ pub(crate) async fn watch(stack: &mut Stack, rehearsed: bool) -> Vec<String> {
     if stack.config.status_page.is_some() {
         own.insert("page", stack.page_pulse.clone());
     }
+    if let Some(pulse) = &stack.certificates_pulse {
+        own.insert("certificates", pulse.clone());
+    }
     let (shown, listening) = beats::listen(stack, own).await;
     // Where nothing is watched, incidents are what people make of them.
     if looks.is_some() || !stack.config.heartbeats.is_empty() {

@@ -52,6 +52,8 @@ pub(crate) struct Scripted {
     pub(crate) state: Mutex<PlacementState>,
     /// Whether something is under way.
     pub(crate) busy: Mutex<bool>,
+    /// Whether an order that was begun is never answered.
+    pub(crate) hangs: Mutex<bool>,
     /// What was ordered: what, by whom, why.
     pub(crate) orders: Mutex<Vec<(String, String, String)>>,
     /// Monitors beside the one.
@@ -228,6 +230,9 @@ impl Operator for Scripted {
         }
         let row = (order.words(), by.to_owned(), why.to_owned());
         self.orders.lock().unwrap().push(row);
+        if *self.hangs.lock().unwrap() {
+            std::future::pending::<()>().await;
+        }
         Ok(Begun { run: Some("run-000001".to_owned()), said: "run-000001 has begun".to_owned() })
     }
 }
@@ -246,6 +251,7 @@ impl Scripted {
             store: Arc::clone(store),
             state: Mutex::new(PlacementState::Up),
             busy: Mutex::default(),
+            hangs: Mutex::default(),
             orders: Mutex::default(),
             more: Mutex::default(),
         }

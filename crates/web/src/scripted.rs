@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::beat::{Addresses, Intake};
+use crate::door::Seal;
 use crate::operator::{
     Begun, Certificate, Operator, Order, Outline, OutlineStage, OutlineStep, Placement,
     PlacementState, ProviderUsage, Refusal, RouteTraffic, Service, Services, TargetTraffic,
@@ -269,6 +270,7 @@ pub(crate) fn site(store: &Arc<Memory>, clock: Arc<dyn Clock>, config: Config) -
         operator: Arc::new(Scripted::new(store)),
         live: Live::default(),
         beats: Intake::new(nobody, 100, Arc::default()),
+        seal: Seal::new(&[7; 32]),
     }
 }
 

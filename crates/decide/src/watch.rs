@@ -2,8 +2,11 @@
 
 #[cfg(test)]
 mod tests;
+mod usual;
 #[cfg(test)]
 mod years;
+
+pub use usual::{Hour, Usual, usual};
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
@@ -47,6 +50,8 @@ pub struct Manner {
     pub hold_ms: u64,
     /// From which time on an answer is slow.
     pub slow_ms: Option<u64>,
+    /// Where `slow_ms` is not said, whether what is usual is learned, and the least that may count as slow.
+    pub learn_ms: Option<u64>,
 }
 
 /// What a look saw.
@@ -102,6 +107,9 @@ pub struct Watch {
     good: usize,
     good_since: Moment,
     took: VecDeque<u64>,
+    /// The times of the first vantage alone: what is usual is that of one place.
+    here: VecDeque<u64>,
+    usual: Usual,
     slow_since: Option<Moment>,
     turns: VecDeque<Moment>,
 }
@@ -167,6 +175,7 @@ impl Watch {
         let eye = |next: &Moment| Eye { first: *next, next: *next, last: None, apart: false };
         Self {
             eyes: first.iter().map(eye).collect(),
+            usual: if manner.learn_ms.is_some() { Usual::Unasked } else { Usual::Unknown },
             manner,
             standing,
             doubts: 0,
@@ -174,6 +183,7 @@ impl Watch {
             good: 0,
             good_since: Moment::default(),
             took: VecDeque::new(),
+            here: VecDeque::new(),
             slow_since: None,
             turns: VecDeque::new(),
         }
@@ -182,6 +192,11 @@ impl Watch {
     /// How it is.
     pub fn standing(&self) -> &Standing {
         &self.standing
+    }
+
+    /// What its answers usually take, as [`usual`] has learned it.
+    pub fn usually(&mut self, usual: Usual) {
+        self.usual = usual;
     }
 
     /// Whether looks follow one another quickly, to confirm a failure.
@@ -200,7 +215,7 @@ impl Watch {
 
     /// How long a look may take before [`Watch::lingers`] is to be told.
     pub fn patience_ms(&self) -> u64 {
-        let usual = self.median().map_or(0, |median| median.saturating_mul(3));
+        let usual = median(&self.took).map_or(0, |median| median.saturating_mul(3));
         usual.max(LINGERS_MS).min(self.manner.limit_ms)
     }
 
@@ -264,23 +279,41 @@ impl Watch {
 
     fn well(&mut self, look: Look, took_ms: u64, now: Moment) {
         self.doubt.take_if(|doubt| doubt.first == look);
-        if self.took.len() == MEDIAN_OF {
-            self.took.pop_front();
+        remember(&mut self.took, took_ms);
+        if look.vantage == 0 {
+            remember(&mut self.here, took_ms);
         }
-        self.took.push_back(took_ms);
-        let (Some(slow), Some(median)) = (self.manner.slow_ms, self.median()) else { return };
         let is_degraded = self.standing.condition == Condition::Degraded;
-        if median > slow && self.took.len() == MEDIAN_OF {
+        let (slow, times) = match (self.manner.slow_ms, self.usual) {
+            (Some(slow), _) => (slow, &self.took),
+            (None, Usual::Known { slow_ms, .. }) => (slow_ms, &self.here),
+            (None, Usual::Unasked) => return,
+            (None, Usual::Unknown) if is_degraded => {
+                return self.turn(Condition::Up, look.asked, None, now);
+            }
+            (None, Usual::Unknown) => return,
+        };
+        let Some(median) = median(times) else { return };
+        if median > slow && times.len() == MEDIAN_OF {
             let since = *self.slow_since.get_or_insert(look.asked);
             let long = now.since(since) >= SLOW_FOR_MS;
             if long && self.standing.condition == Condition::Up {
-                self.turn(Condition::Degraded, since, Some(slowly(median, slow)), now);
+                self.turn(Condition::Degraded, since, Some(self.slowly(median, slow)), now);
             }
         } else if median.saturating_mul(10) < slow.saturating_mul(8) || !is_degraded {
             self.slow_since = None;
             if is_degraded {
                 self.turn(Condition::Up, look.asked, None, now);
             }
+        }
+    }
+
+    fn slowly(&self, median: u64, slow: u64) -> String {
+        match (self.manner.slow_ms, self.usual) {
+            (None, Usual::Known { usual_ms, .. }) => {
+                alloc::format!("answers take {median} ms, usually {usual_ms} ms at this hour")
+            }
+            _ => alloc::format!("answers take {median} ms, more than {slow} ms"),
         }
     }
 
@@ -393,6 +426,7 @@ impl Watch {
         // Times from before say nothing of what it is now.
         if condition != Condition::Degraded {
             self.took.clear();
+            self.here.clear();
         }
         let first = self.turns.front().copied().unwrap_or_default();
         self.standing.flaps |= self.turns.len() > FLAPS && now.since(first) <= FLAPS_MS;
@@ -403,13 +437,20 @@ impl Watch {
             self.standing.flaps = false;
         }
     }
+}
 
-    fn median(&self) -> Option<u64> {
-        let mut sorted = [u64::MAX; MEDIAN_OF];
-        sorted.iter_mut().zip(&self.took).for_each(|(to, took)| *to = *took);
-        sorted.sort_unstable();
-        (!self.took.is_empty()).then(|| sorted[self.took.len() / 2])
+fn remember(times: &mut VecDeque<u64>, took_ms: u64) {
+    if times.len() == MEDIAN_OF {
+        times.pop_front();
     }
+    times.push_back(took_ms);
+}
+
+fn median(times: &VecDeque<u64>) -> Option<u64> {
+    let mut sorted = [u64::MAX; MEDIAN_OF];
+    sorted.iter_mut().zip(times).for_each(|(to, took)| *to = *took);
+    sorted.sort_unstable();
+    (!times.is_empty()).then(|| sorted[times.len() / 2])
 }
 
 enum Ended {
@@ -452,8 +493,4 @@ impl Doubt {
             (_, Some(_)) => Ended::Wrong,
         }
     }
-}
-
-fn slowly(median: u64, slow: u64) -> String {
-    alloc::format!("answers take {median} ms, more than {slow} ms")
 }

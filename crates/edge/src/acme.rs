@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use instant_acme::{Account, CertificateIdentifier};
 use linkflow_model::config::Challenge;
-use linkflow_model::{Level, Secret, Timestamp};
+use linkflow_model::{Level, Pulse, Secret, Timestamp};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -45,6 +45,8 @@ pub struct AcmeOptions {
     pub folder: PathBuf,
     /// The times.
     pub pace: Pace,
+    /// Beats while hosts are seen to.
+    pub pulse: Pulse,
 }
 
 /// When things are done, in milliseconds.
@@ -71,6 +73,9 @@ const RETRY_MOST: u64 = 86_400_000;
 const LIMITED: u64 = 3_600_000;
 /// How soon to look again when another process is at work, in milliseconds.
 const BUSY: u64 = 5_000;
+
+/// How often at least it is told that hosts are seen to.
+const BEAT: Duration = Duration::from_secs(20);
 
 /// Gets and renews.
 pub(crate) struct Acme {
@@ -116,15 +121,30 @@ impl Acme {
         loop {
             let mut next = self.options.pace.look_ms;
             for (host, renewal) in self.options.hosts.iter().zip(&mut renewals) {
-                // One after the other: a CA is asked for nothing at once.
-                let Some(wait) = stop.run_until_cancelled(self.see_to(host, renewal)).await else {
-                    return;
-                };
+                // One after the other: a CA is asked for nothing at once. An order has a limit of its own, and is work as well.
+                let limit = Duration::from_millis(self.options.pace.order_ms) + BEAT;
+                let seen = self.beating(self.see_to(host, renewal), limit);
+                let Some(wait) = stop.run_until_cancelled(seen).await else { return };
                 next = next.min(wait);
             }
-            let sleep = tokio::time::sleep(Duration::from_millis(next.max(100)));
-            if stop.run_until_cancelled(sleep).await.is_none() {
+            let sleep = Duration::from_millis(next.max(100));
+            let slept = self.beating(tokio::time::sleep(sleep), sleep);
+            if stop.run_until_cancelled(slept).await.is_none() {
                 return;
+            }
+        }
+    }
+
+    /// Beats while `work` is done, for no longer than `limit`: what hangs falls silent.
+    async fn beating<T>(&self, work: impl Future<Output = T>, limit: Duration) -> T {
+        let began = tokio::time::Instant::now();
+        let mut work = std::pin::pin!(work);
+        loop {
+            if began.elapsed() <= limit {
+                self.options.pulse.beat();
+            }
+            if let Ok(done) = tokio::time::timeout(BEAT, &mut work).await {
+                return done;
             }
         }
     }

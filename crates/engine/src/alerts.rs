@@ -21,10 +21,12 @@ use serde_json::json;
 use tokio::sync::Notify as Bell;
 use tracing::warn;
 
-use crate::Tasks;
+use crate::{Incidents, Tasks};
 
 /// How often incidents are looked at.
 const EVERY: Duration = Duration::from_millis(500);
+/// Of up to so many incidents what was told is read one by one.
+const FEW: usize = 20;
 /// How long a message that is done with is kept, in milliseconds.
 const KEPT_MS: u64 = 30 * 86_400_000;
 /// Before the keys of what was told.
@@ -178,8 +180,20 @@ pub struct Alerts {
     pulse: Pulse,
 }
 
-/// What was seen of an incident: its version, and when to look at it again.
-type Seen = BTreeMap<String, (u64, Option<Timestamp>)>;
+/// What was seen so far.
+#[derive(Default)]
+struct Seen {
+    incidents: Incidents,
+    /// Which incidents are to be looked at again, and when.
+    due: BTreeMap<String, Timestamp>,
+}
+
+/// What was told of an incident, by alert.
+#[derive(Default)]
+struct Known {
+    version: Option<u64>,
+    told: BTreeMap<String, Told>,
+}
 
 impl Alerts {
     /// Alerts of `stack` to `posts`. What the public knows of is linked to where `page` shows it.
@@ -204,7 +218,7 @@ impl Alerts {
     pub fn start(self: &Arc<Self>, tasks: &Tasks) {
         let this = Arc::clone(self);
         tasks.start("alerts", async move |stop| {
-            let mut seen = Seen::new();
+            let mut seen = Seen::default();
             if let Err(error) = this.forget().await {
                 warn!("old alerts are kept: {error}");
             }
@@ -213,7 +227,7 @@ impl Alerts {
                     Ok(()) => this.pulse.beat(),
                     Err(error) => {
                         warn!("incidents cannot be read: {error}");
-                        seen.clear();
+                        seen = Seen::default();
                     }
                 }
                 if stop.or(tokio::time::sleep(EVERY)).await.is_none() {
@@ -237,32 +251,56 @@ impl Alerts {
     /// What the store says.
     async fn look(&self, seen: &mut Seen) -> Result<(), StoreError> {
         let now = self.clock.wall();
-        let all: Vec<(Incident, u64)> = read_all(&*self.store, Incident::PREFIX).await?;
-        let is_due = |(incident, version): &&(Incident, u64)| match seen.get(&incident.id) {
-            Some((known, due)) => known != version || due.is_some_and(|due| due <= now),
-            None => true,
-        };
-        let due: Vec<(Incident, u64)> = all.iter().filter(is_due).cloned().collect();
-        let all: Vec<Incident> = all.into_iter().map(|(incident, _)| incident).collect();
-        for (incident, version) in due {
-            let next = self.decide(&incident, &all, now).await?;
-            seen.insert(incident.id.clone(), (version, next));
+        let news = seen.incidents.follow(&*self.store, now).await?;
+        let held = seen.incidents.held();
+        let again = seen.due.iter().filter(|(_, due)| **due <= now);
+        let again = again.filter(|(id, _)| news.iter().all(|(one, _)| one.id != **id));
+        let again = again.filter_map(|(id, _)| held.get(id).map(|(_, incident)| incident.clone()));
+        let due: Vec<Incident> = again.chain(news.iter().map(|(one, _)| one.clone())).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        let mut told = self.told(&due).await?;
+        let recent: Vec<Incident> = held.values().map(|(_, incident)| incident.clone()).collect();
+        for incident in due {
+            let told = told.remove(&incident.id).unwrap_or_default();
+            match self.decide(&incident, told, &recent, now).await? {
+                Some(next) => seen.due.insert(incident.id, next),
+                None => seen.due.remove(&incident.id),
+            };
         }
         Ok(())
+    }
+
+    /// What was told of each of `incidents`, with the version of its document. Of many it is read at once.
+    async fn told(&self, incidents: &[Incident]) -> Result<BTreeMap<String, Known>, StoreError> {
+        let documents = if incidents.len() > FEW {
+            self.store.list(TOLD).await?
+        } else {
+            let mut found = Vec::new();
+            for incident in incidents {
+                found.extend(self.store.read(&format!("{TOLD}{}", incident.id)).await?);
+            }
+            found
+        };
+        let known = |document: Document| {
+            let id = document.key.strip_prefix(TOLD)?.to_owned();
+            let told = serde_json::from_value(document.body).unwrap_or_default();
+            Some((id, Known { version: Some(document.version), told }))
+        };
+        Ok(documents.into_iter().filter_map(known).collect())
     }
 
     /// Tells what is due of one incident; says when to look at it again.
     async fn decide(
         &self,
         incident: &Incident,
+        known: Known,
         all: &[Incident],
         now: Timestamp,
     ) -> Result<Option<Timestamp>, StoreError> {
         let key = format!("{TOLD}{}", incident.id);
-        let held = self.store.read(&key).await?;
-        let version = held.as_ref().map(|document| document.version);
-        let body = held.map(|document| document.body).unwrap_or_default();
-        let mut told: BTreeMap<String, Told> = serde_json::from_value(body).unwrap_or_default();
+        let Known { version, mut told } = known;
         let (mut next, mut is_new) = (None::<Timestamp>, false);
         for post in self.posts.iter().filter(|post| !post.is_spare) {
             let so_far = told.get(&post.name).cloned().unwrap_or_default();

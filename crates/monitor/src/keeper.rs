@@ -269,9 +269,14 @@ impl Keeper {
             }
         }
         if wall.0.saturating_sub(self.thinned_out) >= THIN_OUT_MS {
-            self.thinned_out = wall.0;
-            if let Err(error) = self.store.thin_out(wall).await {
-                tracing::error!("old readings cannot be dropped: {error}");
+            match self.store.thin_out(wall).await {
+                // The rest comes with the next turns, between the readings.
+                Ok(true) => {}
+                Ok(false) => self.thinned_out = wall.0,
+                Err(error) => {
+                    self.thinned_out = wall.0;
+                    tracing::error!("old readings cannot be thinned out: {error}");
+                }
             }
         }
         if wall.0.saturating_sub(self.announced) >= ANNOUNCED_MS {

@@ -8,6 +8,7 @@ pub mod probe;
 mod spans;
 pub mod target;
 mod uptime;
+mod usual;
 mod vantage;
 mod watcher;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linkflow_decide::Stands;
-use linkflow_decide::watch::{Look, Manner, Seen, Standing, Watch};
+use linkflow_decide::watch::{Look, Manner, Seen, Standing, Usual, Watch};
 use linkflow_model::role::Vantage;
 use linkflow_model::{Clock, Condition, Moment, Pulse, ServiceName};
 use linkflow_store::Store;
@@ -21,6 +21,7 @@ use crate::eyes::Eyes;
 use crate::keeper::{Keeper, Note, Turn};
 use crate::probe::Saw;
 use crate::target::Target;
+use crate::usual::Learner;
 use crate::vantage;
 
 /// How many looks are under way at once.
@@ -34,6 +35,9 @@ const FURTHEST_MS: u64 = 365 * 86_400_000;
 
 /// How many notes may wait to be kept.
 const WAITING: usize = 4_096;
+
+/// How many words of what is usual may wait to be heard.
+const LEARNED: usize = 64;
 
 /// Something that is watched.
 #[derive(Clone, Debug)]
@@ -81,6 +85,8 @@ impl Watching {
     pub async fn run(self, stop: CancellationToken) {
         self.eyes.learn().await;
         let (notes, noted) = mpsc::channel(WAITING);
+        let (tell, learned) = mpsc::channel(LEARNED);
+        let learner = Learner::new(&self.all, &self.store, &self.clock, tell);
         let (clock, told) = (Arc::clone(&self.clock), (self.tell, self.show));
         let mut keeper = Keeper::new(&self.all, self.store, clock, told, self.pulse);
         let mut standings = Vec::new();
@@ -89,7 +95,8 @@ impl Watching {
         }
         let places = Places { eyes: self.eyes, vantages: self.vantages };
         let wheel = Wheel::new(self.all, standings, places, self.clock, notes);
-        tokio::join!(wheel.turn(stop), keeper.run(noted));
+        let learning = learner.run(stop.clone());
+        tokio::join!(wheel.turn(stop, learned), keeper.run(noted), learning);
     }
 }
 
@@ -215,7 +222,7 @@ impl Wheel {
     }
 
     /// Turns until `stop`. Dropping the wheel ends what is under way, and lets the keeper end.
-    async fn turn(mut self, stop: CancellationToken) {
+    async fn turn(mut self, stop: CancellationToken, mut learned: mpsc::Receiver<(usize, Usual)>) {
         (0..self.entries.len()).for_each(|entry| self.schedule(entry));
         loop {
             tokio::select! {
@@ -249,6 +256,7 @@ impl Wheel {
                     }
                     self.look_all();
                 }
+                Some((entry, usual)) = learned.recv() => self.entries[entry].watch.usually(usual),
                 else => return stop.cancelled().await,
             }
         }

@@ -6,10 +6,13 @@
 
 mod codec;
 pub mod contract;
+mod counting;
 mod memory;
+mod minutes;
 mod reading;
 mod sqlite;
 
+pub use counting::Counting;
 pub use memory::Memory;
 pub use reading::{Histogram, Reading, Rollup, Step};
 pub use sqlite::Sqlite;
@@ -22,13 +25,8 @@ use serde_json::Value;
 /// How long single readings are kept: two days.
 pub const KEEP_READINGS_MS: u64 = 2 * 86_400_000;
 
-/// How long sums of readings are kept: a month by minute, 13 months by hour and by day.
-pub fn keep_rollups_ms(step: Step) -> u64 {
-    match step {
-        Step::Minute => 31 * 86_400_000,
-        Step::Hour | Step::Day => 396 * 86_400_000,
-    }
-}
+/// How long sums of readings are kept, by minute, by hour and by day: 13 months.
+pub const KEEP_ROLLUPS_MS: u64 = 396 * 86_400_000;
 
 /// Why the store could not.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -152,6 +150,20 @@ pub trait Store: Send + Sync {
     /// special.
     async fn list(&self, prefix: &str) -> Result<Vec<Document>, StoreError>;
 
+    /// The last of [`list`](Self::list), at the price of one document however many there are.
+    async fn last(&self, prefix: &str) -> Result<Option<Document>, StoreError>;
+
+    /// The documents of [`list`](Self::list) that were written since `after`, as they are now, and the number to ask with
+    /// next; with `None` all of them. Costs what was written since, not what there is.
+    ///
+    /// A document may come once more without having been written; none that was written is left out. One that was removed
+    /// does not come.
+    async fn changed(
+        &self,
+        prefix: &str,
+        after: Option<u64>,
+    ) -> Result<(u64, Vec<Document>), StoreError>;
+
     /// Writes `body` under `key` if it is at version `expected` (`None`: if there is none), and, with a `fence`, if
     /// that lease is still held with that token. Gives the new version.
     ///
@@ -237,8 +249,12 @@ pub trait Store: Send + Sync {
         to: Timestamp,
     ) -> Result<Vec<Rollup>, StoreError>;
 
-    /// Drops readings older than [`KEEP_READINGS_MS`] and sums older than [`keep_rollups_ms`].
-    async fn thin_out(&self, now: Timestamp) -> Result<(), StoreError>;
+    /// Drops readings older than [`KEEP_READINGS_MS`] and sums older than [`KEEP_ROLLUPS_MS`]. Minutes of days that were over
+    /// [`KEEP_READINGS_MS`] ago keep their counts; their times become the fastest, the middle, the 95th percentile and the
+    /// slowest, right to an eighth.
+    ///
+    /// Does so much at once that nobody waits long for it; says whether there is more to do.
+    async fn thin_out(&self, now: Timestamp) -> Result<bool, StoreError>;
 
     /// The lease `name` as it stands; `None` when it was never taken.
     async fn lease(&self, name: &str) -> Result<Option<Lease>, StoreError>;

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::codec::{check_body, check_sample, check_step};
 use crate::{
-    Bucket, Document, Fence, Job, KEEP_READINGS_MS, Lease, Reading, Rollup, Step, Store,
-    StoreError, keep_rollups_ms,
+    Bucket, Document, Fence, Job, KEEP_READINGS_MS, KEEP_ROLLUPS_MS, Lease, Reading, Rollup, Step,
+    Store, StoreError,
 };
 
 /// A store that keeps the contract and forgets all when dropped.
@@ -26,6 +26,9 @@ struct Held {
     events: BTreeMap<u64, Event>,
     newest: u64,
     documents: BTreeMap<String, Document>,
+    /// How many writes of documents there were, and which was the last of each key.
+    changes: u64,
+    change_of: BTreeMap<String, u64>,
     queues: BTreeMap<String, Queue>,
     series: BTreeMap<String, BTreeMap<Timestamp, Bucket>>,
     readings: Vec<Reading>,
@@ -189,6 +192,27 @@ impl Store for Memory {
         Ok(found.map(|(_, document)| document.clone()).collect())
     }
 
+    async fn last(&self, prefix: &str) -> Result<Option<Document>, StoreError> {
+        Ok(self.list(prefix).await?.pop())
+    }
+
+    async fn changed(
+        &self,
+        prefix: &str,
+        after: Option<u64>,
+    ) -> Result<(u64, Vec<Document>), StoreError> {
+        let Some(after) = after else {
+            let all = self.list(prefix).await?;
+            return Ok((self.held().changes, all));
+        };
+        let held = self.held();
+        let written = held.change_of.range(prefix.to_owned()..);
+        let written = written.take_while(|(key, _)| key.starts_with(prefix));
+        let new = written.filter(|(_, change)| **change > after);
+        let found = new.filter_map(|(key, _)| held.documents.get(key).cloned());
+        Ok((held.changes, found.collect()))
+    }
+
     async fn write(
         &self,
         key: &str,
@@ -203,6 +227,9 @@ impl Store for Memory {
         let version = expected.unwrap_or(0) + 1;
         let document = Document { key: key.to_owned(), version, body: body.clone() };
         held.documents.insert(key.to_owned(), document);
+        held.changes += 1;
+        let change = held.changes;
+        held.change_of.insert(key.to_owned(), change);
         Ok(version)
     }
 
@@ -210,6 +237,7 @@ impl Store for Memory {
         let mut held = self.held();
         held.expect_version(key, Some(expected))?;
         held.documents.remove(key);
+        held.change_of.remove(key);
         Ok(())
     }
 
@@ -334,11 +362,17 @@ impl Store for Memory {
         Ok(all.map(|(_, sum)| sum.clone()).collect())
     }
 
-    async fn thin_out(&self, now: Timestamp) -> Result<(), StoreError> {
+    async fn thin_out(&self, now: Timestamp) -> Result<bool, StoreError> {
         let mut held = self.held();
         held.readings.retain(|reading| reading.at.0 + KEEP_READINGS_MS >= now.0);
-        held.rollups.retain(|(_, step, at), _| at.0 + keep_rollups_ms(*step) >= now.0);
-        Ok(())
+        held.rollups.retain(|(_, _, at), _| at.0 + KEEP_ROLLUPS_MS >= now.0);
+        let fine = Step::Day.of(Timestamp(now.0.saturating_sub(KEEP_READINGS_MS)));
+        for ((_, step, at), sum) in &mut held.rollups {
+            if *step == Step::Minute && *at < fine {
+                *sum = sum.coarse();
+            }
+        }
+        Ok(false)
     }
 
     async fn lease(&self, name: &str) -> Result<Option<Lease>, StoreError> {

@@ -191,8 +191,13 @@ fn class(took_us: u32) -> u8 {
     u8::try_from(u64::from(octave * PER_OCTAVE) + eighth).unwrap_or(u8::MAX)
 }
 
+/// The shortest time of a class.
+pub(crate) fn begin(class: u8) -> u32 {
+    class.checked_sub(1).map_or(0, |before| end(before).saturating_add(1))
+}
+
 /// The longest time of a class.
-fn end(class: u8) -> u32 {
+pub(crate) fn end(class: u8) -> u32 {
     let (octave, eighth) = (u32::from(class) / PER_OCTAVE, u64::from(class) % 8);
     let below = 1_u64 << octave;
     let next = below + below * (eighth + 1) / u64::from(PER_OCTAVE);

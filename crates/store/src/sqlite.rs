@@ -107,6 +107,20 @@ impl Store for Sqlite {
         self.readers.ask(move |c| statements::list(c, &prefix)).await
     }
 
+    async fn last(&self, prefix: &str) -> Result<Option<Document>, StoreError> {
+        let prefix = prefix.to_owned();
+        self.readers.ask(move |c| statements::last(c, &prefix)).await
+    }
+
+    async fn changed(
+        &self,
+        prefix: &str,
+        after: Option<u64>,
+    ) -> Result<(u64, Vec<Document>), StoreError> {
+        let prefix = prefix.to_owned();
+        self.readers.ask(move |c| statements::changed(c, &prefix, after)).await
+    }
+
     async fn write(
         &self,
         key: &str,
@@ -219,7 +233,7 @@ impl Store for Sqlite {
         self.readers.ask(move |c| readings::rollups(c, &subject, step, (from, to))).await
     }
 
-    async fn thin_out(&self, now: Timestamp) -> Result<(), StoreError> {
+    async fn thin_out(&self, now: Timestamp) -> Result<bool, StoreError> {
         self.writer.change(move |c| readings::thin_out(c, now)).await
     }
 

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::beat::{Addresses, Intake};
+use crate::door::Seal;
 use crate::operator::{
     Begun, Certificate, Operator, Order, Outline, OutlineStage, OutlineStep, Placement,
     PlacementState, ProviderUsage, Refusal, RouteTraffic, Service, Services, TargetTraffic,
@@ -52,6 +53,8 @@ pub(crate) struct Scripted {
     pub(crate) state: Mutex<PlacementState>,
     /// Whether something is under way.
     pub(crate) busy: Mutex<bool>,
+    /// Whether an order that was begun is never answered.
+    pub(crate) hangs: Mutex<bool>,
     /// What was ordered: what, by whom, why.
     pub(crate) orders: Mutex<Vec<(String, String, String)>>,
     /// Monitors beside the one.
@@ -228,6 +231,9 @@ impl Operator for Scripted {
         }
         let row = (order.words(), by.to_owned(), why.to_owned());
         self.orders.lock().unwrap().push(row);
+        if *self.hangs.lock().unwrap() {
+            std::future::pending::<()>().await;
+        }
         Ok(Begun { run: Some("run-000001".to_owned()), said: "run-000001 has begun".to_owned() })
     }
 }
@@ -246,6 +252,7 @@ impl Scripted {
             store: Arc::clone(store),
             state: Mutex::new(PlacementState::Up),
             busy: Mutex::default(),
+            hangs: Mutex::default(),
             orders: Mutex::default(),
             more: Mutex::default(),
         }
@@ -263,6 +270,7 @@ pub(crate) fn site(store: &Arc<Memory>, clock: Arc<dyn Clock>, config: Config) -
         operator: Arc::new(Scripted::new(store)),
         live: Live::default(),
         beats: Intake::new(nobody, 100, Arc::default()),
+        seal: Seal::new(&[7; 32]),
     }
 }
 

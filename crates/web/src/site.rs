@@ -19,7 +19,7 @@ use linkflow_store::Store;
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::beat::{self, Intake};
-use crate::door::{self, Door, Refused};
+use crate::door::{self, Door, Refused, Seal};
 use crate::live::Live;
 use crate::operator::Operator;
 use crate::{api, assets, board, metrics};
@@ -41,6 +41,8 @@ pub struct Site {
     pub live: Live,
     /// Takes reports of jobs.
     pub beats: Arc<Intake>,
+    /// Seals what the store must not tell.
+    pub seal: Seal,
 }
 
 /// A page of ours runs scripts and styles from its own address only, and nobody frames it.

@@ -72,7 +72,13 @@ pub(super) fn drive(
 
 pub(super) fn manner(every_s: u64, slow_ms: Option<u64>) -> Manner {
     let every_ms = every_s * 1_000;
-    Manner { every_ms, limit_ms: 10_000, hold_ms: Manner::usual_hold(every_ms), slow_ms }
+    Manner {
+        every_ms,
+        limit_ms: 10_000,
+        hold_ms: Manner::usual_hold(every_ms),
+        slow_ms,
+        learn_ms: None,
+    }
 }
 
 /// What `story` shows at `at`: `60 refused` means that it refuses connections from 60 s on. `v1:` is one vantage's own.

@@ -3,6 +3,8 @@
 //! Each year has 12 outages of 90 s and more, 120 blips of some 9 s, 0.2 % of all looks lost, 24 times 4 minutes in which
 //! a vantage's own network is gone, and 12 times 5 minutes in which one vantage alone does not reach the target.
 
+use linkflow_model::Timestamp;
+
 use super::tests::{drive, manner};
 use super::*;
 
@@ -163,4 +165,66 @@ fn a_single_vantage_errs_only_where_it_alone_does_not_reach_the_target() {
     let mut told = years(&manner(10, None), 1, true);
     assert_eq!((told.false_pages, told.missed), (0, 0), "{told:?}");
     assert!(told.percentile(95) <= 22_000, "{told:?}");
+}
+
+/// What answers take: 80 ms, a third more or less, twice that at noon, seldom four times; slow in `slow`, and in blips.
+fn takes(dice: &mut Dice, at: Moment, slow: bool) -> u64 {
+    let around: f64 = (0..6).map(|_| dice.unit() - 0.5).sum();
+    let hour = at.0 as f64 / 3_600_000.0 % 24.0;
+    let noon = 1.0 + (hour / 24.0 * std::f64::consts::PI).sin();
+    let tail = if dice.unit() < 0.01 { 4.0 } else { 1.0 };
+    let slow = if slow { 8.0 } else { 1.0 };
+    (80.0 * (0.33 * 1.41 * around).exp() * noon * tail * slow) as u64
+}
+
+/// A year of one that learns: when it was slow, and from when to when it was said to be. 120 blips of some 9 s are slow, too.
+fn slow_year(seed: u64) -> (Spans, Vec<(u64, u64)>) {
+    let dice = &mut Dice(seed);
+    let mut slow = dice.spans(12.0, 900.0, 1_800.0);
+    let mut blips = dice.spans(120.0, 1.0, 8.0);
+    let mut watch = Watch::new(Manner { learn_ms: Some(0), ..manner(60, None) }, &[Moment(7_000)]);
+    let (mut hours, mut hour): (Vec<Hour>, Vec<u64>) = (Vec::new(), Vec::new());
+    let mut told: Vec<(u64, u64)> = Vec::new();
+    for number in 0..YEAR_MS / 3_600_000 {
+        let end = Moment((number + 1) * 3_600_000);
+        let mut world = |_: usize, at: Moment| {
+            let took_ms = takes(dice, at, slow.holds(at.0) || blips.holds(at.0));
+            hour.push(took_ms);
+            (took_ms, Seen::Well { took_ms })
+        };
+        drive(&mut watch, end, &mut world, |now, standing| match standing.condition {
+            Condition::Degraded => told.push((standing.since.0, u64::MAX)),
+            Condition::Up
+            | Condition::Partial
+            | Condition::Down
+            | Condition::Maintenance
+            | Condition::Unknown => {
+                told.last_mut().into_iter().for_each(|last| last.1 = last.1.min(now.0));
+            }
+        });
+        hour.sort_unstable();
+        let at = Timestamp(number * 3_600_000);
+        hours.push(Hour { at, looks: hour.len() as u64, p95_ms: hour[hour.len() * 95 / 100] });
+        hour.clear();
+        let week = &hours[hours.len().saturating_sub(7 * 24 + 1)..];
+        watch.usually(usual(week, Timestamp(end.0), 0));
+    }
+    (slow, told)
+}
+
+#[test]
+fn who_learns_tells_no_slowness_that_is_none_in_years_and_misses_none_after_the_first_week() {
+    let (mut found, mut all) = (0, 0);
+    for seed in 0..3 {
+        let (slow, told) = slow_year(70 + seed);
+        for (since, to) in &told {
+            assert!(slow.meets(*since, *to), "seed {seed}: nothing was slow at {since}");
+        }
+        for (from, to) in slow.all.iter().filter(|(from, _)| *from > 7 * 86_400_000) {
+            all += 1;
+            found += usize::from(told.iter().any(|(since, until)| since < to && from < until));
+        }
+    }
+    println!("{found} of {all} times of slowness were told");
+    assert!(all > 25 && found == all, "{found} of {all}");
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use linkflow_edge::{AcmeOptions, Edge, Front, Limits, Options, Origin, Pace, Resolve, TlsOptions};
 use linkflow_model::clock::SystemClock;
 use linkflow_model::config::Challenge;
-use linkflow_model::{Event, EventKind, Level, Policy, Routes};
+use linkflow_model::{Event, EventKind, Level, Policy, Pulse, Routes};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -146,6 +146,7 @@ impl Ca {
             external: None,
             folder: self.path("state"),
             pace: Pace { look_ms: 300, ..Pace::default() },
+            pulse: Pulse::default(),
         }
     }
 

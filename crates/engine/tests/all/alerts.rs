@@ -8,7 +8,7 @@ use linkflow_decide::{AlertRule, Urgency};
 use linkflow_engine::{AlertChannel, AlertPost, Alerts, MessageState, Tasks, messages};
 use linkflow_model::role::{Delivery, Notice, Notify};
 use linkflow_model::{Clock, Fault, FaultKind, Impact, Incident, IncidentStage, Timestamp};
-use linkflow_store::{Memory, Store};
+use linkflow_store::{Counting, Memory, Store};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -134,6 +134,42 @@ async fn an_incident_is_told_with_reminders_and_its_end() {
         ]
     );
     assert!(messages(&*scene.store).await.unwrap().iter().all(|m| m.state == MessageState::Sent));
+}
+
+#[tokio::test(start_paused = true)]
+async fn incidents_that_are_over_cost_no_look_at_all() {
+    let mut scene = Scene::new().await;
+    let counting = Arc::new(Counting::of(Arc::clone(&scene.store)));
+    for number in 0..10_000_u64 {
+        let at = Timestamp(scene.clock.wall().0 - (number + 100) * 60_000);
+        let over = Incident {
+            id: format!("over-{number}"),
+            stage: IncidentStage::Resolved,
+            began: at,
+            ended: Some(at),
+            ..scene.incident.clone()
+        };
+        scene.store.write(&over.key(), None, &json!(over), None).await.unwrap();
+    }
+    let inner = std::mem::replace(&mut scene.store, Arc::clone(&counting) as _);
+    let team = People::new("team");
+    scene.tell(vec![team.post(None, false)]);
+    sleep(Duration::from_secs(2)).await;
+    let (calls, documents) = counting.take();
+    assert!(documents > 10_000, "{documents}: they are read once");
+    assert!(calls < 100, "{calls}: and not one by one");
+    // The one that is open was told by then.
+    sleep(Duration::from_secs(20)).await;
+    counting.take();
+    sleep(Duration::from_secs(300)).await;
+    let (calls, documents) = counting.take();
+    assert_eq!(documents, 0, "nothing changed");
+    assert!(calls >= 600, "{calls}: it is looked twice a second");
+    // What changes is seen all the same, also when another one writes it.
+    scene.store = inner;
+    scene.ends().await;
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(team.told().len(), 2);
 }
 
 /// A channel that finds what it told before.

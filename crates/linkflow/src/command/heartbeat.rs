@@ -260,13 +260,13 @@ struct Known {
 impl Known {
     async fn of(teller: &Teller, name: &str) -> Result<Self, Box<Answer>> {
         let subject = subject(name);
-        let spans: Vec<StateSpan> = teller.all(&StateSpan::prefix(&subject)).await?;
+        let span = teller.store.last(&StateSpan::prefix(&subject)).await?;
         let read = |document: Option<linkflow_store::Document>| document.map(|d| d.body);
         let state = read(teller.store.read(&HeartbeatState::key(name)).await?);
         let paused = read(teller.store.read(&HeartbeatState::paused(name)).await?);
         Ok(Self {
             state: state.and_then(|body| serde_json::from_value(body).ok()),
-            span: spans.into_iter().next_back(),
+            span: read(span).and_then(|body| serde_json::from_value(body).ok()),
             paused: paused.and_then(|body| serde_json::from_value(body).ok()),
         })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use linkflow_decide::watch::Seen;
 use linkflow_model::clock::SystemClock;
-use linkflow_model::config::Config;
+use linkflow_model::config::{Config, Heartbeat};
 use linkflow_model::{Clock, Condition, StateSpan, Timestamp};
 use linkflow_monitor::{Noted, Phases, Prober, Uptime, word};
 use linkflow_store::{Histogram, Reading, Rollup, Sqlite, Step, Store};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::say::answer::Answer;
 use crate::say::table::{Table, Tone};
 use crate::say::time::{local, took};
+use crate::wire::beats;
 use crate::wire::watched::{Planned, planned};
 use crate::wire::{Listen, OpenOptions};
 
@@ -34,7 +35,7 @@ const SPANS: usize = 12;
     after_help = "Examples:\n  linkflow monitors list\n  linkflow monitors show api           one of them, with its last outages\n  linkflow monitors test api           look once, now\n  linkflow monitors export --since 30d > history.ndjson"
 )]
 pub(crate) enum MonitorsCommand {
-    /// List what is watched, and how it is.
+    /// List what is watched and what reports by itself, and how it is.
     #[command(
         after_help = "Examples:\n  linkflow monitors list\n  linkflow monitors list --tag shop\n  linkflow monitors list --json | jq '.result.monitors[] | select(.condition == \"down\")'"
     )]
@@ -53,7 +54,7 @@ pub(crate) enum MonitorsCommand {
     Test(NameArgs),
     /// Print the history, one JSON value on each line: spans of conditions, and readings added up.
     #[command(
-        after_help = "Examples:\n  linkflow monitors export > history.ndjson\n  linkflow monitors export api --since 90d --step day\n  linkflow monitors export --json | jq '.result.spans | length'\n\nSpans follow each other without gap; uptime is exactly what they come to."
+        after_help = "Examples:\n  linkflow monitors export > history.ndjson\n  linkflow monitors export api --since 90d --step day\n  linkflow monitors export api --since 52w --step minute\n  linkflow monitors export --json | jq '.result.spans | length'\n\nSpans follow each other without gap; uptime is exactly what they come to."
     )]
     Export(ExportArgs),
 }
@@ -91,7 +92,7 @@ pub(crate) struct ExportArgs {
 /// The spans that readings are added up over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum By {
-    /// Minutes, which are kept for a month.
+    /// Minutes, which are kept for 13 months.
     Minute,
     /// Hours, which are kept for 13 months.
     Hour,
@@ -121,7 +122,7 @@ pub(crate) async fn answer(context: &Context, command: &MonitorsCommand) -> Answ
     let options = context.options(&config, cloud, "monitors", Listen::Nowhere);
     let all = planned(&config, &options);
     match command {
-        MonitorsCommand::List(args) => list(context, &options, &all, args).await,
+        MonitorsCommand::List(args) => list(context, &config, &options, &all, args).await,
         MonitorsCommand::Show(args) => show(context, &options, one(&all, &args.name)?).await,
         MonitorsCommand::Test(args) => test(&config, one(&all, &args.name)?).await,
         MonitorsCommand::Export(args) => export(&options, &all, args).await,
@@ -213,6 +214,7 @@ fn ms_text(took_us: u32) -> String {
 
 async fn list(
     context: &Context,
+    config: &Config,
     options: &OpenOptions,
     all: &[Planned],
     args: &ListArgs,
@@ -254,12 +256,59 @@ async fn list(
             "watched": unable.is_none(),
         }));
     }
+    // They have no tags.
+    if args.tag.is_none() {
+        for (name, beat) in &config.heartbeats {
+            let (cells, row) = reports(&history, name.as_str(), beat).await?;
+            table.row(cells);
+            rows.push(row);
+        }
+    }
     let out = if rows.is_empty() {
         "nothing is watched\n".to_owned()
     } else {
         table.render(context.voice.colours)
     };
     Ok(Answer { out, result: json!({ "monitors": rows }), ..Answer::default() })
+}
+
+/// A heartbeat among what is watched.
+async fn reports(
+    history: &History,
+    name: &str,
+    beat: &Heartbeat,
+) -> Result<(Vec<(String, Tone)>, Value), Box<Answer>> {
+    let subject = format!("heartbeat.{name}");
+    let spans = history.spans(&subject).await?;
+    let now = spans.last();
+    let condition = now.map_or(Condition::Unknown, |span| span.condition);
+    let why = now.and_then(|span| span.why.clone());
+    let uptime = history.uptime(&spans, 1);
+    let (every, what) = (beats::asked(beat), "reports by itself".to_owned());
+    let cells = vec![
+        (subject.clone(), Tone::Strong),
+        (word(condition).to_owned(), tone(condition)),
+        (now.map(|span| local(span.from)).unwrap_or_default(), Tone::Plain),
+        (uptime.text(), Tone::Plain),
+        (String::new(), Tone::Plain),
+        (every.strip_prefix("every ").unwrap_or(&every).to_owned(), Tone::Plain),
+        (what.clone(), Tone::Plain),
+        (why.clone().unwrap_or_default(), Tone::Faint),
+    ];
+    let row = json!({
+        "name": subject,
+        "condition": condition,
+        "since": now.map(|span| span.from),
+        "why": why,
+        "uptime_24h": uptime.share().map(|share| f64::from(share) / 1_000.0),
+        "p95_us": Value::Null,
+        "every_ms": beat.every.map(|every| u64::try_from(every.as_millis()).unwrap_or(u64::MAX)),
+        "what": what,
+        "tags": [],
+        "derived": false,
+        "watched": true,
+    });
+    Ok((cells, row))
 }
 
 async fn show(context: &Context, options: &OpenOptions, planned: &Planned) -> Answered {

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use clap::Args;
-use linkflow_model::{Health, Lifecycle, PlacementView, Release, ReleaseId, ServiceSpec, World};
-use linkflow_web::operator::{PlacementState, Service, Services};
+use linkflow_model::{Health, Lifecycle, PlacementView, ReleaseId, ServiceSpec, World};
+use linkflow_web::operator::{PlacementState, Service};
+use linkflow_web::view::overview::Status;
 use serde_json::json;
 
 use crate::say::answer::Answer;
 use crate::say::table::{Table, Tone};
-use crate::wire::{Stack, standing};
+use crate::wire::{Stack, site, standing};
 
 use super::change::GRACE;
 use super::{Answered, Context, plan};
@@ -17,7 +18,7 @@ use super::{Answered, Context, plan};
 /// Show every service on every provider: how it stands, which release it runs, and why it serves or not.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[command(
-    after_help = "Examples:\n  linkflow status\n  linkflow status --json | jq .result.services\n\nThe placement that serves is marked with *. Providers are asked once; each placement that can be is probed."
+    after_help = "Examples:\n  linkflow status\n  linkflow status --json | jq .result.services\n\nThe placement that serves is marked with *. Where `linkflow up` runs with this state folder, it says how things stand, as\nfor `top`. Otherwise providers are asked once, and each placement that can be is probed."
 )]
 pub(crate) struct StatusArgs {}
 
@@ -29,9 +30,36 @@ const EVERY: Duration = Duration::from_millis(50);
 
 /// What `status` answers.
 pub(crate) async fn answer(context: &Context, _: &StatusArgs) -> Answered {
+    if let Some(seen) = running(context).await? {
+        return Ok(as_seen(&seen, context.voice.colours));
+    }
     let stack = context.stack("status").await?;
     let answer = stands(context, &stack).await;
     stack.close(GRACE).await;
+    answer
+}
+
+/// How everything stands in the process that runs with this state folder, where one does and answers.
+async fn running(context: &Context) -> Result<Option<Status>, Box<Answer>> {
+    let rehearsed = context.common.cloud.is_some();
+    let config = context.config(rehearsed)?;
+    let folder = context.state(&config, rehearsed);
+    // Of one that cannot be understood, another version for one, nothing is taken: everything is asked anew.
+    Ok(site::get(&folder, "/api/v1/status").await.unwrap_or_default())
+}
+
+fn as_seen(seen: &Status, colours: bool) -> Answer {
+    let live = seen.live.as_ref().map(|live| live.release);
+    let said = seen.live.as_ref().map(|live| (live.release, live.why.as_str()));
+    let mut answer = Answer {
+        out: text(&seen.services, live, said, colours),
+        result: json!({ "live": live, "services": seen.services }),
+        ..Answer::default()
+    };
+    for silent in &seen.silent {
+        answer.err.push_str(&format!("warning: {}\n", silent.why));
+        answer.warnings.push(json!({ "provider": silent.provider, "message": silent.why }));
+    }
     answer
 }
 
@@ -43,8 +71,9 @@ async fn stands(context: &Context, stack: &Stack) -> Answered {
     let live = stack.engine.live().await?;
     let faults = stack.engine.faults();
     let stand = standing::services(&specs, &world, live.as_ref().map(|live| live.id), &faults);
+    let said = live.as_ref().map(|live| (live.id, live.why.as_str()));
     let mut answer = Answer {
-        out: text(&stand, live.as_ref(), context.voice.colours),
+        out: text(&stand.services, stand.live, said, context.voice.colours),
         result: json!({ "live": stand.live, "services": stand.services }),
         ..Answer::default()
     };
@@ -111,12 +140,17 @@ pub(super) fn table(services: &[Service], live: Option<ReleaseId>, colours: bool
     table.render(colours)
 }
 
-fn text(services: &Services, live: Option<&Release>, colours: bool) -> String {
-    let said = live.map_or_else(
+fn text(
+    services: &[Service],
+    live: Option<ReleaseId>,
+    said: Option<(ReleaseId, &str)>,
+    colours: bool,
+) -> String {
+    let said = said.map_or_else(
         || "nothing is live; `linkflow apply` deploys the stack\n".to_owned(),
-        |release| format!("{} is live: {}\n", release.id, release.why),
+        |(id, why)| format!("{id} is live: {why}\n"),
     );
-    format!("{said}\n{}", table(&services.services, services.live, colours))
+    format!("{said}\n{}", table(services, live, colours))
 }
 
 #[cfg(test)]
@@ -168,7 +202,7 @@ mod tests {
         };
         let world = World { services: BTreeMap::from([(spec.name.clone(), view)]) };
         let stand = standing::services(&[spec], &world, None, &BTreeMap::new());
-        insta::assert_snapshot!(text(&stand, None, false), @r"
+        insta::assert_snapshot!(text(&stand.services, stand.live, None, false), @r"
         nothing is live; `linkflow apply` deploys the stack
 
         SERVICE     PROVIDER  STATE    RELEASE  LATENCY  WHY

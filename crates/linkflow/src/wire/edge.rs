@@ -12,7 +12,7 @@ use linkflow_edge::{
 };
 use linkflow_engine::{Stop, Tasks};
 use linkflow_model::config::{self, Acme, Config, RateLimit};
-use linkflow_model::{Clock, ServiceName, ServiceRoute};
+use linkflow_model::{Clock, Pulse, ServiceName, ServiceRoute};
 use linkflow_store::Store;
 use linkflow_web::Shelf;
 use tracing::warn;
@@ -211,6 +211,7 @@ fn of_acme(
         external,
         folder: home.path("acme"),
         pace: Pace::default(),
+        pulse: Pulse::default(),
     })
 }
 

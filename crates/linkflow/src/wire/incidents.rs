@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::select_all;
 use jiff::tz::TimeZone;
 use linkflow_decide::{Stands, incidents};
-use linkflow_engine::Engine;
+use linkflow_engine::{Engine, Incidents};
 use linkflow_model::config::Config;
 use linkflow_model::{Clock, Event, EventKind, Incident, IncidentStage, Level, Timestamp};
 use linkflow_store::{Store, StoreError};
@@ -32,6 +32,7 @@ struct Opener {
     names: BTreeMap<String, String>,
     /// Whether anything was ever deployed.
     deployed: bool,
+    known: Incidents,
 }
 
 /// Opens and ends incidents by what each of `shown` shows, in a task of the stack. As long as one of them has shown nothing,
@@ -43,6 +44,7 @@ pub(super) fn open(stack: &Stack, mut shown: Vec<watch::Receiver<Vec<Stands>>>) 
         engine: Arc::clone(&stack.engine),
         names: names(&stack.config),
         deployed: false,
+        known: Incidents::default(),
     };
     stack.tasks.start("incidents", async move |stop| {
         loop {
@@ -75,13 +77,9 @@ fn names(config: &Config) -> BTreeMap<String, String> {
 
 impl Opener {
     async fn turn(&mut self, mut stands: Vec<Stands>) -> Result<(), StoreError> {
-        let documents = self.store.list(Incident::PREFIX).await?;
-        let mut held = BTreeMap::new();
-        for document in documents {
-            if let Ok(incident) = serde_json::from_value::<Incident>(document.body) {
-                held.insert(incident.id.clone(), (document.version, incident));
-            }
-        }
+        let now = self.clock.wall();
+        self.known.follow(&*self.store, now).await?;
+        let held = self.known.held();
         self.deployed = self.deployed || !self.store.list("release/").await?.is_empty();
         if !self.deployed {
             // What was never deployed cannot be down.
@@ -99,7 +97,6 @@ impl Opener {
             one.name = name.cloned().unwrap_or(last);
         }
         let all: Vec<Incident> = held.values().map(|(_, incident)| incident.clone()).collect();
-        let now = self.clock.wall();
         for incident in incidents(&stands, &all, now, &day(now)) {
             let before = held.get(&incident.id);
             let expected = before.map(|(version, _)| *version);

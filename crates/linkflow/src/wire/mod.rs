@@ -56,6 +56,7 @@ use linkflow_model::{Clock, Event, ProviderName, Pulse, Routes, ServiceName};
 use linkflow_providers::kit::{Kit, KitOptions};
 use linkflow_rehearsal::cloud::Endpoints;
 use linkflow_store::{Sqlite, Store};
+use linkflow_web::door::Seal;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
@@ -164,6 +165,10 @@ pub(crate) struct Stack {
     pub(crate) alerts: Arc<Alerts>,
     /// Beats while the status page is kept fresh.
     pub(crate) page_pulse: Pulse,
+    /// Seals what the store must not tell, with a key that follows from that of the state folder.
+    pub(crate) seal: Seal,
+    /// Beats while certificates are seen to, where a CA gives them.
+    pub(crate) certificates_pulse: Option<Pulse>,
     /// Tells others that LinkFlow is well, once it is started.
     watchdog: Watchdog,
     /// Takes the reports of jobs.
@@ -219,6 +224,9 @@ impl Stack {
 
         let (routes, seen) = watch::channel(Arc::new(Routes::default()));
         let (events, told) = mpsc::channel(1_024);
+        let seal = Seal::new(&home.key().derive("dashboard/seal"));
+        let acme = front.tls.as_ref().and_then(|tls| tls.acme.as_ref());
+        let certificates_pulse = acme.map(|acme| acme.pulse.clone());
         let wanted = edge::options(&config, &options, chosen.ports, front);
         chosen.sockets.extend(sockets);
         let edge = Edge::take_over(wanted, chosen.sockets, seen, Arc::clone(&clock), events);
@@ -245,6 +253,8 @@ impl Stack {
             beats,
             watchdog,
             page_pulse,
+            certificates_pulse,
+            seal,
             computes,
             renderer,
             config,

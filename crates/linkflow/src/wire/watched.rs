@@ -87,6 +87,9 @@ pub(crate) async fn watch(stack: &mut Stack, rehearsed: bool) -> Vec<String> {
     if stack.config.status_page.is_some() {
         own.insert("page", stack.page_pulse.clone());
     }
+    if let Some(pulse) = &stack.certificates_pulse {
+        own.insert("certificates", pulse.clone());
+    }
     let (shown, listening) = beats::listen(stack, own).await;
     // Where nothing is watched, incidents are what people make of them.
     if looks.is_some() || !stack.config.heartbeats.is_empty() {
@@ -405,6 +408,7 @@ fn by_itself(
             limit_ms: ms(limit),
             hold_ms: Manner::usual_hold(every_ms),
             slow_ms: None,
+            learn_ms: Some(0),
         },
         needs,
         service,
@@ -420,6 +424,7 @@ fn manner(monitor: &Monitor) -> Manner {
         limit_ms: ms(monitor.timeout),
         hold_ms: monitor.confirm.map_or_else(|| Manner::usual_hold(every_ms), ms),
         slow_ms: monitor.slow.map(ms),
+        learn_ms: monitor.learn_slow.then(|| monitor.slow_least.map_or(0, ms)),
     }
 }
 

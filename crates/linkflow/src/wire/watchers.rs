@@ -174,8 +174,7 @@ impl Asked {
         for component in &page.components {
             let mut worst = None;
             for subject in component.watch.iter() {
-                let spans = store.list(&StateSpan::prefix(subject)).await?;
-                let last = spans.into_iter().next_back();
+                let last = store.last(&StateSpan::prefix(subject)).await?;
                 let last = last.and_then(|d| serde_json::from_value::<StateSpan>(d.body).ok());
                 worst = worst.max(last.map(|span| span.condition));
             }

@@ -45,6 +45,10 @@ section! {
         confirm: Option<Duration>,
         /// From which time on answers are slow. What is slow for some minutes is degraded, not down.
         slow: Option<Duration>,
+        /// Whether what is slow is learned where `slow` is not said: three times what is usual at this hour of the day, and 200 ms more than that at least.
+        learn_slow: bool = true,
+        /// Below this nothing counts as slow by what was learned.
+        slow_least: Option<Duration>,
         /// The method of `http`.
         method: Method = Method("GET".to_owned()),
         /// Headers that are sent. Secrets may stand in them: `${secret.NAME}`.

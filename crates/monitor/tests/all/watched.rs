@@ -34,7 +34,13 @@ fn watched(subject: &str, url: String, needs: &[&str]) -> Watched {
         also: Vec::new(),
         target: Target::Http(Box::new(HttpTarget::get(url.parse().unwrap()))),
         elsewhere: false,
-        manner: Manner { every_ms: 50, limit_ms: 1_000, hold_ms: 100, slow_ms: None },
+        manner: Manner {
+            every_ms: 50,
+            limit_ms: 1_000,
+            hold_ms: 100,
+            slow_ms: None,
+            learn_ms: None,
+        },
         needs: needs.iter().map(|&need| need.to_owned()).collect(),
         service: None,
         certificate_days: 14,
@@ -339,4 +345,54 @@ async fn a_place_that_does_not_know_what_is_asked_has_no_word() {
     status.store(503, Relaxed);
     assert_eq!(stage.told().await.kind, EventKind::Down);
     stage.end().await;
+}
+
+#[tokio::test]
+async fn what_is_slower_than_usual_is_degraded_without_a_limit_that_anyone_wrote() {
+    let mut servers = Servers::default();
+    let lag = Arc::new(AtomicU16::new(0));
+    let takes = Arc::clone(&lag);
+    let answers = move |_: &str| {
+        std::thread::sleep(Duration::from_millis(u64::from(takes.load(Relaxed))));
+        said(200, "", "")
+    };
+    let at = servers.http(answers).await;
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let now = SystemClock::start().wall();
+    // A week in which it took 2 ms.
+    let hours = (1..=7 * 24).flat_map(|hour| {
+        (0..10).map(move |look| Reading {
+            subject: "monitor.api".to_owned(),
+            at: Timestamp(now.0 - hour * 3_600_000 - look),
+            well: true,
+            took_us: 2_000,
+            phases_us: [0; 4],
+            why: None,
+        })
+    });
+    store.keep_readings(&hours.collect::<Vec<_>>()).await.unwrap();
+    store.add_up(now).await.unwrap();
+    let mut one = watched("monitor.api", format!("http://{at}/"), &[]);
+    (one.manner.learn_ms, one.manner.every_ms) = (Some(0), 1_000);
+    // Three minutes are too long for a test: it stood so before.
+    let span = StateSpan {
+        subject: "monitor.api".to_owned(),
+        condition: Condition::Degraded,
+        from: Timestamp(now.0 - 5_000),
+        to: None,
+        why: Some("answers take 300 ms, usually 2 ms at this hour".to_owned()),
+    };
+    store.write(&span.key(), None, &serde_json::json!(span), None).await.unwrap();
+    lag.store(300, Relaxed);
+    let stage = Stage::start(&store, vec![one.clone()], Prober::trusting(&[]).unwrap());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    stage.end().await;
+    assert_eq!(conditions(&spans(&store, "monitor.api").await), [Condition::Degraded]);
+    // 100 ms are not slow for what takes 2 ms.
+    lag.store(100, Relaxed);
+    let mut stage = Stage::start(&store, vec![one], Prober::trusting(&[]).unwrap());
+    assert_eq!(stage.told().await.kind, EventKind::Up);
+    stage.end().await;
+    let all = conditions(&spans(&store, "monitor.api").await);
+    assert_eq!(all, [Condition::Degraded, Condition::Up]);
 }

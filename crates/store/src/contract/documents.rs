@@ -15,6 +15,8 @@ checks!(
     of_writers_at_once_one_wins_each_version,
     a_document_is_removed_at_its_version_only,
     a_list_has_what_starts_with_its_prefix_in_byte_order,
+    the_last_of_a_list_is_found_by_itself,
+    what_was_written_since_comes_as_it_is_now,
     a_write_needs_its_fence_to_hold,
     what_cannot_be_read_back_is_not_written,
 );
@@ -158,6 +160,40 @@ async fn a_list_has_what_starts_with_its_prefix_in_byte_order(
         same(found.iter().all(|document| document.body == json!(document.key)), true)?;
     }
     Ok(())
+}
+
+async fn the_last_of_a_list_is_found_by_itself(store: Arc<dyn Store>) -> Result<(), Broken> {
+    for key in ["a/1", "a/2", "a0", "b/\u{10ffff}", "b/", "\u{10ffff}"] {
+        store.write(key, None, &json!(key), None).await?;
+    }
+    for prefix in ["", "a", "a/", "a/1", "a/3", "b/", "\u{10ffff}", "none"] {
+        same(store.last(prefix).await?, store.list(prefix).await?.pop())?;
+    }
+    Ok(())
+}
+
+async fn what_was_written_since_comes_as_it_is_now(store: Arc<dyn Store>) -> Result<(), Broken> {
+    same(store.changed("k/", None).await?, (0, Vec::new()))?;
+    for key in ["k/1", "k/2", "k/3", "other"] {
+        store.write(key, None, &json!(1), None).await?;
+    }
+    let (first, all) = store.changed("k/", None).await?;
+    same(all, store.list("k/").await?)?;
+    same(store.changed("k/", Some(first)).await?, (first, Vec::new()))?;
+    // The newest is removed, so that its number is free, and the next write must have another one.
+    store.remove("other", 1).await?;
+    store.write("k/3", Some(1), &json!(2), None).await?;
+    store.write("k/1", Some(1), &json!(2), None).await?;
+    store.write("k/1", Some(2), &json!(3), None).await?;
+    let (second, news) = store.changed("k/", Some(first)).await?;
+    let found: Vec<_> = news.iter().map(|one| (one.key.as_str(), one.version)).collect();
+    same(found, vec![("k/1", 3), ("k/3", 2)])?;
+    same(second > first, true)?;
+    store.remove("k/1", 3).await?;
+    same(store.changed("k/", Some(second)).await?.1, Vec::new())?;
+    store.write("k/1", None, &json!(4), None).await?;
+    let found = store.changed("k/", Some(second)).await?.1;
+    same(found, store.list("k/1").await?)
 }
 
 async fn a_write_needs_its_fence_to_hold(store: Arc<dyn Store>) -> Result<(), Broken> {

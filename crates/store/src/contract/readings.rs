@@ -13,6 +13,7 @@ checks!(
     what_comes_late_is_added_up_too,
     adding_up_twice_counts_nothing_twice,
     readings_thin_out_as_they_age,
+    old_minutes_keep_their_counts_and_percentiles,
 );
 
 const DAY: u64 = 86_400_000;
@@ -98,15 +99,61 @@ async fn adding_up_twice_counts_nothing_twice(store: Arc<dyn Store>) -> Result<(
     same(sums(&store, "s", Step::Minute).await?, twice)
 }
 
+async fn thinned_out(store: &Arc<dyn Store>, now: u64) -> Result<(), Broken> {
+    for _ in 0..1_000 {
+        if !store.thin_out(Timestamp(now)).await? {
+            return Ok(());
+        }
+    }
+    Err(Broken("it is never done".to_owned()))
+}
+
 async fn readings_thin_out_as_they_age(store: Arc<dyn Store>) -> Result<(), Broken> {
     let readings: Vec<Reading> = [1, 300, 370, 399].map(|day| reading("s", day * DAY, 5)).into();
     store.keep_readings(&readings).await?;
     store.add_up(Timestamp(400 * DAY)).await?;
-    store.thin_out(Timestamp(400 * DAY)).await?;
+    thinned_out(&store, 400 * DAY).await?;
     let raw = store.readings("s", Timestamp(0), Timestamp(u64::MAX), 9).await?;
     same(raw, readings[3..].to_vec())?;
     let days = |sums: Vec<Rollup>| sums.iter().map(|sum| sum.at.0 / DAY).collect::<Vec<_>>();
-    same(days(sums(&store, "s", Step::Minute).await?), vec![370, 399])?;
-    same(days(sums(&store, "s", Step::Hour).await?), vec![300, 370, 399])?;
-    same(days(sums(&store, "s", Step::Day).await?), vec![300, 370, 399])
+    for step in Step::ALL {
+        same(days(sums(&store, "s", step).await?), vec![300, 370, 399])?;
+    }
+    thinned_out(&store, 700 * DAY).await?;
+    for step in Step::ALL {
+        same(days(sums(&store, "s", step).await?), vec![370, 399])?;
+    }
+    Ok(())
+}
+
+async fn old_minutes_keep_their_counts_and_percentiles(
+    store: Arc<dyn Store>,
+) -> Result<(), Broken> {
+    let took = |n: u64| u32::try_from(n * 7_919 % 5_000).unwrap_or(0);
+    let all: Vec<Reading> =
+        (0..600).map(|n| reading("s", 10 * DAY + n * 997_000, took(n))).collect();
+    store.keep_readings(&all).await?;
+    store.add_up(Timestamp(20 * DAY)).await?;
+    let before = sums(&store, "s", Step::Minute).await?;
+    thinned_out(&store, 20 * DAY).await?;
+    let after = sums(&store, "s", Step::Minute).await?;
+    same(after.len(), before.len())?;
+    for (before, after) in before.iter().zip(&after) {
+        let of = |sum: &Rollup| (sum.at, sum.bad, sum.took.count, sum.took.classes.clone());
+        same(of(after), of(before))?;
+    }
+    // A part of a day, in the order of time.
+    let (from, to) = (Timestamp(10 * DAY + 7_200_000), Timestamp(12 * DAY + 60_000));
+    let some = store.rollups("s", Step::Minute, from, to).await?;
+    same(some, after.iter().filter(|sum| sum.at >= from && sum.at < to).cloned().collect())?;
+    // What comes late is added to what was thinned out, and stays when that is done again.
+    let late = reading("s", 10 * DAY + 1, 0);
+    store.keep_readings(std::slice::from_ref(&late)).await?;
+    for _ in 0..2 {
+        let found = store.rollups("s", Step::Minute, Timestamp(0), Timestamp(11 * DAY)).await?;
+        let bad = after.iter().filter(|sum| sum.at.0 < 11 * DAY).map(|sum| sum.bad).sum::<u64>();
+        same(found.iter().map(|sum| sum.bad).sum::<u64>(), bad + 1)?;
+        thinned_out(&store, 20 * DAY).await?;
+    }
+    Ok(())
 }

@@ -13,10 +13,10 @@ use crate::StoreError;
 const BUSY: Duration = Duration::from_secs(15);
 
 /// Stands in the file's header, so that another program's database is not taken for ours: the letters L, F, s and t.
-const APPLICATION: i64 = 0x4c46_7374;
+pub(super) const APPLICATION: i64 = 0x4c46_7374;
 
 /// What brings a file from each version to the next. A released entry is never changed.
-const MIGRATIONS: &[&str] = &[
+pub(super) const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE event (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -92,6 +92,30 @@ const MIGRATIONS: &[&str] = &[
         one INTEGER PRIMARY KEY,
         until INTEGER NOT NULL
     ) STRICT;
+",
+    // Triggers, so that also a process of before, which still runs while this one takes over, numbers what it writes.
+    "
+    CREATE TABLE change (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        key TEXT NOT NULL UNIQUE
+    ) STRICT;
+    CREATE TRIGGER document_written AFTER INSERT ON document BEGIN
+        INSERT OR REPLACE INTO change (key) VALUES (NEW.key);
+    END;
+    CREATE TRIGGER document_removed AFTER DELETE ON document BEGIN
+        DELETE FROM change WHERE key = OLD.key;
+    END;
+",
+    // With row numbers: a packed day is too long for a row of a tree of keys.
+    "
+    CREATE TABLE minutes (
+        number INTEGER PRIMARY KEY,
+        subject INTEGER NOT NULL REFERENCES subject,
+        day INTEGER NOT NULL,
+        packed BLOB NOT NULL,
+        UNIQUE (subject, day)
+    ) STRICT;
+    CREATE INDEX minutes_day ON minutes (day);
 ",
 ];
 

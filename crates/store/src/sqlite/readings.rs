@@ -7,9 +7,13 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Trouble;
 use crate::codec::{signed, unsigned};
-use crate::{Histogram, KEEP_READINGS_MS, Reading, Rollup, Step, keep_rollups_ms};
+use crate::minutes;
+use crate::{Histogram, KEEP_READINGS_MS, KEEP_ROLLUPS_MS, Reading, Rollup, Step, StoreError};
 
 type Done<T> = Result<T, Trouble>;
+
+/// How many days of minutes are packed in one transaction, for which every other write waits: a day takes some milliseconds.
+const DAYS_AT_ONCE: usize = 32;
 
 /// Sums by subject, step and start.
 type Sums = BTreeMap<(i64, Step, Timestamp), Rollup>;
@@ -168,22 +172,119 @@ pub(super) fn rollups(
     step: Step,
     (from, to): (Timestamp, Timestamp),
 ) -> Done<Vec<Rollup>> {
+    // Of one moment: what is packed meanwhile would come twice, or not at all.
+    let _moment = c.unchecked_transaction()?;
+    let packed = match step {
+        Step::Minute => packed(c, name, (from, to))?,
+        Step::Hour | Step::Day => Vec::new(),
+    };
     let mut ask = c.prepare_cached(
         "SELECT at, bad, count, sum, min, max, classes FROM rollup
          WHERE subject = (SELECT number FROM subject WHERE name = ?) AND step = ?
              AND at >= ? AND at < ? ORDER BY at",
     )?;
     let span = params![name, signed(step.ms()), signed(from.0), signed(to.0)];
-    let rows = ask.query_map(span, rollup)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let rows = ask.query_map(span, rollup)?.collect::<Result<Vec<_>, _>>()?;
+    Ok(merged(packed, rows))
 }
 
-pub(super) fn thin_out(c: &Connection, now: Timestamp) -> Done<()> {
-    let before = |keep: u64| signed(now.0.saturating_sub(keep));
-    c.prepare_cached("DELETE FROM reading WHERE at < ?")?.execute([before(KEEP_READINGS_MS)])?;
+/// The minutes of packed days.
+fn packed(c: &Connection, name: &str, (from, to): (Timestamp, Timestamp)) -> Done<Vec<Rollup>> {
+    let mut ask = c.prepare_cached(
+        "SELECT day, packed FROM minutes
+         WHERE subject = (SELECT number FROM subject WHERE name = ?) AND day >= ? AND day < ?
+         ORDER BY day",
+    )?;
+    let first = Step::Day.of(from);
+    let mut rows = ask.query(params![name, signed(first.0), signed(to.0)])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let day = Timestamp(unsigned(row.get(0)?));
+        let minutes = unpacked(day, row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?;
+        found.extend(minutes.into_iter().filter(|minute| minute.at >= from && minute.at < to));
+    }
+    Ok(found)
+}
+
+fn unpacked(day: Timestamp, packed: &[u8]) -> Done<Vec<Rollup>> {
+    minutes::unpack(day, packed).ok_or_else(|| {
+        StoreError::Failed(format!("the minutes of the day at {} cannot be unpacked", day.0)).into()
+    })
+}
+
+/// Both, in the order of time; what is of the same time is added up.
+fn merged(mut packed: Vec<Rollup>, rows: Vec<Rollup>) -> Vec<Rollup> {
+    if packed.is_empty() {
+        return rows;
+    }
+    packed.extend(rows);
+    packed.sort_by_key(|sum| sum.at);
+    packed.dedup_by(|later, kept| {
+        let same = later.at == kept.at;
+        if same {
+            kept.merge(later);
+        }
+        same
+    });
+    packed
+}
+
+pub(super) fn thin_out(c: &Connection, now: Timestamp) -> Done<bool> {
+    let before = |keep: u64| now.0.saturating_sub(keep);
+    c.prepare_cached("DELETE FROM reading WHERE at < ?")?
+        .execute([signed(before(KEEP_READINGS_MS))])?;
     for step in Step::ALL {
         c.prepare_cached("DELETE FROM rollup WHERE step = ? AND at < ?")?
-            .execute([signed(step.ms()), before(keep_rollups_ms(step))])?;
+            .execute([signed(step.ms()), signed(before(KEEP_ROLLUPS_MS))])?;
     }
+    c.prepare_cached("DELETE FROM minutes WHERE day < ?")?
+        .execute([signed(Step::Day.of(Timestamp(before(KEEP_ROLLUPS_MS))).0)])?;
+    pack_days(c, Step::Day.of(Timestamp(before(KEEP_READINGS_MS))))
+}
+
+/// Packs the minutes of days before `until`, up to [`DAYS_AT_ONCE`] of them; says whether there are more.
+fn pack_days(c: &Connection, until: Timestamp) -> Done<bool> {
+    let mut subjects = c.prepare_cached("SELECT number FROM subject")?;
+    let subjects: Vec<i64> = subjects.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let mut oldest =
+        c.prepare_cached("SELECT min(at) FROM rollup WHERE subject = ? AND step = ?")?;
+    let mut packed = 0;
+    for subject in subjects {
+        loop {
+            let minute = signed(Step::Minute.ms());
+            let at: Option<i64> = oldest.query_row(params![subject, minute], |row| row.get(0))?;
+            let day = at.map(|at| Step::Day.of(Timestamp(unsigned(at))));
+            let Some(day) = day.filter(|day| *day < until) else { break };
+            if packed == DAYS_AT_ONCE {
+                return Ok(true);
+            }
+            pack_day(c, subject, day)?;
+            packed += 1;
+        }
+    }
+    Ok(false)
+}
+
+/// Packs the minutes of one day, together with those of it that were packed before: readings may have come late.
+fn pack_day(c: &Connection, subject: i64, day: Timestamp) -> Done<()> {
+    let (from, to) = (signed(day.0), signed(day.0 + Step::Day.ms()));
+    let minute = signed(Step::Minute.ms());
+    let mut ask = c.prepare_cached(
+        "SELECT at, bad, count, sum, min, max, classes FROM rollup
+         WHERE subject = ? AND step = ? AND at >= ? AND at < ? ORDER BY at",
+    )?;
+    let rows = ask.query_map(params![subject, minute, from, to], rollup)?;
+    let rows = rows.collect::<Result<Vec<_>, _>>()?;
+    let held: Option<Vec<u8>> = c
+        .prepare_cached("SELECT packed FROM minutes WHERE subject = ? AND day = ?")?
+        .query_row(params![subject, from], |row| row.get(0))
+        .optional()?;
+    let held = held.map_or_else(|| Ok(Vec::new()), |held| unpacked(day, &held))?;
+    let packed = minutes::pack(day, &merged(held, rows))
+        .map_err(|error| StoreError::Failed(format!("minutes cannot be packed: {error}")))?;
+    c.prepare_cached("INSERT OR REPLACE INTO minutes (subject, day, packed) VALUES (?, ?, ?)")?
+        .execute(params![subject, from, packed])?;
+    c.prepare_cached("DELETE FROM rollup WHERE subject = ? AND step = ? AND at >= ? AND at < ?")?
+        .execute(params![subject, minute, from, to])?;
     Ok(())
 }

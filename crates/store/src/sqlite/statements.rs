@@ -74,6 +74,41 @@ pub(super) fn list(c: &Connection, prefix: &str) -> Done<Vec<Document>> {
     Ok(found)
 }
 
+pub(super) fn last(c: &Connection, prefix: &str) -> Done<Option<Document>> {
+    let mut ask = c.prepare_cached(
+        "SELECT key, version, body FROM document
+         WHERE key >= ?1 AND (?2 IS NULL OR key < ?2) ORDER BY key DESC LIMIT 1",
+    )?;
+    let mut rows = ask.query(params![prefix, after_prefix(prefix)])?;
+    rows.next()?.map(document).transpose()
+}
+
+pub(super) fn changed(
+    c: &Connection,
+    prefix: &str,
+    after: Option<u64>,
+) -> Done<(u64, Vec<Document>)> {
+    // Asked first: what is written in between comes now and once more, rather than never.
+    let newest: Option<i64> = c
+        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'change'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    let newest = newest.map_or(0, unsigned);
+    let Some(after) = after else { return Ok((newest, list(c, prefix)?)) };
+    // The unary plus keeps the range of keys from being used: what is new is less.
+    let mut ask = c.prepare_cached(
+        "SELECT document.key, version, body FROM change CROSS JOIN document USING (key)
+         WHERE seq > ?3 AND +change.key >= ?1 AND (?2 IS NULL OR +change.key < ?2)
+         ORDER BY document.key",
+    )?;
+    let mut rows = ask.query(params![prefix, after_prefix(prefix), signed(after)])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(document(row)?);
+    }
+    Ok((newest, found))
+}
+
 /// The first text, by bytes, that comes after all that start with `prefix`; `None` when there is none.
 fn after_prefix(prefix: &str) -> Option<String> {
     let mut chars: Vec<char> = prefix.chars().collect();

@@ -130,6 +130,42 @@ fn a_file_of_a_newer_version_is_refused() {
 }
 
 #[tokio::test]
+async fn a_file_of_an_older_version_is_brought_up_with_all_that_it_has() {
+    let folder = TempDir::new().unwrap();
+    let older = Connection::open(file_in(&folder)).unwrap();
+    older.execute_batch(&open::MIGRATIONS[..2].concat()).unwrap();
+    older.pragma_update(None, "application_id", open::APPLICATION).unwrap();
+    older.pragma_update(None, "user_version", 2).unwrap();
+    older
+        .execute_batch(
+            "INSERT INTO document VALUES ('incident/i1', 3, '{}');
+             INSERT INTO subject VALUES (7, 'monitor.api');
+             INSERT INTO rollup VALUES (7, 60000, 864000000, 1, 1, 5, 5, 5, x'1201');",
+        )
+        .unwrap();
+    drop(older);
+    let store = Sqlite::open(file_in(&folder)).unwrap();
+    let (first, all) = store.changed("incident/", None).await.unwrap();
+    assert_eq!(all.iter().map(|one| one.version).collect::<Vec<_>>(), [3]);
+    store.write("incident/i1", Some(3), &json!({}), None).await.unwrap();
+    assert_eq!(store.changed("incident/", Some(first)).await.unwrap().1.len(), 1);
+    // Its minutes are packed with the first thinning out.
+    assert!(!store.thin_out(Timestamp(30 * 86_400_000)).await.unwrap());
+    let all = (Timestamp(0), Timestamp(u64::MAX));
+    let minutes = store.rollups("monitor.api", Step::Minute, all.0, all.1).await.unwrap();
+    assert_eq!(
+        minutes.iter().map(|m| (m.at.0, m.bad, m.took.count)).collect::<Vec<_>>(),
+        [(864_000_000, 1, 1)]
+    );
+    let count = |table: &'static str| {
+        store.readers.ask(move |c| {
+            Ok(c.query_row(&format!("SELECT count(*) FROM {table}"), [], |r| r.get::<_, i64>(0))?)
+        })
+    };
+    assert_eq!((count("rollup").await, count("minutes").await), (Ok(0), Ok(1)));
+}
+
+#[tokio::test]
 async fn a_damaged_file_is_named_and_not_believed() {
     let folder = TempDir::new().unwrap();
     let store = Sqlite::open(file_in(&folder)).unwrap();

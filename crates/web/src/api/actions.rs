@@ -141,7 +141,7 @@ fn images(asked: Option<BTreeMap<ServiceName, ImageWord>>) -> BTreeMap<ServiceNa
 }
 
 async fn begin(site: &Site, by: &Caller, order: &Order, reason: &str) -> Accepted {
-    doing(order.words(), reason);
+    doing(order.words(), reason).await;
     let begun = site.operator.begin(order, &by.name, reason).await?;
     Ok((StatusCode::ACCEPTED, Json(begun)))
 }

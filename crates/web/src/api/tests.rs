@@ -300,6 +300,22 @@ async fn what_somebody_does_is_audited_with_what_came_of_it() {
     assert_eq!(told, expected);
 }
 
+#[tokio::test]
+async fn what_a_process_was_killed_over_is_in_the_audit() {
+    let stage = Stage::new().await;
+    *stage.operator.hangs.lock().unwrap() = true;
+    let body = json!({ "reason": "a new image" });
+    let asked = stage.ask_as(Some(Scope::Operate), "POST", "/api/v1/actions/apply", Some(body));
+    let answer = tokio::time::timeout(std::time::Duration::from_millis(300), asked).await;
+    assert!(answer.is_err(), "it is not answered");
+    assert_eq!(stage.operator.orders.lock().unwrap().len(), 1, "and was begun");
+    let month = crate::door::month(Timestamp(NOW));
+    let deeds = crate::door::deeds(&*stage.store, &month).await.unwrap();
+    let told: Vec<[&str; 3]> =
+        deeds.iter().map(|deed| [&*deed.what, &*deed.why, &*deed.outcome]).collect();
+    assert_eq!(told, [["apply the config", "a new image", "outcome unknown"]]);
+}
+
 /// Lets in whoever has the token of the tests.
 async fn with_token(mut request: Request, next: Next) -> axum::response::Response {
     let token = request.headers().get(header::AUTHORIZATION);

@@ -166,7 +166,7 @@ pub(super) async fn carry_out(
     let reason: Reason = text(&fields, "reason").map_err(&able)?;
     let to = match wish(&verb, &fields).map_err(&able)? {
         Wish::Order(order) => {
-            doing(order.words(), reason.as_str());
+            doing(order.words(), reason.as_str()).await;
             let begun = site.operator.begin(&order, &by.name, reason.as_str()).await;
             let begun = begun.map_err(&able)?;
             begun.run.map_or_else(|| "/releases".to_owned(), |run| format!("/runs/{run}"))

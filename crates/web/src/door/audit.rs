@@ -43,8 +43,39 @@ pub struct Deed {
     pub why: String,
     /// From which address; `terminal` for commands on the machine.
     pub from: String,
-    /// What came of it: `done`, or why not.
+    /// What came of it: `done`, or why not. [`Deed::UNKNOWN`] while it is being done, and of what a process was killed over.
     pub outcome: String,
+}
+
+impl Deed {
+    /// What came of a deed that was begun, and whose end nobody has written down.
+    pub const UNKNOWN: &str = "outcome unknown";
+
+    fn of(site: &Site, (who, means): (&str, &str), what: &str, why: &str, outcome: &str) -> Self {
+        let from = FROM.try_with(Clone::clone).unwrap_or_else(|_| "this machine".to_owned());
+        Self {
+            at: site.clock.wall(),
+            who: who.to_owned(),
+            means: means.to_owned(),
+            what: what.to_owned(),
+            why: why.to_owned(),
+            from,
+            outcome: outcome.to_owned(),
+        }
+    }
+}
+
+/// A request that changes something, while it is answered.
+struct Act {
+    site: Arc<Site>,
+    caller: Caller,
+    begun: Mutex<Option<Begun>>,
+}
+
+/// What a request does, with the key of its line where that could be kept.
+struct Begun {
+    deed: Deed,
+    key: Option<String>,
 }
 
 /// Counts what this process kept: of two deeds in one millisecond, the one that was first stands first.
@@ -53,22 +84,28 @@ static KEPT: AtomicU32 = AtomicU32::new(0);
 tokio::task_local! {
     /// From where the request comes that is being answered.
     pub(super) static FROM: String;
-    /// What it does, and why, once that is known.
-    static DOING: Mutex<Option<(String, String)>>;
+    /// What it does, once that is known.
+    static ACT: Arc<Act>;
 }
 
-/// Says what the request that is being answered does, in words (`drain fly`), and why in its caller's. [`audited`] notes it with
-/// what came of it, so this is said before it is tried.
-pub(crate) fn doing(what: impl Into<String>, why: &str) {
-    let said = (what.into(), why.to_owned());
-    let set = |doing: &Mutex<Option<_>>| {
-        *doing.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
-    };
+/// Says what the request that is being answered does, in words (`drain fly`), and why in its caller's. It is written down
+/// before it is tried, so that a process that is killed over it leaves its line; [`audited`] adds what came of it.
+pub(crate) async fn doing(what: impl Into<String>, why: &str) {
     // Without a request, as in a test of the value alone, there is nobody to note.
-    DOING.try_with(set).unwrap_or_default();
+    let Ok(act) = ACT.try_with(Arc::clone) else { return };
+    let who = (act.caller.name.as_str(), means(&act.caller));
+    let deed = Deed::of(&act.site, who, &what.into(), why, Deed::UNKNOWN);
+    let key = match written(&*act.site.store, &deed).await {
+        Ok(key) => Some(key),
+        Err(error) => {
+            warn!(%error, ?deed, "a line of the audit could not be kept before its deed");
+            None
+        }
+    };
+    *act.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(Begun { deed, key });
 }
 
-/// Stands around whatever changes something, and notes what it [said](doing) that it does, done or not.
+/// Stands around whatever changes something, and notes what came of what it [said](doing) that it does.
 pub(crate) async fn audited(
     State(site): State<Arc<Site>>,
     request: Request,
@@ -78,50 +115,54 @@ pub(crate) async fn audited(
     let Some(caller) = caller.filter(|_| !is_safe(request.method())) else {
         return next.run(request).await;
     };
-    let doing = async {
-        let response = next.run(request).await;
-        let said = DOING.with(|doing| doing.lock().unwrap_or_else(PoisonError::into_inner).take());
-        (response, said)
-    };
-    let (response, said) = DOING.scope(Mutex::default(), doing).await;
-    if let Some((what, why)) = said {
+    let act = Arc::new(Act { site, caller, begun: Mutex::default() });
+    let response = ACT.scope(Arc::clone(&act), next.run(request)).await;
+    let begun = act.begun.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(begun) = begun {
         let status = response.status();
         let good = status.is_success() || status.is_redirection();
         let outcome = if good { "done".to_owned() } else { format!("refused: {status}") };
-        audit(&site, &caller, &what, &why, &outcome).await;
+        ended(&act.site, begun, &outcome).await;
     }
     response
+}
+
+/// Writes what came of a deed into its line, or the whole line where there is none.
+async fn ended(site: &Site, begun: Begun, outcome: &str) {
+    let Begun { deed, key } = begun;
+    let deed = Deed { outcome: outcome.to_owned(), ..deed };
+    let kept = match key {
+        Some(key) => {
+            let end = |held: &mut Deed| {
+                held.outcome.clone_from(&deed.outcome);
+                Ok(())
+            };
+            documents::change(&*site.store, &key, end).await.map(drop)
+        }
+        None => keep(&*site.store, &deed).await,
+    };
+    if let Err(error) = kept {
+        warn!(%error, ?deed, "what came of a line of the audit could not be kept");
+    }
+}
+
+fn means(caller: &Caller) -> &'static str {
+    match caller.means {
+        Means::Session => "session",
+        Means::Token => "token",
+    }
 }
 
 /// Notes what `caller` did: `what` in words (`drained fly`), `why` in theirs, and what came of it: `done`, or why not.
 ///
 /// From where follows from the request that is being answered. When it cannot be kept, the log has it.
 pub(crate) async fn audit(site: &Site, caller: &Caller, what: &str, why: &str, outcome: &str) {
-    let means = match caller.means {
-        Means::Session => "session",
-        Means::Token => "token",
-    };
-    note(site, (&caller.name, means), what, why, outcome).await;
+    note(site, (&caller.name, means(caller)), what, why, outcome).await;
 }
 
 /// Notes what somebody did who may not have been let in.
-pub(super) async fn note(
-    site: &Site,
-    (who, means): (&str, &str),
-    what: &str,
-    why: &str,
-    outcome: &str,
-) {
-    let from = FROM.try_with(Clone::clone).unwrap_or_else(|_| "this machine".to_owned());
-    let deed = Deed {
-        at: site.clock.wall(),
-        who: who.to_owned(),
-        means: means.to_owned(),
-        what: what.to_owned(),
-        why: why.to_owned(),
-        from,
-        outcome: outcome.to_owned(),
-    };
+pub(super) async fn note(site: &Site, who: (&str, &str), what: &str, why: &str, outcome: &str) {
+    let deed = Deed::of(site, who, what, why, outcome);
     if let Err(error) = keep(&*site.store, &deed).await {
         warn!(%error, ?deed, "a line of the audit could not be kept");
     }
@@ -132,6 +173,11 @@ pub(super) async fn note(
 /// # Errors
 /// When the store cannot be written.
 pub async fn keep(store: &dyn Store, deed: &Deed) -> Result<(), AccessError> {
+    written(store, deed).await.map(drop)
+}
+
+/// Writes a line; gives its key.
+async fn written(store: &dyn Store, deed: &Deed) -> Result<String, AccessError> {
     let short = |text: &str| text.chars().take(LONGEST).collect::<String>();
     let deed = Deed {
         who: short(&deed.who),
@@ -144,7 +190,7 @@ pub async fn keep(store: &dyn Store, deed: &Deed) -> Result<(), AccessError> {
     let count = KEPT.fetch_add(1, Ordering::Relaxed);
     let key = format!("{PREFIX}{}/{:013}-{count:08x}-{apart}", month(deed.at), deed.at.0);
     documents::create(store, &key, &deed).await?;
-    Ok(())
+    Ok(key)
 }
 
 /// The month of `at` as [`deeds`] takes it: `2026-11`, by UTC.

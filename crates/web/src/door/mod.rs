@@ -20,6 +20,7 @@ mod password;
 mod people;
 mod random;
 mod refused;
+mod seal;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ pub use invites::{GOOD_MS as INVITE_MS, Invite, first, invite};
 pub(crate) use pages::routes;
 pub use people::{Person, everybody, remove as remove_person};
 pub(crate) use refused::Refused;
+pub use seal::Seal;
 pub use tokens::{Token, create as create_token, every as every_token, revoke as revoke_token};
 
 use crate::Site;

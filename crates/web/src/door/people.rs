@@ -11,6 +11,7 @@ use super::error::AccessError;
 use super::passkey::Passkey;
 use super::password::Kept;
 use super::random;
+use super::seal::Seal;
 use super::sessions;
 use super::totp::{Totp, recovery_hash};
 
@@ -58,8 +59,14 @@ impl Person {
     }
 
     /// Takes a code of their app, or a recovery code; each is good once. Says which it was.
-    pub(super) fn take_code(&mut self, code: &str, now: Timestamp) -> Option<&'static str> {
-        if self.totp.as_mut().is_some_and(|totp| totp.take(code, now)) {
+    pub(super) fn take_code(
+        &mut self,
+        code: &str,
+        seal: &Seal,
+        now: Timestamp,
+    ) -> Option<&'static str> {
+        let of = (seal, self.handle.as_str());
+        if self.totp.as_mut().is_some_and(|totp| totp.take(code, of, now)) {
             return Some("app code");
         }
         let hash = recovery_hash(code);

@@ -8,9 +8,11 @@ use qrcodegen::{QrCode, QrCodeEcc};
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
+use tracing::warn;
 
 use super::error::AccessError;
 use super::random;
+use super::seal::Seal;
 use crate::frame::escaped;
 
 /// How long a code is good.
@@ -25,23 +27,43 @@ const RECOVERY: usize = 10;
 /// An authenticator app.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Totp {
-    /// The shared secret of 160 bits, in base 32. A code cannot be checked without it, so it is kept as it is.
+    /// The shared secret of 160 bits, in base 32. A code cannot be checked without it, so it is kept, [sealed](Seal).
     pub(super) secret: String,
     /// The last step whose code was taken: neither it nor one before is taken again (RFC 6238, 5.2).
     last: u64,
 }
 
 impl Totp {
-    /// A new one.
-    pub(super) fn new() -> Result<Self, AccessError> {
-        Ok(Self { secret: base32(&random::bytes::<20>()?), last: 0 })
+    /// A new one of whoever is called `of` by authenticators.
+    pub(super) fn new(seal: &Seal, of: &str) -> Result<Self, AccessError> {
+        Ok(Self { secret: seal.close(&base32(&random::bytes::<20>()?), of)?, last: 0 })
     }
 
-    /// Whether `code` is good at `now`. One that was is not again.
-    pub(super) fn take(&mut self, code: &str, now: Timestamp) -> bool {
+    /// The secret, where it can be opened.
+    pub(super) fn opened(&self, seal: &Seal, of: &str) -> Option<String> {
+        let opened = seal.open(&self.secret, of);
+        if opened.is_none() {
+            warn!(
+                "the secret of an authenticator app was sealed with the key of another state folder"
+            );
+        }
+        opened
+    }
+
+    /// Whether `code` is good at `now`. One that was is not again. A secret that an older version kept is sealed by the way.
+    pub(super) fn take(&mut self, code: &str, (seal, of): (&Seal, &str), now: Timestamp) -> bool {
+        let Some(secret) = self.opened(seal, of) else { return false };
+        let taken = self.is_taken(code, &secret, now);
+        if taken && !Seal::is_closed(&self.secret) {
+            self.secret = seal.close(&secret, of).unwrap_or(secret);
+        }
+        taken
+    }
+
+    fn is_taken(&mut self, code: &str, secret: &str, now: Timestamp) -> bool {
         let digits: String = code.chars().filter(|char| !char.is_whitespace()).collect();
         let step = now.0 / STEP_MS;
-        let key = unbase32(&self.secret);
+        let key = unbase32(secret);
         let steps = step.saturating_sub(OFF)..=step + OFF;
         let mut found = None;
         for step in steps.filter(|step| *step > self.last) {
@@ -52,17 +74,17 @@ impl Totp {
         self.last = found.unwrap_or(self.last);
         found.is_some()
     }
+}
 
-    /// What an app reads: `otpauth://totp/shop:ann?secret=…&issuer=shop`.
-    pub(super) fn uri(&self, stack: &str, name: &str) -> String {
-        let (stack, name) = (escaped(stack), escaped(name));
-        format!("otpauth://totp/{stack}:{name}?secret={}&issuer={stack}", self.secret)
-    }
+/// What an app reads: `otpauth://totp/shop:ann?secret=…&issuer=shop`.
+pub(super) fn uri(secret: &str, stack: &str, name: &str) -> String {
+    let (stack, name) = (escaped(stack), escaped(name));
+    format!("otpauth://totp/{stack}:{name}?secret={secret}&issuer={stack}")
+}
 
-    /// The secret in groups of four, for whoever types it.
-    pub(super) fn typed(&self) -> String {
-        groups(&self.secret.to_lowercase(), " ")
-    }
+/// The secret in groups of four, for whoever types it.
+pub(super) fn typed(secret: &str) -> String {
+    groups(&secret.to_lowercase(), " ")
 }
 
 /// The code of one step: RFC 4226, 5.3.
@@ -173,29 +195,44 @@ mod tests {
     #[test]
     fn a_code_is_taken_once_and_by_a_clock_that_is_half_a_minute_off() {
         let at = |second: u64| Timestamp(1_111_111_000_000 + second * 1_000);
-        let fresh = || Totp { secret: SECRET.to_owned(), last: 0 };
+        let seal = Seal::new(&[7; 32]);
+        let fresh = || Totp { secret: seal.close(SECRET, "ann").unwrap(), last: 0 };
+        let of = (&seal, "ann");
         let shown = code(SECRET, at(60));
         for (second, good) in [(0, false), (30, true), (60, true), (90, true), (120, false)] {
-            assert_eq!(fresh().take(&shown, at(second)), good, "{second} s");
+            assert_eq!(fresh().take(&shown, of, at(second)), good, "{second} s");
         }
         let mut totp = fresh();
-        assert!(totp.take(&format!(" {} {} ", &shown[..3], &shown[3..]), at(60)));
-        assert!(!totp.take(&shown, at(60)), "not twice");
-        assert!(!totp.take(&code(SECRET, at(30)), at(60)), "nor one from before");
-        assert!(totp.take(&code(SECRET, at(90)), at(90)));
+        assert!(totp.take(&format!(" {} {} ", &shown[..3], &shown[3..]), of, at(60)));
+        assert!(!totp.take(&shown, of, at(60)), "not twice");
+        assert!(!totp.take(&code(SECRET, at(30)), of, at(60)), "nor one from before");
+        assert!(totp.take(&code(SECRET, at(90)), of, at(90)));
         for junk in ["", "1", "1234567", "äöü", "999999999999999999999"] {
-            assert!(!fresh().take(junk, at(60)), "{junk}");
+            assert!(!fresh().take(junk, of, at(60)), "{junk}");
         }
     }
 
     #[test]
+    fn a_secret_of_an_older_version_is_sealed_with_the_next_code_that_is_good() {
+        let at = Timestamp(1_111_111_060_000);
+        let seal = Seal::new(&[7; 32]);
+        let mut totp = Totp { secret: SECRET.to_owned(), last: 0 };
+        assert!(!totp.take("000000", (&seal, "ann"), at) && totp.secret == SECRET);
+        assert!(totp.take(&code(SECRET, at), (&seal, "ann"), at));
+        assert!(!totp.secret.contains(SECRET), "{}", totp.secret);
+        assert_eq!(totp.opened(&seal, "ann").as_deref(), Some(SECRET));
+        let later = Timestamp(at.0 + 60_000);
+        assert!(!totp.take(&code(SECRET, later), (&Seal::new(&[8; 32]), "ann"), later));
+        assert!(totp.take(&code(SECRET, later), (&seal, "ann"), later));
+    }
+
+    #[test]
     fn an_app_reads_names_with_any_character() {
-        let totp = Totp { secret: SECRET.to_owned(), last: 0 };
-        let uri = totp.uri("my shop", "ann@example.com");
+        let uri = uri(SECRET, "my shop", "ann@example.com");
         let wanted = "otpauth://totp/my%20shop:ann%40example.com?secret=";
         assert!(uri.starts_with(wanted), "{uri}");
         assert!(qr(&uri).unwrap().starts_with("<svg"));
-        assert_eq!(totp.typed(), "gezd gnbv gy3t qojq gezd gnbv gy3t qojq");
+        assert_eq!(typed(SECRET), "gezd gnbv gy3t qojq gezd gnbv gy3t qojq");
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(crate) async fn drain(
     service: Option<&ServiceName>,
     why: &str,
 ) -> Result<Drained, Refusal> {
-    doing(words("drain", provider, service), why);
+    doing(words("drain", provider, service), why).await;
     let services = site.operator.services().await?.services;
     let meant = |name: &ServiceName| service.is_none_or(|one| one == name);
     let may = services.iter().filter(|one| meant(&one.service));
@@ -91,7 +91,7 @@ pub(crate) async fn lift(
     service: Option<&ServiceName>,
     why: &str,
 ) -> Result<Drained, Refusal> {
-    doing(words("undrain", provider, service), why);
+    doing(words("undrain", provider, service), why).await;
     let key = Drain::key(provider, service);
     let document = site.store.read(&key).await?;
     let held = document.and_then(|document| {

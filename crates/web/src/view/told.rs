@@ -230,7 +230,7 @@ pub(crate) async fn open(
     by: &str,
     ask: OpenIncident,
 ) -> Result<IncidentView, Refusal> {
-    doing("open an incident", ask.title.as_str());
+    doing("open an incident", ask.title.as_str()).await;
     let now = site.clock.wall();
     let public = !ask.private.unwrap_or(false);
     let stage = IncidentStage::Investigating;
@@ -277,7 +277,7 @@ pub(crate) async fn go_on(
     by: &str,
     ask: UpdateIncident,
 ) -> Result<IncidentView, Refusal> {
-    doing(format!("update the incident {id}"), ask.text.as_str());
+    doing(format!("update the incident {id}"), ask.text.as_str()).await;
     let now = site.clock.wall();
     let public = !ask.private.unwrap_or(false);
     changed(site, id, &format!("{by} updated"), |incident| {
@@ -298,7 +298,7 @@ pub(crate) async fn go_on(
 
 /// Says that somebody looks after an incident.
 pub(crate) async fn acknowledge(site: &Site, id: &str, by: &str) -> Result<IncidentView, Refusal> {
-    doing(format!("acknowledge the incident {id}"), "");
+    doing(format!("acknowledge the incident {id}"), "").await;
     let now = site.clock.wall();
     changed(site, id, &format!("{by} acknowledged"), |incident| {
         if !incident.is_open() {
@@ -320,7 +320,7 @@ pub(crate) async fn resolve(
 ) -> Result<IncidentView, Refusal> {
     let now = site.clock.wall();
     let text = ask.text.map_or_else(|| "It is over.".to_owned(), String::from);
-    doing(format!("resolve the incident {id}"), &text);
+    doing(format!("resolve the incident {id}"), &text).await;
     changed(site, id, &format!("{by} resolved"), |incident| {
         if !incident.is_open() {
             return Err(over(id));
@@ -374,7 +374,7 @@ fn of_work(work: &Maintenance, now: Timestamp) -> Work {
 
 /// Announces work.
 pub(crate) async fn announce(site: &Site, by: &str, ask: Announce) -> Result<Work, Refusal> {
-    doing("announce work", ask.title.as_str());
+    doing("announce work", ask.title.as_str()).await;
     let now = site.clock.wall();
     let from = Timestamp(ask.from.0);
     if from.0.saturating_add(JUST_NOW_MS) < now.0 {
@@ -404,7 +404,7 @@ pub(crate) async fn announce(site: &Site, by: &str, ask: Announce) -> Result<Wor
 
 /// Calls announced work off, or ends it when it has begun.
 pub(crate) async fn cancel(site: &Site, id: &str, by: &str) -> Result<Work, Refusal> {
-    doing(format!("call off the work {id}"), "");
+    doing(format!("call off the work {id}"), "").await;
     let now = site.clock.wall();
     let key = format!("{}{id}", Maintenance::PREFIX);
     let found = change::<Maintenance>(site, &key, |work| {

@@ -14,6 +14,7 @@ enum Call {
     Append(u64),
     Events(u64, usize),
     List(&'static str),
+    Changed(&'static str, Option<u64>),
     Write(&'static str, Option<u64>, Option<u64>),
     Remove(&'static str, u64),
     Put(&'static str, u64),
@@ -34,6 +35,7 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
         (0..50_u64).prop_map(Call::Append),
         (0..9_u64, 0..5_usize).prop_map(|(after, limit)| Call::Events(after, limit)),
         prop_oneof![Just(""), Just("a"), Just("a%")].prop_map(Call::List),
+        (prop_oneof![Just(""), Just("a")], of(0..9_u64)).prop_map(|(k, at)| Call::Changed(k, at)),
         (key(), of(0..4_u64), of(0..3_u64)).prop_map(|(k, at, f)| Call::Write(k, at, f)),
         (key(), 1..3_u64).prop_map(|(key, at)| Call::Remove(key, at)),
         (key(), 0..50_u64).prop_map(|(id, due)| Call::Put(id, due)),
@@ -68,6 +70,9 @@ async fn answer(store: &dyn Store, call: &Call) -> String {
             format!("{newest:?} {:?}", store.events(after, limit).await)
         }
         Call::List(prefix) => format!("{:?}", store.list(prefix).await),
+        Call::Changed(prefix, after) => {
+            format!("{:?} {:?}", store.changed(prefix, after).await, store.last(prefix).await)
+        }
         Call::Write(key, expected, token) => {
             let (body, fence) = (json!({ "was": expected }), token.map(fence));
             format!("{:?}", store.write(key, expected, &body, fence.as_ref()).await)

@@ -35,6 +35,8 @@ in_turn! {
     fn newest_event(&self) -> u64;
     fn read(&self, key: &str) -> Option<Document>;
     fn list(&self, prefix: &str) -> Vec<Document>;
+    fn last(&self, prefix: &str) -> Option<Document>;
+    fn changed(&self, prefix: &str, after: Option<u64>) -> (u64, Vec<Document>);
     fn write(&self, key: &str, expected: Option<u64>, body: &Value, fence: Option<&Fence>) -> u64;
     fn remove(&self, key: &str, expected: u64) -> ();
     fn put_job(&self, queue: &str, id: &str, body: &Value, due: Timestamp) -> bool;
@@ -49,7 +51,7 @@ in_turn! {
     fn readings(&self, subject: &str, from: Timestamp, to: Timestamp, most: usize) -> Vec<Reading>;
     fn add_up(&self, now: Timestamp) -> ();
     fn rollups(&self, subject: &str, step: Step, from: Timestamp, to: Timestamp) -> Vec<Rollup>;
-    fn thin_out(&self, now: Timestamp) -> ();
+    fn thin_out(&self, now: Timestamp) -> bool;
     fn lease(&self, name: &str) -> Option<Lease>;
     fn take_lease(&self, name: &str, owner: &str, replacing: Option<(u64, u64)>) -> Fence;
     fn beat_lease(&self, fence: &Fence) -> ();

@@ -122,7 +122,10 @@ async fn shown(asked: &Asked, besides: Besides) -> Result<Response, Refused> {
         .totp_new
         .as_ref()
         .filter(|_| asked.is_fresh())
-        .and_then(|new| Some((totp::qr(&new.uri(&stack, &person.name))?, new.typed())));
+        .and_then(|new| new.opened(&asked.site.seal, &person.handle))
+        .and_then(|new| {
+            Some((totp::qr(&totp::uri(&new, &stack, &person.name))?, totp::typed(&new)))
+        });
     let passkeys = person.passkeys.iter().map(|held| PasskeyRow {
         id: held.id.clone(),
         name: held.name.clone(),
@@ -210,9 +213,8 @@ pub(super) async fn password(
 pub(super) async fn totp_new(asked: Asked) -> Result<Response, Refused> {
     asked.fresh()?;
     asked.person().await?;
-    let new = Totp::new()?;
     change(&asked, "began to set up an authenticator app", |person| {
-        person.totp_new = Some(new.clone());
+        person.totp_new = Some(Totp::new(&asked.site.seal, &person.handle)?);
         Ok(())
     })
     .await?;
@@ -228,7 +230,7 @@ pub(super) async fn totp(asked: Asked, Form(typed): Form<TypedCode>) -> Result<R
     let done = change(&asked, "set up an authenticator app", |person| {
         let wrong = "the code is not right: is the clock of the phone right?";
         let mut new = person.totp_new.take().ok_or_else(|| AccessError::no("begin again"))?;
-        if !new.take(&typed.code, now) {
+        if !new.take(&typed.code, (&asked.site.seal, &person.handle), now) {
             return Err(AccessError::no(wrong));
         }
         person.totp = Some(new);

@@ -142,7 +142,7 @@ pub(super) async fn code(asked: Asked, Form(typed): Form<TypedCode>) -> Result<R
     let now = asked.now();
     let taken = people::change(store, &person.name, |person| {
         let refused = || AccessError::no("the code is not right");
-        person.take_code(&typed.code, now).ok_or_else(refused)
+        person.take_code(&typed.code, &asked.site.seal, now).ok_or_else(refused)
     });
     match taken.await {
         Ok(way) => {

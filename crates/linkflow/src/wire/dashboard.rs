@@ -127,6 +127,7 @@ pub(crate) async fn start(stack: &Stack, rehearsed: bool) -> Result<Option<Socke
         operator: Running::start(stack, rehearsed),
         live: Live::default(),
         beats: Arc::clone(&stack.beats.intake),
+        hooks: Arc::clone(&stack.outside.hooks),
     };
     let watching = site.clone();
     stack.tasks.start("changes", |stop: Stop| async move {

@@ -307,20 +307,16 @@ fn watching_goes_on_where_it_stood() {
 }
 
 #[test]
-fn a_witness_that_has_nothing_to_say_changes_nothing() {
-    check_with_witness(
-        1,
-        "v1:0 blind, 100 refused",
-        &format!("{UP}\n101.606 down since 100 refused"),
-    );
-    check_with_witness(
-        2,
-        "v2:0 blind, 100 refused",
-        &format!("{UP}\n101.606 down since 100 refused"),
-    );
+fn a_witness_joins_in_and_one_that_has_nothing_to_say_changes_nothing() {
+    let down = |at: &str| format!("{UP}\n{at} down since 100 refused");
+    check_with_witness(1, "v1:0 blind, v0:100 refused", &down("101.606"));
+    let story = "v2:0 blind, v0:100 refused, v1:100 refused";
+    check_with_witness(2, story, &down("101.606"));
     // The other place is away for good: here alone is enough, as without a witness.
     let story = "v2:0 blind, v1:0 blind, v0:100 refused";
-    check_with_witness(2, story, &format!("{UP}\n101.606 down since 100 refused"));
+    check_with_witness(2, story, &down("101.606"));
+    // It has something to say.
+    check_with_witness(1, "v1:0 blind, 100 refused", &down("101.602"));
     // Nobody sees anything.
     let gone = "our own network was gone";
     check_with_witness(

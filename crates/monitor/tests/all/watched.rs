@@ -9,7 +9,7 @@ use linkflow_decide::watch::Manner;
 use linkflow_model::clock::SystemClock;
 use linkflow_model::role::Vantage;
 use linkflow_model::{
-    Clock, Condition, Event, EventKind, Level, Maintenance, Pulse, StateSpan, Timestamp,
+    Clock, Condition, Event, EventKind, Level, Looked, Maintenance, Pulse, StateSpan, Timestamp,
 };
 use linkflow_monitor::{
     Eyes, Guard, Here, HttpTarget, Noted, Prober, Target, Watched, Watching, Witness,

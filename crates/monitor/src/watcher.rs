@@ -286,14 +286,21 @@ impl Wheel {
         }
     }
 
-    /// Has `subject` come up for each place now.
+    /// Looks at `subject` from each place now. A look that begins sets the others' times anew, so all of them wait first.
     fn hurry(&mut self, subject: &str) {
-        let entries = self.entries.iter().filter(|entry| entry.watched.subject == subject);
-        for next in entries.flat_map(|entry| &entry.next) {
-            if let Next::Due(key) = next {
-                self.queue.reset_at(key, Instant::now());
+        for (entry, held) in self.entries.iter_mut().enumerate() {
+            if held.watched.subject != subject {
+                continue;
+            }
+            for (place, next) in held.next.iter_mut().enumerate() {
+                if let Next::Due(key) = next {
+                    self.queue.try_remove(key);
+                    *next = Next::Waits;
+                    self.waiting.push_back(Turned { entry, place });
+                }
             }
         }
+        self.look_all();
     }
 
     /// Has `entry` come up for each place when it is due there next. A look that waits to begin comes anyway.

@@ -122,6 +122,8 @@ struct Eye {
     last: Option<Sight>,
     /// Whether what it says is what makes the condition partial.
     apart: bool,
+    /// Whether it speaks of what is wrong only: see [`Watch::with_witness`].
+    witness: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +143,8 @@ struct Doubt {
     /// How many must see in each round: two. Of only two one is enough, when the other saw nothing already before: a place that is
     /// away for good keeps nobody from the truth.
     seeing: usize,
+    /// Which of the vantages is a witness, who is none of these.
+    witness: Option<usize>,
     rounds: Vec<Round>,
 }
 
@@ -172,7 +176,13 @@ impl Watch {
 
     /// Goes on watching what stood so when watching ended.
     pub fn going_on(manner: Manner, first: &[Moment], standing: Standing) -> Self {
-        let eye = |next: &Moment| Eye { first: *next, next: *next, last: None, apart: false };
+        let eye = |next: &Moment| Eye {
+            first: *next,
+            next: *next,
+            last: None,
+            apart: false,
+            witness: false,
+        };
         Self {
             eyes: first.iter().map(eye).collect(),
             usual: if manner.learn_ms.is_some() { Usual::Unasked } else { Usual::Unknown },
@@ -187,6 +197,18 @@ impl Watch {
             slow_since: None,
             turns: VecDeque::new(),
         }
+    }
+
+    /// The same, where the last vantage is a witness: it tells what somebody else saw minutes ago.
+    ///
+    /// That all was well then says nothing of now, so it is blind but for what is wrong. Its word opens a doubt and counts in
+    /// it. It never makes an outage where nobody else sees, and keeps nothing down that the others see well again.
+    #[must_use]
+    pub fn with_witness(mut self) -> Self {
+        if let Some(last) = self.eyes.last_mut() {
+            last.witness = true;
+        }
+        self
     }
 
     /// How it is.
@@ -264,7 +286,9 @@ impl Watch {
             Seen::Silent(_) | Seen::Wrong(_) => Sight::Bad,
             Seen::Blind => Sight::Blind,
         };
-        self.eyes[look.vantage].last = Some(sight);
+        let eye = &mut self.eyes[look.vantage];
+        eye.last = Some(sight);
+        eye.apart &= !eye.witness || sight == Sight::Bad;
         match seen {
             Seen::Well { took_ms } => self.well(look, *took_ms, now),
             Seen::Silent(why) | Seen::Wrong(why) => self.failed(look, why, now),
@@ -330,17 +354,19 @@ impl Watch {
 
     fn open(&mut self, first: Look, sure: bool, why: String, now: Moment) {
         self.doubts = self.doubts.wrapping_add(1);
-        let eyes = self.eyes.len();
+        let all = self.eyes.len();
         let round = |tenths: u64| Round {
             at: now.plus(self.manner.hold_ms * tenths / 10),
             begun: None,
-            asked: vec![false; eyes],
-            said: vec![None; eyes],
+            asked: vec![false; all],
+            said: vec![None; all],
         };
         let rounds = [1, 4, 10].map(round).into();
-        let see = self.eyes.iter().filter(|eye| eye.last != Some(Sight::Blind)).count();
-        let seeing = if eyes > 2 { 2 } else { see.clamp(1, 2) };
-        self.doubt = Some(Doubt { number: self.doubts, first, sure, why, seeing, rounds });
+        let eyes = || self.eyes.iter().filter(|eye| !eye.witness);
+        let see = eyes().filter(|eye| eye.last != Some(Sight::Blind)).count();
+        let seeing = if eyes().count() > 2 { 2 } else { see.clamp(1, 2) };
+        let witness = self.eyes.iter().position(|eye| eye.witness);
+        self.doubt = Some(Doubt { number: self.doubts, first, sure, why, seeing, witness, rounds });
     }
 
     /// Takes what `look` says into the doubt that it belongs to, and ends the doubt when it can be ended.
@@ -378,7 +404,12 @@ impl Watch {
 
     /// Counts good looks of what was not well.
     fn recover(&mut self, look: Look, now: Moment) {
-        let sights = self.eyes.iter().filter_map(|eye| eye.last);
+        if self.eyes[look.vantage].witness {
+            return;
+        }
+        let is_down = self.standing.condition == Condition::Down;
+        let eyes = self.eyes.iter().filter(|eye| !(is_down && eye.witness));
+        let sights = eyes.filter_map(|eye| eye.last);
         let (mut seeing, mut bad) = (0, 0);
         for sight in sights.filter(|sight| *sight != Sight::Blind) {
             seeing += 1;
@@ -398,14 +429,18 @@ impl Watch {
         }
         self.good += 1;
         if self.good >= needed {
-            self.eyes.iter_mut().for_each(|eye| eye.apart = false);
+            // What a witness saw before makes no new doubt of it.
+            for eye in &mut self.eyes {
+                eye.apart = eye.witness && eye.last == Some(Sight::Bad);
+            }
             self.turn(Condition::Up, self.good_since, None, now);
         }
     }
 
     /// Nobody sees anything: then nobody knows.
     fn look_away(&mut self, look: Look, now: Moment) {
-        let blind = self.eyes.iter().all(|eye| eye.last == Some(Sight::Blind));
+        let mut eyes = self.eyes.iter().filter(|eye| !eye.witness);
+        let blind = eyes.all(|eye| eye.last == Some(Sight::Blind));
         if blind && self.standing.condition != Condition::Unknown {
             let why = "our own network was gone";
             self.turn(Condition::Unknown, look.asked, Some(why.into()), now);
@@ -477,7 +512,8 @@ impl Doubt {
             let seeing = said.iter().filter(|sight| **sight != Sight::Blind).count();
             let failing: Vec<bool> = said.iter().map(|sight| *sight == Sight::Bad).collect();
             let bad = failing.iter().filter(|failing| **failing).count();
-            if bad == 0 || seeing < self.seeing {
+            let witness = self.witness.is_some_and(|at| said[at] != Sight::Blind);
+            if bad == 0 || seeing - usize::from(witness) < self.seeing {
                 return Ended::Wrong;
             }
             match partly {

@@ -22,4 +22,4 @@ pub use target::{
 };
 pub use uptime::Uptime;
 pub use vantage::Here;
-pub use watcher::{Watched, Watching};
+pub use watcher::{Watched, Watching, Witness};

@@ -1,7 +1,7 @@
 //! Looks at everything in turn, from one timer wheel.
 
-use std::collections::{HashMap, VecDeque};
-use std::future::poll_fn;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +60,16 @@ pub struct Watched {
     pub certificate_days: u32,
 }
 
+/// Tells what somebody saw who looks by themselves, and seldom: only what is wrong, as [`Watch::with_witness`] takes it.
+pub struct Witness {
+    /// Is asked for their word, which it has at hand.
+    pub who: Arc<dyn Vantage>,
+    /// What they look at, as the config calls it.
+    pub subjects: BTreeSet<String>,
+    /// Names each of these of which their word is another now. It is looked at from everywhere at once.
+    pub hurry: mpsc::Receiver<String>,
+}
+
 /// Everything that watching needs.
 pub struct Watching {
     /// What is watched.
@@ -68,6 +78,8 @@ pub struct Watching {
     pub eyes: Eyes,
     /// Who else looks, from other places. What only this machine reaches is not looked at from there.
     pub vantages: Vec<Arc<dyn Vantage>>,
+    /// Who tells what others saw minutes ago.
+    pub witness: Option<Witness>,
     /// Remembers.
     pub store: Arc<dyn Store>,
     /// Tells the time.
@@ -93,10 +105,14 @@ impl Watching {
         for watched in &self.all {
             standings.push(keeper.resume(watched).await);
         }
-        let places = Places { eyes: self.eyes, vantages: self.vantages };
+        let (witness, hurry) = match self.witness {
+            Some(Witness { who, subjects, hurry }) => (Some((who, subjects)), Some(hurry)),
+            None => (None, None),
+        };
+        let places = Places { eyes: self.eyes, vantages: self.vantages, witness };
         let wheel = Wheel::new(self.all, standings, places, self.clock, notes);
         let learning = learner.run(stop.clone());
-        tokio::join!(wheel.turn(stop, learned), keeper.run(noted), learning);
+        tokio::join!(wheel.turn(stop, learned, hurry), keeper.run(noted), learning);
     }
 }
 
@@ -104,16 +120,28 @@ impl Watching {
 struct Places {
     eyes: Eyes,
     vantages: Vec<Arc<dyn Vantage>>,
+    witness: Option<(Arc<dyn Vantage>, BTreeSet<String>)>,
 }
 
 impl Places {
+    /// How many look at `watched` themselves, and whether there is a witness besides: the place after theirs.
+    fn of(&self, watched: &Watched) -> (usize, bool) {
+        let others = if watched.elsewhere { self.vantages.len() } else { 0 };
+        let known = |(_, subjects): &(_, BTreeSet<String>)| subjects.contains(&watched.subject);
+        (1 + others, self.witness.as_ref().is_some_and(known))
+    }
+
     /// How `watched` looks from `place`: 0 is here.
     fn look(
         &self,
         place: usize,
         watched: &Arc<Watched>,
     ) -> impl Future<Output = Saw> + Send + use<> {
-        let there = place.checked_sub(1).and_then(|at| self.vantages.get(at)).cloned();
+        let there = if place == self.of(watched).0 {
+            self.witness.as_ref().map(|(who, _)| Arc::clone(who))
+        } else {
+            place.checked_sub(1).and_then(|at| self.vantages.get(at)).cloned()
+        };
         let (eyes, watched) = (self.eyes.clone(), Arc::clone(watched));
         async move {
             let limit = Duration::from_millis(watched.manner.limit_ms);
@@ -191,13 +219,16 @@ impl Wheel {
     ) -> Self {
         let now = clock.now();
         let entry = |(watched, standing): (Watched, Option<Standing>)| {
-            let others = if watched.elsewhere { places.vantages.len() } else { 0 };
-            let first = first(now, &watched, 1 + others);
+            let (looking, has_witness) = places.of(&watched);
+            let mut first = first(now, &watched, looking);
+            // A witness takes nobody's turn.
+            first.extend(first.first().copied().filter(|_| has_witness));
             let manner = watched.manner.clone();
             let watch = match standing {
                 Some(standing) => Watch::going_on(manner, &first, standing),
                 None => Watch::new(manner, &first),
             };
+            let watch = if has_witness { watch.with_witness() } else { watch };
             Entry {
                 host: watched.target.host().into(),
                 watched: Arc::new(watched),
@@ -222,7 +253,12 @@ impl Wheel {
     }
 
     /// Turns until `stop`. Dropping the wheel ends what is under way, and lets the keeper end.
-    async fn turn(mut self, stop: CancellationToken, mut learned: mpsc::Receiver<(usize, Usual)>) {
+    async fn turn(
+        mut self,
+        stop: CancellationToken,
+        mut learned: mpsc::Receiver<(usize, Usual)>,
+        mut hurry: Option<mpsc::Receiver<String>>,
+    ) {
         (0..self.entries.len()).for_each(|entry| self.schedule(entry));
         loop {
             tokio::select! {
@@ -257,9 +293,27 @@ impl Wheel {
                     self.look_all();
                 }
                 Some((entry, usual)) = learned.recv() => self.entries[entry].watch.usually(usual),
+                Some(subject) = named(&mut hurry) => self.hurry(&subject),
                 else => return stop.cancelled().await,
             }
         }
+    }
+
+    /// Looks at `subject` from each place now. A look that begins sets the others' times anew, so all of them wait first.
+    fn hurry(&mut self, subject: &str) {
+        for (entry, held) in self.entries.iter_mut().enumerate() {
+            if held.watched.subject != subject {
+                continue;
+            }
+            for (place, next) in held.next.iter_mut().enumerate() {
+                if let Next::Due(key) = next {
+                    self.queue.try_remove(key);
+                    *next = Next::Waits;
+                    self.waiting.push_back(Turned { entry, place });
+                }
+            }
+        }
+        self.look_all();
     }
 
     /// Has `entry` come up for each place when it is due there next. A look that waits to begin comes anyway.
@@ -343,6 +397,18 @@ impl Wheel {
         // The keeper ends after this, so a note always finds somebody.
         drop(self.notes.send(Note { entry: at.entry, now, saw, turn }).await);
     }
+}
+
+/// The next that is to be looked at at once. Whoever names them may end before us.
+async fn named(hurry: &mut Option<mpsc::Receiver<String>>) -> Option<String> {
+    let named = match hurry {
+        Some(names) => names.recv().await,
+        None => pending().await,
+    };
+    if named.is_none() {
+        *hurry = None;
+    }
+    named
 }
 
 /// When a thing is looked at first from each of so many places: its own time within the interval, so that things are not

@@ -377,3 +377,46 @@ async fn what_a_vendor_has_in_steps_is_rounded_and_what_it_has_not_is_said() {
     assert!(cron.contains("not by cron"), "{cron}");
     place.stage.stop().await;
 }
+
+#[tokio::test]
+async fn how_our_monitors_are_is_told_and_of_nobody_elses() {
+    for name in &NAMES[..3] {
+        let place = Place::new(name).await;
+        place.lived_in().await;
+        let shop = place.of("shop");
+        apply(
+            &*shop,
+            &[
+                http("web", None, None),
+                http("text", None, None),
+                beat("job", Schedule::EveryS(600)),
+            ],
+        )
+        .await;
+        let down = async || {
+            let told = shop.told().await.unwrap();
+            assert_eq!(told.len(), 2, "{name}: {told:?}");
+            let down = told.into_iter().filter(|told| told.is_down);
+            down.map(|told| told.name).collect::<Vec<_>>()
+        };
+        assert!(down().await.is_empty(), "{name}: nothing was looked at yet");
+        assert!(place.stage.cloud.see(name, "theirs 2", true));
+        assert!(down().await.is_empty(), "{name}");
+        assert!(place.stage.cloud.see(name, "web", true));
+        assert_eq!(down().await, ["web"], "{name}");
+        assert!(place.stage.cloud.see(name, "web", false));
+        assert!(down().await.is_empty(), "{name}");
+        assert!(!place.stage.cloud.see(name, "nothing", true));
+        place.stage.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_looks_at_nothing_tells_of_no_monitor() {
+    for name in &NAMES[3..] {
+        let place = Place::new(name).await;
+        apply(&*place.of("shop"), &wanted()).await;
+        assert_eq!(place.of("shop").told().await.unwrap(), [], "{name}");
+        place.stage.stop().await;
+    }
+}

@@ -8,6 +8,7 @@ mod board;
 pub mod door;
 mod frame;
 mod gate;
+pub mod hook;
 mod live;
 mod metrics;
 pub mod operator;

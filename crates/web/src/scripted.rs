@@ -22,6 +22,7 @@ use tower::ServiceExt;
 
 use crate::beat::{Addresses, Intake};
 use crate::door::Seal;
+use crate::hook::Hooks;
 use crate::operator::{
     Begun, Certificate, Operator, Order, Outline, OutlineStage, OutlineStep, Placement,
     PlacementState, ProviderUsage, Refusal, RouteTraffic, Service, Services, TargetTraffic,
@@ -262,6 +263,7 @@ impl Scripted {
 /// A site over `store`, of a process that has done nothing yet.
 pub(crate) fn site(store: &Arc<Memory>, clock: Arc<dyn Clock>, config: Config) -> Site {
     let nobody = tokio::sync::watch::channel(Addresses::default()).1;
+    let nowhere = tokio::sync::watch::channel(BTreeMap::new()).1;
     Site {
         store: Arc::clone(store) as _,
         clock,
@@ -271,6 +273,7 @@ pub(crate) fn site(store: &Arc<Memory>, clock: Arc<dyn Clock>, config: Config) -
         live: Live::default(),
         beats: Intake::new(nobody, 100, Arc::default()),
         seal: Seal::new(&[7; 32]),
+        hooks: Arc::new(Hooks::new(nowhere, BTreeMap::new())),
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::beat::{self, Intake};
 use crate::door::{self, Door, Refused, Seal};
+use crate::hook::{self, Hooks};
 use crate::live::Live;
 use crate::operator::Operator;
 use crate::{api, assets, board, metrics};
@@ -43,6 +44,8 @@ pub struct Site {
     pub beats: Arc<Intake>,
     /// Seals what the store must not tell.
     pub seal: Seal,
+    /// Takes hooks of vendors that watch.
+    pub hooks: Arc<Hooks>,
 }
 
 /// A page of ours runs scripts and styles from its own address only, and nobody frames it.
@@ -76,6 +79,7 @@ impl Site {
             .merge(api::routes())
             .merge(metrics::routes())
             .merge(beat::routes())
+            .merge(hook::routes())
             .fallback(missing)
             .layer(middleware::from_fn_with_state(Arc::clone(&site), door::audited))
             .with_state(site)

@@ -115,7 +115,20 @@ fn check(every_s: u64, vantages: u64, story: &str, expected: &str) {
     let manner = manner(every_s, Some(1_000));
     let first: Vec<Moment> =
         (0..vantages).map(|v| Moment(v * manner.every_ms / vantages)).collect();
-    let mut watch = Watch::new(manner, &first);
+    told(Watch::new(manner, &first), story, expected);
+}
+
+/// The same with a witness besides, who looks when the first does.
+#[track_caller]
+fn check_with_witness(vantages: u64, story: &str, expected: &str) {
+    let manner = manner(10, None);
+    let places = (0..vantages).map(|v| Moment(v * manner.every_ms / vantages));
+    let first: Vec<Moment> = places.chain([Moment(0)]).collect();
+    told(Watch::new(manner, &first).with_witness(), story, expected);
+}
+
+#[track_caller]
+fn told(mut watch: Watch, story: &str, expected: &str) {
     let mut told = Vec::new();
     drive(&mut watch, Moment(4_000_000), &mut |v, at| seen(story, v, at), |now, standing| {
         let seconds = |at: Moment| at.0 as f64 / 1e3;
@@ -297,4 +310,45 @@ fn watching_goes_on_where_it_stood() {
     let look = watch.begin(0, Moment(1_000));
     assert!(!watch.end(look, Moment(1_001), &Seen::Silent("refused".to_owned())));
     assert_eq!(*watch.standing(), standing);
+}
+
+#[test]
+fn a_witness_joins_in_and_one_that_has_nothing_to_say_changes_nothing() {
+    let down = |at: &str| format!("{UP}\n{at} down since 100 refused");
+    check_with_witness(1, "v1:0 blind, v0:100 refused", &down("101.606"));
+    let story = "v2:0 blind, v0:100 refused, v1:100 refused";
+    check_with_witness(2, story, &down("101.606"));
+    // The other place is away for good: here alone is enough, as without a witness.
+    let story = "v2:0 blind, v1:0 blind, v0:100 refused";
+    check_with_witness(2, story, &down("101.606"));
+    // It has something to say.
+    check_with_witness(1, "v1:0 blind, 100 refused", &down("101.602"));
+    // Nobody sees anything.
+    let gone = "our own network was gone";
+    check_with_witness(
+        1,
+        "0 ok, v1:0 blind, v0:100 blind",
+        &format!("{UP}\n100.005 unknown since 100 {gone}"),
+    );
+}
+
+#[test]
+fn what_only_a_witness_sees_is_partial_until_it_sees_it_no_more() {
+    let partial = "partial since 100 refused";
+    let story = "v1:0 blind, v1:100 refused, v1:400 blind";
+    check_with_witness(1, story, &format!("{UP}\n100.642 {partial}\n430.02 up since 410"));
+}
+
+#[test]
+fn a_witness_makes_no_outage_of_what_nobody_else_sees() {
+    let gone = "our own network was gone";
+    let story = "v1:0 blind, v0:100 blind, v1:100 refused";
+    check_with_witness(1, story, &format!("{UP}\n100.005 unknown since 100 {gone}"));
+}
+
+#[test]
+fn what_is_well_again_is_not_kept_down_by_what_a_witness_saw_before() {
+    let story = "v1:0 blind, v0:100 refused, v1:100 refused, v0:200 ok, v1:500 blind";
+    let down = "101.602 down since 100 refused";
+    check_with_witness(1, story, &format!("{UP}\n{down}\n220.02 up since 200"));
 }

@@ -51,6 +51,7 @@ mod unlock;
 mod up;
 mod usage;
 mod watchers;
+mod watchers_hooks;
 mod worker;
 
 use std::collections::BTreeMap;

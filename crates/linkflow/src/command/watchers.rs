@@ -13,12 +13,13 @@ use crate::wire::Listen;
 use crate::wire::watchers::{Asked, Looking, Writing};
 
 use super::change::say;
+use super::watchers_hooks::{self, HooksArgs};
 use super::{Answered, Context};
 
 /// Keep what others watch for the stack in step with the config: monitors, heartbeats, the status page.
 #[derive(Subcommand, Clone, Debug, PartialEq, Eq)]
 #[command(
-    after_help = "Examples:\n  linkflow watchers plan      what would change at UptimeRobot, Better Stack, Cronitor, Healthchecks, Instatus\n  linkflow watchers apply     change it; what people made there stays\n  linkflow watchers drift     exit 2 when something is not as the config asks"
+    after_help = "Examples:\n  linkflow watchers plan      what would change at UptimeRobot, Better Stack, Cronitor, Healthchecks, Instatus\n  linkflow watchers apply     change it; what people made there stays\n  linkflow watchers drift     exit 2 when something is not as the config asks\n  linkflow watchers hooks     where vendors tell at once what they see"
 )]
 pub(crate) enum WatchersCommand {
     /// Show what `watchers apply` would change. Nothing is changed.
@@ -36,6 +37,11 @@ pub(crate) enum WatchersCommand {
         after_help = "Examples:\n  linkflow watchers drift\n  linkflow watchers drift --json | jq .result.watchers"
     )]
     Drift,
+    /// Show the address at which each vendor that looks at monitors may send a webhook. It is asked at once then what it sees.
+    #[command(
+        after_help = "Examples:\n  linkflow watchers hooks\n  linkflow watchers hooks --json | jq -r '.result.hooks[].address'\n  linkflow watchers hooks --rotate uptimerobot    the old address is not answered any more"
+    )]
+    Hooks(HooksArgs),
 }
 
 /// How a plan is shown.
@@ -65,6 +71,9 @@ struct Report {
 
 /// What `watchers` answers.
 pub(crate) async fn answer(context: &Context, command: &WatchersCommand) -> Answered {
+    if let WatchersCommand::Hooks(args) = command {
+        return watchers_hooks::answer(context, args).await;
+    }
     let config = context.config(context.common.cloud.is_some())?;
     let cloud = context.cloud().await?;
     let options = context.options(&config, cloud, "watchers", Listen::Nowhere);
@@ -87,7 +96,7 @@ pub(crate) async fn answer(context: &Context, command: &WatchersCommand) -> Answ
             answer.exit = 3;
         }
         WatchersCommand::Drift => drifted(&report, &mut answer),
-        WatchersCommand::Plan(_) | WatchersCommand::Apply(_) => {}
+        WatchersCommand::Plan(_) | WatchersCommand::Apply(_) | WatchersCommand::Hooks(_) => {}
     }
     Ok(answer)
 }

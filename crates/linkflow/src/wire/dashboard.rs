@@ -128,6 +128,7 @@ pub(crate) async fn start(stack: &Stack, rehearsed: bool) -> Result<Option<Socke
         live: Live::default(),
         beats: Arc::clone(&stack.beats.intake),
         seal: stack.seal.clone(),
+        hooks: Arc::clone(&stack.outside.hooks),
     };
     let watching = site.clone();
     stack.tasks.start("changes", |stop: Stop| async move {

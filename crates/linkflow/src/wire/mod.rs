@@ -19,6 +19,7 @@ mod mail;
 pub(crate) mod names;
 mod notify;
 mod operator;
+pub(crate) mod outside;
 pub(crate) mod page;
 mod parts;
 pub(crate) mod picture;
@@ -63,6 +64,7 @@ use tokio_util::task::TaskTracker;
 use beats::Beats;
 use handover::{Handed, Succession};
 use hooks::Processes;
+use outside::Outside;
 use places::Places;
 use process::crash_at;
 use registry::Registries;
@@ -185,6 +187,8 @@ pub(crate) struct Stack {
     pub(crate) store: Arc<dyn Store>,
     /// Who served before this process, and what the next one is to have; once.
     pub(crate) succession: Option<Succession>,
+    /// What vendors see, and what takes their hooks.
+    pub(crate) outside: Arc<Outside>,
     /// From where it is looked.
     pub(crate) places: Places,
     /// Where operators come in, when this process serves; or why they cannot.
@@ -215,6 +219,7 @@ impl Stack {
         let watchdog = Watchdog::open(&config, &options, &secrets, &kit);
         let page = page::open(&config, &options, &secrets, &kit)?;
         let places = Places::open(&config, &options, &secrets, &kit)?;
+        let outside = Arc::new(Outside::open(&config, &options, home.key(), &secrets, &kit));
         let (handed, mut sockets) = handed(&options)?;
         let (dashboard, also) = dashboard::open(&config, options.listen, &mut sockets);
         let front = edge::front(&config, &options, &secrets, &home, (&page.shelf, also))?;
@@ -260,6 +265,7 @@ impl Stack {
             config,
             clock,
             store,
+            outside,
             places,
             dashboard,
             tracker,

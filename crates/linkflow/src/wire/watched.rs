@@ -25,7 +25,7 @@ use super::beats::{self, Pulses};
 use super::render::Renderer;
 use super::secrets::Secrets;
 use super::state::Key;
-use super::{OpenOptions, Stack, incidents, watchdog};
+use super::{OpenOptions, Stack, incidents, outside, watchdog};
 
 /// How often what nobody asked for is looked at, and how long an answer may take.
 const BY_ITSELF: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
@@ -137,6 +137,7 @@ fn look(
         all: watching,
         eyes,
         vantages: stack.places.others.clone(),
+        witness: outside::start(stack),
         store: Arc::clone(&stack.store),
         clock: Arc::clone(&stack.clock),
         tell,

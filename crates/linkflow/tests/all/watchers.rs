@@ -104,3 +104,28 @@ fn a_vendor_that_is_away_keeps_no_other_from_being_changed() {
     assert_eq!(changed.len(), 1, "{said}");
     assert_eq!(changed[0]["provider"], "uptimerobot");
 }
+
+#[test]
+fn whoever_looks_at_monitors_has_an_address_for_hooks_that_can_be_made_anew() {
+    let stage = Stage::of(SHOP);
+    let addresses = || {
+        let said = stage.expect(&["watchers", "hooks", "--json"], 0).value();
+        let rows = said["result"]["hooks"].as_array().unwrap().clone();
+        let text = |row: &Value, key: &str| row[key].as_str().unwrap().to_owned();
+        rows.iter().map(|row| (text(row, "provider"), text(row, "address"))).collect::<Vec<_>>()
+    };
+    let before = addresses();
+    let names: Vec<&str> = before.iter().map(|(name, _)| name.as_str()).collect();
+    // Healthchecks looks at nothing, and Instatus shows a page.
+    assert_eq!(names, ["betterstack", "cronitor", "uptimerobot"]);
+    assert!(before[0].1.contains("/hooks/betterstack/"), "{before:?}");
+    assert_eq!(addresses(), before, "the same as long as nobody makes one anew");
+
+    let told = stage.expect(&["watchers", "hooks", "--rotate", "cronitor"], 0);
+    assert!(told.out.contains("is not answered any more"), "{}", told.out);
+    let after = addresses();
+    assert_eq!((&after[0], &after[2]), (&before[0], &before[2]));
+    assert_ne!(after[1].1, before[1].1);
+    assert!(told.out.contains(&after[1].1), "{}", told.out);
+    stage.expect(&["watchers", "hooks", "--rotate", "healthchecks"], 2);
+}

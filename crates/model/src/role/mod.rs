@@ -33,4 +33,6 @@ pub use notify::{Delivery, Notice, Notify, Tone};
 pub use pages::{Files, Pages, Put, media_type};
 pub use registry::{ImageFacts, Registry};
 pub use vantage::Vantage;
-pub use watcher::{HeldWatch, Said, Schedule, Watch, WatchSort, Watcher, WatcherLook, Watching};
+pub use watcher::{
+    HeldWatch, Said, Schedule, Told, Watch, WatchSort, Watcher, WatcherLook, Watching,
+};

@@ -171,6 +171,15 @@ pub struct HeldWatch {
     pub watch: Watch,
 }
 
+/// How a monitor of this stack is, as its vendor says.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Told {
+    /// What the config calls it.
+    pub name: String,
+    /// Whether the vendor has confirmed that it is down. One that is paused, was never looked at, or only looks down is not.
+    pub is_down: bool,
+}
+
 /// The reading half of [`Watcher`]: `plan` and `drift` hold only this, so they cannot write.
 #[async_trait]
 pub trait WatcherLook: Send + Sync {
@@ -185,6 +194,11 @@ pub trait WatcherLook: Send + Sync {
 
     /// All that is this stack's, by its mark. What people made is not told.
     async fn held(&self) -> Result<Vec<HeldWatch>, Fault>;
+
+    /// How each monitor is that is this stack's, by its mark. Of whoever looks at nothing by themselves, none.
+    async fn told(&self) -> Result<Vec<Told>, Fault> {
+        Ok(Vec::new())
+    }
 
     /// The address at which `held`, a heartbeat, is reported to. `None` for what waits for no reports.
     async fn reports_to(&self, held: &HeldWatch) -> Result<Option<Secret>, Fault>;

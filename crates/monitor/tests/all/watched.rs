@@ -9,9 +9,11 @@ use linkflow_decide::watch::Manner;
 use linkflow_model::clock::SystemClock;
 use linkflow_model::role::Vantage;
 use linkflow_model::{
-    Clock, Condition, Event, EventKind, Level, Maintenance, Pulse, StateSpan, Timestamp,
+    Clock, Condition, Event, EventKind, Level, Looked, Maintenance, Pulse, StateSpan, Timestamp,
 };
-use linkflow_monitor::{Eyes, Guard, Here, HttpTarget, Noted, Prober, Target, Watched, Watching};
+use linkflow_monitor::{
+    Eyes, Guard, Here, HttpTarget, Noted, Prober, Target, Watched, Watching, Witness,
+};
 use linkflow_store::{Memory, Reading, Store};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -49,7 +51,7 @@ fn watched(subject: &str, url: String, needs: &[&str]) -> Watched {
 
 impl Stage {
     fn start(store: &Arc<dyn Store>, all: Vec<Watched>, prober: Prober) -> Self {
-        Self::beside(store, all, prober, Vec::new())
+        Self::beside(store, all, prober, (Vec::new(), None))
     }
 
     #[expect(clippy::disallowed_methods, reason = "the test owns the task")]
@@ -57,7 +59,7 @@ impl Stage {
         store: &Arc<dyn Store>,
         all: Vec<Watched>,
         prober: Prober,
-        vantages: Vec<Arc<dyn Vantage>>,
+        (vantages, witness): (Vec<Arc<dyn Vantage>>, Option<Witness>),
     ) -> Self {
         let (tell, told) = mpsc::channel(100);
         let stop = CancellationToken::new();
@@ -67,6 +69,7 @@ impl Stage {
             all,
             eyes: Eyes::new(prober, Guard::new(Vec::new())),
             vantages,
+            witness,
             store: Arc::clone(store),
             clock: Arc::new(SystemClock::start()),
             tell,
@@ -314,7 +317,7 @@ async fn what_only_one_place_cannot_reach_is_partial_and_what_none_reaches_is_do
     let (own_way, cut) = server(&mut servers).await;
     let store: Arc<dyn Store> = Arc::new(Memory::default());
     let prober = Prober::trusting(&[]).unwrap();
-    let mut stage = Stage::beside(&store, vec![far(own_way)], prober, others(&[at, at]));
+    let mut stage = Stage::beside(&store, vec![far(own_way)], prober, (others(&[at, at]), None));
     assert_eq!(stage.told().await.kind, EventKind::Up);
     cut.store(502, Relaxed);
     let partial = stage.told().await;
@@ -340,7 +343,7 @@ async fn a_place_that_does_not_know_what_is_asked_has_no_word() {
     let eyes = Eyes::new(Prober::trusting(&[]).unwrap(), Guard::new(Vec::new()));
     let blind: Vec<Arc<dyn Vantage>> = vec![Arc::new(Here::new(eyes, &[other]))];
     let prober = Prober::trusting(&[]).unwrap();
-    let mut stage = Stage::beside(&store, vec![far(at)], prober, blind);
+    let mut stage = Stage::beside(&store, vec![far(at)], prober, (blind, None));
     assert_eq!(stage.told().await.kind, EventKind::Up);
     status.store(503, Relaxed);
     assert_eq!(stage.told().await.kind, EventKind::Down);
@@ -395,4 +398,42 @@ async fn what_is_slower_than_usual_is_degraded_without_a_limit_that_anyone_wrote
     stage.end().await;
     let all = conditions(&spans(&store, "monitor.api").await);
     assert_eq!(all, [Condition::Degraded, Condition::Up]);
+}
+
+/// A witness whose word can be set.
+struct Says(std::sync::Mutex<Looked>);
+
+#[async_trait::async_trait]
+impl Vantage for Says {
+    async fn look(&self, _: &str, _: Duration) -> Looked {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+#[tokio::test]
+async fn what_a_witness_sees_is_told_at_once_and_is_partial_while_we_see_nothing_of_it() {
+    let mut servers = Servers::default();
+    let (at, _) = server(&mut servers).await;
+    let says = Arc::new(Says(std::sync::Mutex::new(Looked::Blind)));
+    let (hurry, hurried) = mpsc::channel(4);
+    let subjects = std::collections::BTreeSet::from(["monitor.web".to_owned()]);
+    let witness = Witness { who: Arc::clone(&says) as _, subjects, hurry: hurried };
+    let mut web = watched("monitor.web", format!("http://{at}/"), &[]);
+    // Nobody waits for its turn.
+    web.manner.every_ms = 3_600_000;
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let prober = Prober::trusting(&[]).unwrap();
+    let mut stage = Stage::beside(&store, vec![web], prober, (Vec::new(), Some(witness)));
+    hurry.send("monitor.web".to_owned()).await.unwrap();
+    assert_eq!(stage.told().await.kind, EventKind::Up);
+    *says.0.lock().unwrap() = Looked::Silent { why: "down, as seen by robot".to_owned() };
+    hurry.send("monitor.other".to_owned()).await.unwrap();
+    hurry.send("monitor.web".to_owned()).await.unwrap();
+    let told = stage.told().await;
+    assert_eq!(told.kind, EventKind::Degraded, "{}", told.message);
+    assert!(told.message.contains("down, as seen by robot"), "{}", told.message);
+    drop(hurry);
+    let store = stage.end().await;
+    let spans = spans(&store, "monitor.web").await;
+    assert_eq!(*conditions(&spans).last().unwrap(), Condition::Partial);
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::Method;
-use linkflow_model::role::{HeldWatch, Schedule, Watch, WatchSort, Watcher, WatcherLook, Watching};
+use linkflow_model::role::{
+    HeldWatch, Schedule, Told, Watch, WatchSort, Watcher, WatcherLook, Watching,
+};
 use linkflow_model::{Fault, FaultKind, ProviderName, Secret, StackName};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -87,6 +89,9 @@ struct Monitor {
     #[serde(default)]
     pronounceable_name: Option<String>,
     monitor_type: String,
+    /// `up`, `down`, `validating`, `paused`, `pending`, `maintenance`.
+    #[serde(default)]
+    status: Option<String>,
     url: Option<String>,
     #[serde(default)]
     check_frequency: u64,
@@ -252,6 +257,16 @@ impl WatcherLook for Betterstack {
             self.ours(&row.id, row.attributes.name.as_deref(), Some(what))
         });
         Ok(monitors.chain(beats).collect())
+    }
+
+    async fn told(&self) -> Result<Vec<Told>, Fault> {
+        let rows = self.rows::<Monitor>("list monitors", place(WatchSort::Monitor)).await?;
+        let told = rows.iter().filter_map(|Row { attributes: monitor, .. }| {
+            let name = monitor.pronounceable_name.as_deref()?.strip_suffix(&self.mark)?.to_owned();
+            monitor.what()?;
+            Some(Told { name, is_down: monitor.status.as_deref() == Some("down") })
+        });
+        Ok(told.collect())
     }
 
     async fn reports_to(&self, held: &HeldWatch) -> Result<Option<Secret>, Fault> {

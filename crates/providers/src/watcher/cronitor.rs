@@ -7,7 +7,9 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use async_trait::async_trait;
 use http::Method;
-use linkflow_model::role::{HeldWatch, Schedule, Watch, WatchSort, Watcher, WatcherLook, Watching};
+use linkflow_model::role::{
+    HeldWatch, Schedule, Told, Watch, WatchSort, Watcher, WatcherLook, Watching,
+};
 use linkflow_model::{Fault, FaultKind, ProviderName, Secret, StackName};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -90,6 +92,11 @@ struct Monitor {
     grace_seconds: Option<u64>,
     #[serde(default)]
     tags: Vec<String>,
+    passing: Option<bool>,
+    #[serde(default)]
+    paused: bool,
+    #[serde(default)]
+    initialized: bool,
     request: Option<Request>,
 }
 
@@ -174,6 +181,24 @@ impl Cronitor {
         format!("{}-{}-{}", self.tag, wanted.what.sort().word(), wanted.name)
     }
 
+    /// All that has our tag.
+    async fn ours(&self) -> Result<Vec<Monitor>, Fault> {
+        let (mut held, mut seen) = (Vec::new(), 0);
+        for page in 1_usize.. {
+            let call = Call::read("list monitors", "", "/api/monitors")
+                .query("page", &page.to_string())
+                .query("pageSize", &PAGE_SIZE.to_string());
+            let Page { monitors, count } = self.api.send_for(call).await?;
+            seen += monitors.len();
+            let is_last = monitors.is_empty() || seen >= count;
+            held.extend(monitors.into_iter().filter(|monitor| monitor.tags.contains(&self.tag)));
+            if is_last {
+                break;
+            }
+        }
+        Ok(held)
+    }
+
     fn body(&self, wanted: &Watch) -> Option<Value> {
         let mut body = match &wanted.what {
             Watching::Http { url, every_s, timeout_s, status, contains } => {
@@ -219,23 +244,21 @@ impl WatcherLook for Cronitor {
     }
 
     async fn held(&self) -> Result<Vec<HeldWatch>, Fault> {
-        let (mut held, mut seen) = (Vec::new(), 0);
-        for page in 1_usize.. {
-            let call = Call::read("list monitors", "", "/api/monitors")
-                .query("page", &page.to_string())
-                .query("pageSize", &PAGE_SIZE.to_string());
-            let Page { monitors, count } = self.api.send_for(call).await?;
-            seen += monitors.len();
-            let ours = monitors.iter().filter(|monitor| monitor.tags.contains(&self.tag));
-            held.extend(ours.filter_map(|monitor| {
-                let watch = Watch { name: monitor.name.clone(), what: monitor.what()? };
-                Some(HeldWatch { id: monitor.key.clone(), watch })
-            }));
-            if monitors.is_empty() || seen >= count {
-                break;
-            }
-        }
-        Ok(held)
+        let ours = self.ours().await?;
+        let held = ours.iter().filter_map(|monitor| {
+            let watch = Watch { name: monitor.name.clone(), what: monitor.what()? };
+            Some(HeldWatch { id: monitor.key.clone(), watch })
+        });
+        Ok(held.collect())
+    }
+
+    async fn told(&self) -> Result<Vec<Told>, Fault> {
+        let checks = self.ours().await?.into_iter().filter(|monitor| monitor.kind == "check");
+        let told = checks.map(|monitor| {
+            let is_down = monitor.passing == Some(false) && monitor.initialized && !monitor.paused;
+            Told { name: monitor.name, is_down }
+        });
+        Ok(told.collect())
     }
 
     async fn reports_to(&self, held: &HeldWatch) -> Result<Option<Secret>, Fault> {

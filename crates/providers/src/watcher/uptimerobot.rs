@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{Method, StatusCode};
-use linkflow_model::role::{HeldWatch, Schedule, Watch, Watcher, WatcherLook, Watching};
+use linkflow_model::role::{
+    HeldWatch, Schedule, Told, Watch, WatchSort, Watcher, WatcherLook, Watching,
+};
 use linkflow_model::{Fault, FaultKind, ProviderName, Secret, StackName};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -92,6 +94,9 @@ struct Page {
 struct Monitor {
     id: u64,
     friendly_name: String,
+    /// `UP`, `DOWN`, `PAUSED`, `STARTED` and such.
+    #[serde(default)]
+    status: String,
     #[serde(rename = "type")]
     kind: String,
     #[serde(default)]
@@ -179,6 +184,25 @@ impl Uptimerobot {
         Some(body)
     }
 
+    /// All that has our tag.
+    async fn ours(&self) -> Result<Vec<Monitor>, Fault> {
+        let mut held = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let mut call = Call::read("list monitors", "", "/monitors").query("limit", PAGE);
+            if let Some(cursor) = &after {
+                call = call.query("cursor", cursor);
+            }
+            let page: Page = self.api.send_for(call).await?;
+            let ours = |monitor: &Monitor| monitor.tags.iter().any(|tag| tag.name == self.tag);
+            held.extend(page.data.into_iter().filter(ours));
+            after = page.next_link.as_deref().and_then(cursor).map(str::to_owned);
+            if after.is_none() {
+                return Ok(held);
+            }
+        }
+    }
+
     fn every(&self, every_s: u64) -> u64 {
         every_s.max(self.least_every_s).min(MOST_EVERY_S)
     }
@@ -219,24 +243,22 @@ impl WatcherLook for Uptimerobot {
     }
 
     async fn held(&self) -> Result<Vec<HeldWatch>, Fault> {
-        let mut held = Vec::new();
-        let mut after: Option<String> = None;
-        loop {
-            let mut call = Call::read("list monitors", "", "/monitors").query("limit", PAGE);
-            if let Some(cursor) = &after {
-                call = call.query("cursor", cursor);
-            }
-            let page: Page = self.api.send_for(call).await?;
-            let ours = |monitor: &&Monitor| monitor.tags.iter().any(|tag| tag.name == self.tag);
-            held.extend(page.data.iter().filter(ours).filter_map(|monitor| {
-                let watch = Watch { name: monitor.friendly_name.clone(), what: monitor.what()? };
-                Some(HeldWatch { id: monitor.id.to_string(), watch })
-            }));
-            after = page.next_link.as_deref().and_then(cursor).map(str::to_owned);
-            if after.is_none() {
-                return Ok(held);
-            }
-        }
+        let ours = self.ours().await?;
+        let held = ours.iter().filter_map(|monitor| {
+            let watch = Watch { name: monitor.friendly_name.clone(), what: monitor.what()? };
+            Some(HeldWatch { id: monitor.id.to_string(), watch })
+        });
+        Ok(held.collect())
+    }
+
+    async fn told(&self) -> Result<Vec<Told>, Fault> {
+        let looks = |monitor: &Monitor| {
+            monitor.what().is_some_and(|what| what.sort() == WatchSort::Monitor)
+        };
+        let ours = self.ours().await?.into_iter().filter(looks);
+        let told =
+            |monitor: Monitor| Told { is_down: monitor.status == "DOWN", name: monitor.friendly_name };
+        Ok(ours.map(told).collect())
     }
 
     /// The description of the API names no address for a heartbeat; only the website shows it.

@@ -144,6 +144,12 @@ impl Stalls {
         self.watchers.iter().map(endpoint).collect()
     }
 
+    /// From now on the monitor `name` at `vendor` is down, or up. Says whether there is one.
+    pub(crate) fn see(&self, vendor: &str, name: &str, is_down: bool) -> bool {
+        let vendor = self.watchers.iter().find(|(held, _)| *held == vendor);
+        vendor.is_some_and(|(_, vendor)| vendor.see(name, is_down))
+    }
+
     /// Those that send mail, by their names.
     pub(crate) fn mail(&self) -> BTreeMap<String, MailEndpoint> {
         let endpoint = |(name, vendor): &(&'static str, Arc<dyn Sends>)| {

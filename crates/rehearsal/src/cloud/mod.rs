@@ -229,6 +229,11 @@ impl Cloud {
             .is_some_and(|machines| machines.on_boot(boot))
     }
 
+    /// From now on the monitor `name` that `vendor` keeps is down, or up. `false`: there is none.
+    pub fn see(&self, vendor: &str, name: &str, is_down: bool) -> bool {
+        self.hub.stalls.see(vendor, name, is_down)
+    }
+
     /// Lets nobody pull from a repository of the registry any more without [`Endpoints::registry_login`].
     pub fn make_private(&self, repository: &str) {
         self.hub.images.make_private(repository);

@@ -1,12 +1,12 @@
-//! How often each heartbeat may report: a bucket for each that fills with time.
+//! How often each heartbeat may report, or each vendor send a hook: a bucket for each that fills with time.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use linkflow_model::Moment;
 
-/// A bucket for each heartbeat.
-pub(super) struct Limits {
+/// A bucket for each.
+pub(crate) struct Limits {
     per_second: u64,
     buckets: Mutex<HashMap<String, Bucket>>,
 }
@@ -18,12 +18,12 @@ struct Bucket {
 }
 
 impl Limits {
-    pub(super) fn new(per_second: u32) -> Self {
+    pub(crate) fn new(per_second: u32) -> Self {
         Self { per_second: u64::from(per_second.max(1)), buckets: Mutex::default() }
     }
 
-    /// Whether `name` may report now. There are as many buckets as heartbeats: nobody else comes here.
-    pub(super) fn allow(&self, name: &str, now: Moment) -> bool {
+    /// Whether `name` may report now. There are as many buckets as names that are known: nobody else comes here.
+    pub(crate) fn allow(&self, name: &str, now: Moment) -> bool {
         let full = self.per_second * 2_000;
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if !buckets.contains_key(name) {

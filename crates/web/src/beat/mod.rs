@@ -28,7 +28,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::Site;
 use crate::door::Refused;
-use limit::Limits;
+pub(crate) use limit::Limits;
 use report::{Report, Wrong};
 
 /// How much of a body that is too long is read and dropped, in bytes, before its sender is cut off.
@@ -101,7 +101,7 @@ impl Intake {
 }
 
 /// Whether two secrets are the same, in a time that tells nothing of where they differ.
-fn is_same(one: &str, other: &str) -> bool {
+pub(crate) fn is_same(one: &str, other: &str) -> bool {
     let differ = one.bytes().zip(other.bytes()).fold(0, |differ, (a, b)| differ | (a ^ b));
     one.len() == other.len() && differ == 0
 }

@@ -155,6 +155,20 @@ impl Watches for Betterstack {
     fn endpoint(&self, api: String) -> WatcherEndpoint {
         WatcherEndpoint { api, token: self.token.clone(), page: None }
     }
+
+    fn see(&self, name: &str, is_down: bool) -> bool {
+        let all = self.monitors.all();
+        let is_it = |row: &&Value| {
+            let held = row["attributes"]["pronounceable_name"].as_str().unwrap_or_default();
+            held == name || held.split_once(" [").is_some_and(|(held, _)| held == name)
+        };
+        let Some(id) = all.iter().find(is_it).and_then(|row| row["id"].as_str()) else {
+            return false;
+        };
+        let status = if is_down { "down" } else { "up" };
+        let change = |row: &mut Value| row["attributes"]["status"] = status.into();
+        self.monitors.change("id", id, change).is_some()
+    }
 }
 
 impl Beside for Betterstack {

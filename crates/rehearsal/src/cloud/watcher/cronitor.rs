@@ -1,6 +1,6 @@
 //! Cronitor: `cronitor.io/api` for one account.
 //!
-//! Facts: cronitor.io/docs/monitor-api and the package cronitor of PyPI (shapes, PUT by key, pages of 50), and api-evangelist's
+//! Facts: cronitor.io/docs/monitor-api and the package cronitor of PyPI (shapes, PUT by key, pages of 50, `passing`), and api-evangelist's
 //! collection for what a plan allows. Its telemetry is not here.
 
 use base64::Engine;
@@ -92,6 +92,7 @@ impl Cronitor {
             let mut row = json!({
                 "key": "", "name": "", "type": "check", "notify": ["default"], "paused": false, "tags": [],
                 "assertions": [], "group": null, "failure_tolerance": null, "realert_interval": "every 8 hours",
+                "passing": true, "initialized": false,
             });
             merge(&mut row, body);
             row
@@ -130,6 +131,14 @@ impl Cronitor {
 impl Watches for Cronitor {
     fn endpoint(&self, api: String) -> WatcherEndpoint {
         WatcherEndpoint { api, token: self.token.clone(), page: None }
+    }
+
+    fn see(&self, name: &str, is_down: bool) -> bool {
+        let change = |monitor: &mut Value| {
+            monitor["passing"] = (!is_down).into();
+            monitor["initialized"] = true.into();
+        };
+        self.monitors.change("name", name, change).is_some()
     }
 }
 

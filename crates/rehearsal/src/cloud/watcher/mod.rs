@@ -1,5 +1,5 @@
 //! Vendors that watch from outside, wait for heartbeats, or show a status page. They keep what they are told, as strictly as
-//! their descriptions say, and look at nothing.
+//! their descriptions say, and look at nothing: how a monitor is, a rehearsal or a test says.
 
 mod betterstack;
 mod cronitor;
@@ -26,6 +26,11 @@ pub(crate) use uptimerobot::Uptimerobot;
 pub(crate) trait Watches: Beside {
     /// How it is reached at `api`.
     fn endpoint(&self, api: String) -> WatcherEndpoint;
+
+    /// From now on its monitor `name` is down, or up. Says whether it has one.
+    fn see(&self, _name: &str, _is_down: bool) -> bool {
+        false
+    }
 }
 
 /// Every such vendor, by its name.

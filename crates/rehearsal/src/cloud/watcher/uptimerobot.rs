@@ -169,6 +169,12 @@ impl Watches for Uptimerobot {
     fn endpoint(&self, api: String) -> WatcherEndpoint {
         WatcherEndpoint { api, token: self.token.clone(), page: None }
     }
+
+    fn see(&self, name: &str, is_down: bool) -> bool {
+        let status = if is_down { "DOWN" } else { "UP" };
+        let change = |monitor: &mut Value| monitor["status"] = status.into();
+        self.monitors.change("friendlyName", name, change).is_some()
+    }
 }
 
 impl Beside for Uptimerobot {

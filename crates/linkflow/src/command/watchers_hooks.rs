@@ -1,0 +1,71 @@
+//! `linkflow watchers hooks`: at which address each vendor that watches may tell at once that it saw something.
+
+use clap::Args;
+use linkflow_model::{Event, EventKind, Level};
+use linkflow_store::Store;
+use serde_json::json;
+
+use crate::say::answer::Answer;
+use crate::say::table::{Table, Tone};
+use crate::wire::outside::{Renewed, lookers};
+use crate::wire::state::Home;
+
+use super::{Answered, Context};
+
+/// Which addresses, or one of them anew.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HooksArgs {
+    /// Make the address of this provider anew. The old one is not answered any more.
+    #[arg(long, value_name = "PROVIDER")]
+    rotate: Option<String>,
+}
+
+/// What `watchers hooks` answers.
+pub(super) async fn answer(context: &Context, args: &HooksArgs) -> Answered {
+    let teller = context.teller()?;
+    let names: Vec<String> = lookers(&teller.config).keys().map(ToString::to_string).collect();
+    if names.is_empty() {
+        let what = "nobody looks at monitors of this stack who sends hooks";
+        let help = "`also_on` of a monitor names a provider of the kind uptimerobot, betterstack or cronitor";
+        return Answer::failed(2, what, help);
+    }
+    let (mut renewed, version) = Renewed::read(&teller.store).await?;
+    if let Some(name) = &args.rotate {
+        if !names.contains(name) {
+            let what = format!("no monitor is also on `{name}`, or it sends no hooks");
+            return Answer::failed(2, &what, &format!("there are {}", names.join(", ")));
+        }
+        *renewed.0.entry(name.clone()).or_default() += 1;
+        teller.store.write(Renewed::KEY, version, &json!(renewed), None).await?;
+        let message = format!("{} made the address for hooks of {name} anew", teller.who);
+        let event = Event::new(teller.now, EventKind::Control, Level::Notice, message);
+        teller.store.append(&event).await?;
+    }
+    let state = context.state(&teller.config, context.common.cloud.is_some());
+    let home = Home::open(&state).or_else(|error| {
+        let what = format!("the state folder {} cannot be used: {error}", state.display());
+        Answer::failed(1, &what, "`--state FOLDER` names another folder")
+    })?;
+    let dashboard = &teller.config.dashboard;
+    let base = match &dashboard.host {
+        Some(host) => format!("https://{}", host.0),
+        None => format!("http://{}", dashboard.listen),
+    };
+    let mut table = Table::new(&["PROVIDER", "ADDRESS"]);
+    let mut rows = Vec::new();
+    for name in names {
+        let address = format!("{base}/hooks/{name}/{}", renewed.key_of(&name, &home.key()));
+        table.row(vec![(name.clone(), Tone::Plain), (address.clone(), Tone::Plain)]);
+        rows.push(json!({ "provider": name, "address": address }));
+    }
+    let mut out = table.render(context.voice.colours);
+    if args.rotate.is_some() {
+        out.push_str("the address before is not answered any more, within two seconds\n");
+    }
+    if dashboard.host.is_none() {
+        out.push_str(
+            "these are reached from this machine only; `dashboard.host` makes them public\n",
+        );
+    }
+    Ok(Answer { out, result: json!({ "hooks": rows }), ..Answer::default() })
+}

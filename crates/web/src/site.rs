@@ -22,6 +22,7 @@ use crate::beat::{self, Intake};
 use crate::door::{self, Door, Refused};
 use crate::live::Live;
 use crate::operator::Operator;
+use crate::subscribe::{self, Desk};
 use crate::{api, assets, board, metrics};
 
 /// What the pages and answers are made of.
@@ -41,6 +42,8 @@ pub struct Site {
     pub live: Live,
     /// Takes reports of jobs.
     pub beats: Arc<Intake>,
+    /// Where people subscribe to the status page, when they may.
+    pub desk: Option<Arc<Desk>>,
 }
 
 /// A page of ours runs scripts and styles from its own address only, and nobody frames it.
@@ -74,6 +77,7 @@ impl Site {
             .merge(api::routes())
             .merge(metrics::routes())
             .merge(beat::routes())
+            .merge(subscribe::routes())
             .fallback(missing)
             .layer(middleware::from_fn_with_state(Arc::clone(&site), door::audited))
             .with_state(site)

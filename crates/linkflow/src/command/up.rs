@@ -124,6 +124,7 @@ async fn serve(
             output::err(&format!("warning: {unable}\n"));
         }
         stack.alerts.start(&stack.tasks);
+        stack.tell_subscribers();
         if let Some(names) = names {
             tell_others(&stack, names);
         }

@@ -34,6 +34,7 @@ pub(crate) mod site;
 mod socket;
 pub(crate) mod standing;
 pub(crate) mod state;
+mod subscribe;
 mod warm;
 mod watchdog;
 pub(crate) mod watched;
@@ -56,6 +57,7 @@ use linkflow_model::{Clock, Event, ProviderName, Pulse, Routes, ServiceName};
 use linkflow_providers::kit::{Kit, KitOptions};
 use linkflow_rehearsal::cloud::Endpoints;
 use linkflow_store::{Sqlite, Store};
+use linkflow_web::subscribe::{Desk, Tellers};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
@@ -164,6 +166,10 @@ pub(crate) struct Stack {
     pub(crate) alerts: Arc<Alerts>,
     /// Beats while the status page is kept fresh.
     pub(crate) page_pulse: Pulse,
+    /// Where people subscribe to the status page, when they may.
+    desk: Option<Arc<Desk>>,
+    /// Who tells them, until it is started.
+    tellers: Option<Tellers>,
     /// Tells others that LinkFlow is well, once it is started.
     watchdog: Watchdog,
     /// Takes the reports of jobs.
@@ -209,6 +215,9 @@ impl Stack {
         let beats = Arc::new(Beats::open(&config, home.key(), &secrets));
         let watchdog = Watchdog::open(&config, &options, &secrets, &kit);
         let page = page::open(&config, &options, &secrets, &kit)?;
+        let told = (&*secrets, &home.key());
+        let (desk, tellers) =
+            subscribe::open(&config, &options, told, &kit, (&store, &clock)).unzip();
         let places = Places::open(&config, &options, &secrets, &kit)?;
         let (handed, mut sockets) = handed(&options)?;
         let (dashboard, also) = dashboard::open(&config, options.listen, &mut sockets);
@@ -245,6 +254,8 @@ impl Stack {
             beats,
             watchdog,
             page_pulse,
+            desk,
+            tellers,
             computes,
             renderer,
             config,

@@ -125,11 +125,8 @@ pub(crate) fn open(settings: Settings, kit: &Kit, provider: &ProviderName) -> Cl
 fn limits() -> Limiter {
     // One write a second for each key of Workers KV (developers.cloudflare.com/kv/platform/limits). It is counted where a
     // write arrives, and one that was long under way is soon followed by the next: twice that apart is never too soon.
-    let values = Rule {
-        scope: Scope::Action("write the value"),
-        every: Duration::from_secs(2),
-        burst: 1,
-    };
+    let values =
+        Rule { scope: Scope::Action("write the value"), every: Duration::from_secs(2), burst: 1 };
     Limiter::new(vec![REQUESTS, values], PATIENCE)
 }
 

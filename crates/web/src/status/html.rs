@@ -144,9 +144,10 @@ impl<'a> Writer<'a> {
         };
         let policy = format!(
             "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; img-src 'self' data:; \
-             base-uri 'none'; form-action 'none'",
+             base-uri 'none'; form-action {}",
             hash(&style),
-            hash(SCRIPT.trim_end())
+            hash(SCRIPT.trim_end()),
+            page.subscribe.as_ref().map_or("'none'", |subscribe| subscribe.origin())
         );
         Self { page, w: Words::of(language), language, folder, style, policy }
     }

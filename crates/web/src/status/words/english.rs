@@ -92,4 +92,5 @@ pub(super) const WORDS: Words = Words {
     made_by: "Made by LinkFlow",
     not_found: "There is no such page",
     not_found_text: "The address may be mistyped, or what it was about is gone.",
+    telling: &super::telling::ENGLISH,
 };

@@ -92,4 +92,5 @@ pub(super) const WORDS: Words = Words {
     made_by: "Réalisé par LinkFlow",
     not_found: "Cette page n’existe pas",
     not_found_text: "L’adresse est peut-être mal écrite, ou son contenu a disparu.",
+    telling: &super::telling::FRENCH,
 };

@@ -99,4 +99,5 @@ pub(super) const WORDS: Words = Words {
     made_by: "Erstellt von LinkFlow",
     not_found: "Diese Seite gibt es nicht",
     not_found_text: "Die Adresse ist vielleicht falsch geschrieben, oder was dort stand, gibt es nicht mehr.",
+    telling: &super::telling::GERMAN,
 };

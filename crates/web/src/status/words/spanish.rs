@@ -105,4 +105,5 @@ pub(super) const WORDS: Words = Words {
     made_by: "Hecho con LinkFlow",
     not_found: "Esta página no existe",
     not_found_text: "Quizá la dirección está mal escrita, o lo que había ya no existe.",
+    telling: &super::telling::SPANISH,
 };

@@ -9,7 +9,7 @@ use linkflow_providers::hook::Strangers;
 use linkflow_providers::kit::Kit;
 use linkflow_providers::mail::Several;
 use linkflow_store::Store;
-use linkflow_web::subscribe::{Desk, Tellers};
+use linkflow_web::subscribe::{Couriers, Desk, Tellers};
 
 use super::secrets::Secrets;
 use super::state::Key;
@@ -45,7 +45,7 @@ pub(super) fn open(
         Arc::new(strangers) as Arc<dyn Hook>
     });
     let config = Arc::new(config.clone());
-    let tellers = Tellers::new((store, clock), config, &desk, (senders, hook));
+    let tellers = Tellers::new((store, clock), config, &desk, Couriers { mail: senders, hook });
     Some((desk, tellers))
 }
 

@@ -356,8 +356,7 @@ fn a_page_for_browsers_is_written_in_two_languages() {
     let mut page = full();
     page.languages = vec![FALLBACK, linkflow_model::config::Language::German];
     page.title = "Shop".to_owned();
-    page.subscribe =
-        Some(crate::status::Subscribing { at: "https://ops.shop.example".to_owned(), mail: true });
+    page.subscribe = Some(Subscribing { at: "https://ops.shop.example".to_owned(), mail: true });
     page.colour = Some("#7a1fa2".to_owned());
     page.incidents[0].title = "Pages load for some only".to_owned();
     page.incidents[0].updates[0].text =

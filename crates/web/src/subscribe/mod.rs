@@ -40,6 +40,15 @@ const TIDY_MS: u64 = 3_600_000;
 /// How many letters, and how many calls, are under way at once: one that is slow does not hold up the rest.
 const SENDERS: (usize, usize) = (2, 4);
 
+/// Who carries what subscribers are told; those whom nobody reaches wait.
+#[derive(Clone, Default)]
+pub struct Couriers {
+    /// Letters.
+    pub mail: Option<Arc<dyn Mail>>,
+    /// Calls to web addresses.
+    pub hook: Option<Arc<dyn Hook>>,
+}
+
 /// Tells subscribers.
 pub struct Tellers {
     config: Arc<Config>,
@@ -52,11 +61,11 @@ impl Tellers {
         (store, clock): (&Arc<dyn Store>, &Arc<dyn Clock>),
         config: Arc<Config>,
         desk: &Arc<Desk>,
-        (mail, hook): (Option<Arc<dyn Mail>>, Option<Arc<dyn Hook>>),
+        couriers: Couriers,
     ) -> Self {
         let (store, clock) = (Arc::clone(store), Arc::clone(clock));
         let desk = Arc::clone(desk);
-        Self { config, sender: outbox::Sender { store, clock, desk, mail, hook } }
+        Self { config, sender: outbox::Sender { store, clock, desk, couriers } }
     }
 
     /// Looks for news and sends it, for as long as it is polled.

@@ -3,7 +3,7 @@
 //! A sender notes that it sends before it does and that it has sent after. Who finds a message that was being sent says in it
 //! that it may have come before.
 
-use linkflow_model::role::{Hook, HookCall, Letter, Mail};
+use linkflow_model::role::{HookCall, Letter};
 use linkflow_model::{Clock, Event, EventKind, FaultKind, Level, Secret, Timestamp};
 use linkflow_store::{Job, Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
+use super::Couriers;
 use super::desk::Desk;
 use super::letter::{self, News};
 use super::mails::Mails;
@@ -136,8 +137,7 @@ pub(super) struct Sender {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) desk: Arc<Desk>,
-    pub(super) mail: Option<Arc<dyn Mail>>,
-    pub(super) hook: Option<Arc<dyn Hook>>,
+    pub(super) couriers: Couriers,
 }
 
 /// What is sent of a message.
@@ -272,7 +272,7 @@ impl Sender {
             passing: true,
             wait_ms: 0,
         };
-        match (due, &self.mail, &self.hook) {
+        match (due, &self.couriers.mail, &self.couriers.hook) {
             (Due::Letter(letter), Some(mail), _) => {
                 timeout(WITHIN, mail.send(&letter)).await.map_err(|_| late())??;
             }

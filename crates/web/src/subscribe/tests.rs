@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::outbox::{MAIL, WEBHOOK};
-use super::{Desk, Subscriber, Tellers, forget, subscribers};
+use super::{Couriers, Desk, Subscriber, Tellers, forget, subscribers};
 use crate::scripted::{Hand, site};
 
 const CONFIG: &str = r#"
@@ -106,7 +106,8 @@ impl Town {
         site.desk = Some(Arc::clone(&desk));
         let told: (Arc<dyn Store>, Arc<dyn Clock>) =
             (Arc::clone(&store) as _, Arc::clone(&clock) as _);
-        let by = (Some(Arc::clone(&world) as _), Some(Arc::clone(&world) as _));
+        let by =
+            Couriers { mail: Some(Arc::clone(&world) as _), hook: Some(Arc::clone(&world) as _) };
         let tellers = Tellers::new((&told.0, &told.1), Arc::new(config), &desk, by);
         let router = site.router();
         Self { router, store, clock, world, tellers, seen: Default::default() }
@@ -207,7 +208,8 @@ impl Town {
 /// The path of the link in `text` that begins with `start`.
 fn path(text: &str, start: &str) -> String {
     let at = text.find(start).unwrap_or_else(|| panic!("no {start} in {text}"));
-    text[at..].split_whitespace().next().unwrap().trim_end_matches(['"', '>']).to_owned()
+    let ends = |char: char| char.is_whitespace() || matches!(char, '"' | '>');
+    text[at..].split(ends).next().unwrap().to_owned()
 }
 
 fn headed<'a>(letter: &'a Letter, name: &str) -> &'a str {

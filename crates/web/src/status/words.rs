@@ -64,6 +64,10 @@ pub(crate) struct Words {
     pub(crate) components: &'static str,
     pub(crate) uptime: &'static str,
     pub(crate) days_span: &'static str,
+    /// The mean uptime of a group: the share, how many days.
+    pub(crate) mean_uptime: &'static str,
+    /// All components: how many days, the least, the mean.
+    pub(crate) together: &'static str,
     pub(crate) no_data: &'static str,
     pub(crate) bars: &'static str,
     pub(crate) bars_good: &'static str,
@@ -296,6 +300,8 @@ mod tests {
                 w.incident_open,
                 w.stale,
                 w.days_span,
+                w.mean_uptime,
+                w.together,
                 w.bars,
                 w.bars_good,
                 w.bars_worst,

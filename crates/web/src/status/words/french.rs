@@ -52,6 +52,8 @@ pub(super) const WORDS: Words = Words {
     components: "Composants",
     uptime: "Disponibilité",
     days_span: "{} derniers jours",
+    mean_uptime: "{} en moyenne, {} derniers jours",
+    together: "Tous les composants, {} derniers jours : {} au moins, {} en moyenne.",
     no_data: "pas encore surveillé",
     bars: "{} : disponible {} sur les {} derniers jours. {}",
     bars_good: "Aucun problème les jours surveillés.",

@@ -59,6 +59,8 @@ pub(super) const WORDS: Words = Words {
     components: "Komponenten",
     uptime: "Verfügbarkeit",
     days_span: "letzte {} Tage",
+    mean_uptime: "im Mittel {}, letzte {} Tage",
+    together: "Alle Komponenten in den letzten {} Tagen: mindestens {}, im Mittel {}.",
     no_data: "noch nicht beobachtet",
     bars: "{}: {} verfügbar in den letzten {} Tagen. {}",
     bars_good: "An keinem beobachteten Tag gestört.",

@@ -65,6 +65,8 @@ pub(super) const WORDS: Words = Words {
     components: "Componentes",
     uptime: "Disponibilidad",
     days_span: "últimos {} días",
+    mean_uptime: "{} de media, últimos {} días",
+    together: "Todos los componentes, últimos {} días: {} como mínimo, {} de media.",
     no_data: "aún sin observar",
     bars: "{}: disponible {} en los últimos {} días. {}",
     bars_good: "Ningún problema en los días observados.",

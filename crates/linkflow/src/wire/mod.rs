@@ -16,6 +16,7 @@ mod incidents;
 pub(crate) mod live;
 pub(crate) mod looking;
 mod mail;
+pub(crate) mod mirror;
 pub(crate) mod names;
 mod notify;
 mod operator;

@@ -350,6 +350,34 @@ fn the_api_has_the_shape_that_clients_know() {
     assert!(file(&bundle, "badge.svg").contains("<title>Shop status: partly down</title>"));
 }
 
+#[test]
+fn uptime_is_told_to_machines_and_is_null_where_nobody_looked() {
+    let mut page = full();
+    let stretch = |condition, from, to| Stretch { condition, from: ago(from), to: ago(to) };
+    page.components.truncate(2);
+    page.components[0].stretches = vec![
+        stretch(Condition::Up, 3 * DAY, 12 * HOUR),
+        stretch(Condition::Down, 12 * HOUR, 6 * HOUR),
+        stretch(Condition::Up, 6 * HOUR, 0),
+    ];
+    page.components[1].stretches.clear();
+    let bundle = Bundle::render(&page).unwrap();
+    let read = |path: &str| serde_json::from_str::<serde_json::Value>(file(&bundle, path)).unwrap();
+    let summary = read("api/v2/summary.json");
+    let day = |value: &serde_json::Value| value["uptime"]["24h"].clone();
+    let components = summary["components"].as_array().unwrap();
+    let days: Vec<_> = components.iter().map(day).collect();
+    assert_eq!(days, [75.0.into(), 75.0.into(), serde_json::Value::Null], "the group, and its two");
+    assert_eq!(day(&summary["status"]), serde_json::json!({ "least": 75.0, "mean": 75.0 }));
+    let badge = read("badge/24h/api.json");
+    assert_eq!(
+        (badge["message"].as_str(), badge["isError"].as_bool()),
+        (Some("75\u{a0}%"), Some(true))
+    );
+    assert!(file(&bundle, "badge-24h.svg").contains("75\u{a0}%"));
+    assert_eq!(read("badge/24h/web.json")["isError"], false, "unknown is not down");
+}
+
 /// The page that `crates/web/browser` looks at, written into the folder that `LINKFLOW_TEST_PAGE` names.
 #[test]
 fn a_page_for_browsers_is_written_in_two_languages() {

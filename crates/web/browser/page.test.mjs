@@ -22,7 +22,8 @@ const CHECKED = Date.UTC(2026, 10, 29, 12);
 const SOON = CHECKED + 60_000;
 
 const PAGES = ["index.html", "component/api.html", "incident/20261129-Web.html", "maintenance/20261201-db.html",
-  "history/2026-11.html", "404.html", "de/index.html"];
+  "history/2026-11.html", "404.html", "de/index.html",
+  ...["form", "wrong", "sent", "confirm", "confirmed", "own", "end"].map((name) => `subscribe/${name}.html`)];
 const PHONE = { width: 320, height: 640 };
 const TYPES = { ".html": "text/html; charset=utf-8", ".json": "application/json", ".svg": "image/svg+xml" };
 
@@ -154,6 +155,22 @@ test("what can be pressed is large enough", async () => {
   await close();
 });
 
+test("the form is filled in and sent without scripts, by keyboard", async () => {
+  const { page, close } = await open("index.html", { javaScriptEnabled: false });
+  let sent;
+  await page.route("https://ops.shop.example/**", (route) => {
+    sent = route.request();
+    return route.fulfill({ status: 202, contentType: "text/html", body: "<title>sent</title>" });
+  });
+  await page.getByLabel("Mail address").focus();
+  await page.keyboard.type("ann@example.com");
+  await page.keyboard.press("Enter");
+  await page.waitForURL("https://ops.shop.example/subscribe");
+  assert.equal(sent.method(), "POST");
+  assert.equal(sent.postData(), "language=en&address=ann%40example.com");
+  await close();
+});
+
 test("colours that people chose themselves leave every state to be told", async () => {
   const { page, close } = await open("index.html", { forcedColors: "active" });
   assert.deepEqual(await page.locator(".row .mark").allInnerTexts(), ["✓\nWorks", "◐\nPartly down", "✓\nWorks"]);
@@ -165,6 +182,8 @@ test("pictures are kept where they are asked for", { skip: !pictures }, async ()
     ["status-page", "index.html", { viewport: { width: 1000, height: 1300 } }],
     ["status-page-dark-phone", "index.html", { viewport: { width: 390, height: 1300 }, colorScheme: "dark" }],
     ["status-page-component", "component/api.html", { viewport: { width: 1000, height: 1300 }, colorScheme: "dark" }],
+    ["status-page-form", "subscribe/form.html", { viewport: { width: 1000, height: 700 } }],
+    ["status-page-own-dark-phone", "subscribe/own.html", { viewport: { width: 390, height: 700 }, colorScheme: "dark" }],
     ["status-page-incident", "incident/20261129-Web.html", { viewport: { width: 1000, height: 800 } }],
   ];
   for (const [name, path, options] of looks) {

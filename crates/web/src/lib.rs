@@ -18,6 +18,7 @@ pub mod shape;
 mod shelf;
 mod site;
 pub mod status;
+pub mod subscribe;
 pub mod view;
 
 pub use live::Live;

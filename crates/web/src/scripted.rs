@@ -37,6 +37,13 @@ pub(crate) const NOW: u64 = 1_796_006_460_000;
 #[derive(Default)]
 pub(crate) struct Hand(AtomicU64);
 
+impl Hand {
+    /// Lets so many milliseconds pass.
+    pub(crate) fn pass(&self, ms: u64) {
+        self.0.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
 impl Clock for Hand {
     fn now(&self) -> Moment {
         Moment(self.0.load(Ordering::SeqCst))
@@ -274,6 +281,7 @@ pub(crate) fn site(store: &Arc<Memory>, clock: Arc<dyn Clock>, config: Config) -
         beats: Intake::new(nobody, 100, Arc::default()),
         seal: Seal::new(&[7; 32]),
         hooks: Arc::new(Hooks::new(nowhere, BTreeMap::new())),
+        desk: None,
     }
 }
 

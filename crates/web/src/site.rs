@@ -23,6 +23,7 @@ use crate::door::{self, Door, Refused, Seal};
 use crate::hook::{self, Hooks};
 use crate::live::Live;
 use crate::operator::Operator;
+use crate::subscribe::{self, Desk};
 use crate::{api, assets, board, metrics};
 
 /// What the pages and answers are made of.
@@ -46,6 +47,8 @@ pub struct Site {
     pub seal: Seal,
     /// Takes hooks of vendors that watch.
     pub hooks: Arc<Hooks>,
+    /// Where people subscribe to the status page, when they may.
+    pub desk: Option<Arc<Desk>>,
 }
 
 /// A page of ours runs scripts and styles from its own address only, and nobody frames it.
@@ -80,6 +83,7 @@ impl Site {
             .merge(metrics::routes())
             .merge(beat::routes())
             .merge(hook::routes())
+            .merge(subscribe::routes())
             .fallback(missing)
             .layer(middleware::from_fn_with_state(Arc::clone(&site), door::audited))
             .with_state(site)

@@ -31,6 +31,7 @@ mod logs;
 mod maintenance;
 mod monitors;
 mod page;
+mod page_subscribers;
 mod plan;
 mod plan_markdown;
 mod rehearse;

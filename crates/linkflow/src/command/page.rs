@@ -26,12 +26,13 @@ use crate::say::answer::Answer;
 use crate::wire::page::{self, PageMaker, keep};
 
 use super::change::GRACE;
+use super::page_subscribers::{self, SubscribersCommand};
 use super::{Answered, Context, shutdown};
 
 /// Make the status page, or serve it. `linkflow up` does both by itself when the config has `[status_page]`.
 #[derive(Subcommand, Clone, Debug, PartialEq, Eq)]
 #[command(
-    after_help = "Examples:\n  linkflow page build public         write it into the folder `public`\n  linkflow page serve                look at it on this machine"
+    after_help = "Examples:\n  linkflow page build public         write it into the folder `public`\n  linkflow page serve                look at it on this machine\n  linkflow page subscribers list     who is told of it"
 )]
 pub(crate) enum PageCommand {
     /// Write it into a folder: what differs, and nothing that somebody else put there.
@@ -44,6 +45,12 @@ pub(crate) enum PageCommand {
         after_help = "Examples:\n  linkflow page serve\n  linkflow page serve --listen 0.0.0.0:8090"
     )]
     Serve(ServeArgs),
+    /// People and programs who are told by mail and by webhook.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  linkflow page subscribers list\n  linkflow page subscribers export ann@example.com\n  linkflow page subscribers remove ann@example.com"
+    )]
+    Subscribers(SubscribersCommand),
 }
 
 /// Where it is written.
@@ -69,6 +76,15 @@ const CONNECTIONS: usize = 4_096;
 
 /// What `page` answers.
 pub(crate) async fn answer(context: &Context, command: &PageCommand) -> Answered {
+    match command {
+        PageCommand::Build(args) => build(&maker(context)?, args).await,
+        PageCommand::Serve(args) => serve(context, maker(context)?, args).await,
+        PageCommand::Subscribers(command) => page_subscribers::answer(context, command).await,
+    }
+}
+
+/// What makes the page of the config.
+fn maker(context: &Context) -> Result<PageMaker, Box<Answer>> {
     let teller = context.teller()?;
     let look = page::look(teller.config.status_page.as_ref(), &context.workdir());
     let look = look.or_else(|(what, help)| Answer::failed(2, &what, &help))?;
@@ -77,11 +93,7 @@ pub(crate) async fn answer(context: &Context, command: &PageCommand) -> Answered
         return Answer::failed(2, "the config has no status page", help);
     }
     let clock = Arc::new(linkflow_model::clock::SystemClock::start());
-    let maker = PageMaker { store: Arc::new(teller.store), config: teller.config, look, clock };
-    match command {
-        PageCommand::Build(args) => build(&maker, args).await,
-        PageCommand::Serve(args) => serve(context, maker, args).await,
-    }
+    Ok(PageMaker { store: Arc::new(teller.store), config: teller.config, look, clock })
 }
 
 async fn build(maker: &PageMaker, args: &BuildArgs) -> Answered {

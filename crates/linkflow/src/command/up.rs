@@ -14,6 +14,7 @@ use crate::say::answer::Answer;
 use crate::say::output;
 use crate::say::progress::Progress;
 use crate::wire::follow::follow;
+use crate::wire::mirror::Mirror;
 use crate::wire::names::Writing;
 use crate::wire::picture::publish;
 use crate::wire::{Listen, Stack, dashboard, watched};
@@ -73,8 +74,15 @@ pub(crate) async fn answer(context: &Context, args: &UpArgs) -> Answered {
     let tells = config.edge.worker && config.edge.on.is_some();
     let writes = follows(&config) || tells;
     let names = if writes { Some(Writing::open(&config, &options)?) } else { None };
+    let mirror = Mirror::open(&config, &options).await.unwrap_or_else(|error| {
+        let help = error.help();
+        output::err(&format!("warning: the page is told to no vendor: {error}; {help}\n"));
+        None
+    });
     let answer = match Stack::open(config, options).await {
-        Ok(stack) => Box::pin(serve(context, args, stack, names, control.as_deref())).await,
+        Ok(stack) => {
+            Box::pin(serve(context, args, stack, (names, mirror), control.as_deref())).await
+        }
         Err(error) => Err(error.into()),
     };
     if let Some(cloud) = own_cloud {
@@ -107,7 +115,7 @@ async fn serve(
     context: &Context,
     args: &UpArgs,
     mut stack: Stack,
-    names: Option<Writing>,
+    (names, mirror): (Option<Writing>, Option<Mirror>),
     control: Option<&str>,
 ) -> Answered {
     let begun = tokio::select! {
@@ -124,6 +132,10 @@ async fn serve(
             output::err(&format!("warning: {unable}\n"));
         }
         stack.alerts.start(&stack.tasks);
+        stack.tell_subscribers();
+        if let Some(mirror) = mirror {
+            mirror.start(&stack);
+        }
         if let Some(names) = names {
             tell_others(&stack, names);
         }

@@ -2,15 +2,16 @@
 
 use clap::{Args, Subcommand};
 use futures_util::future::join_all;
-use linkflow_decide::{WatchChanges, watchers};
-use linkflow_model::role::{HeldWatch, Schedule, Watch, Watcher, WatcherLook, Watching};
+use linkflow_decide::WatchChanges;
+use linkflow_model::role::{HeldWatch, Schedule, Watch, Watching};
 use linkflow_model::{Fault, FaultKind, ProviderName};
 use serde_json::{Value, json};
 
 use crate::say::answer::Answer;
 use crate::say::table::Tone;
 use crate::wire::Listen;
-use crate::wire::watchers::{Asked, Looking, Writing};
+use crate::wire::mirror::{change, differences};
+use crate::wire::watchers::{Looking, Writing};
 
 use super::change::say;
 use super::watchers_hooks::{self, HooksArgs};
@@ -113,15 +114,6 @@ async fn look(looking: &Looking) -> Report {
     report
 }
 
-async fn differences(
-    watcher: &dyn WatcherLook,
-    asked: &Asked,
-) -> Result<(ProviderName, WatchChanges), Fault> {
-    let held = watcher.held().await?;
-    let wanted = asked.wanted(watcher.name(), &held);
-    Ok((watcher.name().clone(), watchers(&wanted, &held, |watch| watcher.fit(watch))))
-}
-
 /// Vendors are changed side by side; whoever does not answer keeps nobody else back.
 async fn write(writing: &Writing) -> Report {
     let each = writing.watchers.iter().map(|watcher| change(&**watcher, &writing.asked));
@@ -131,37 +123,6 @@ async fn write(writing: &Writing) -> Report {
         report.faults.extend(fault);
     }
     report
-}
-
-/// Changes what differs at one vendor, until it refuses. Removals come first: a plan has only so many places.
-async fn change(
-    watcher: &dyn Watcher,
-    asked: &Asked,
-) -> ((ProviderName, WatchChanges), Option<Fault>) {
-    let mut done = WatchChanges::default();
-    let name = watcher.name().clone();
-    let due = match differences(watcher, asked).await {
-        Ok((_, due)) => due,
-        Err(fault) => return ((name, done), Some(fault)),
-    };
-    done.left_out = due.left_out;
-    let fault = async {
-        for held in due.remove {
-            watcher.remove(&held).await?;
-            done.remove.push(held);
-        }
-        for (held, watch) in due.change {
-            watcher.ensure(&watch, Some(&held)).await?;
-            done.change.push((held, watch));
-        }
-        for watch in due.create {
-            watcher.ensure(&watch, None).await?;
-            done.create.push(watch);
-        }
-        Ok(())
-    };
-    let fault = fault.await.err();
-    ((name, done), fault)
 }
 
 impl Report {

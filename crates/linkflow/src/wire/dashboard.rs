@@ -90,9 +90,19 @@ pub(super) fn beside(edges: io::Result<Vec<OwnedFd>>, opened: &Opened) -> io::Re
     Ok(sockets)
 }
 
-/// How the edge leads the host of the dashboard to it, where the config has one.
+/// How the edge leads the host of the dashboard to it, where the config has one, and that at which people subscribe: of that
+/// one only what they need.
 fn route(config: &Config, at: &StdListener) -> Option<ServiceRoute> {
-    let host = config.dashboard.host.as_ref()?;
+    let own = config.dashboard.host.as_ref().map(|host| host.0.clone());
+    let open = config.subscribe_host().filter(|host| own.as_ref() != Some(host));
+    let open = open.iter().flat_map(|host| {
+        ["/subscribe", "/unsubscribe"].map(|path| HostRoute::new(host.clone(), path))
+    });
+    let hosts: Vec<HostRoute> =
+        own.iter().map(|host| HostRoute::new(host.clone(), "/")).chain(open).collect();
+    if hosts.is_empty() {
+        return None;
+    }
     let mut at = at.local_addr().ok()?;
     if at.ip().is_unspecified() {
         at.set_ip(Ipv4Addr::LOCALHOST.into());
@@ -107,7 +117,7 @@ fn route(config: &Config, at: &StdListener) -> Option<ServiceRoute> {
     Some(ServiceRoute {
         service: ServiceName::new(SERVICE)?,
         kind: ServiceKind::Web,
-        hosts: vec![HostRoute::new(host.0.clone(), "/")],
+        hosts,
         health: Some("/healthz".to_owned()),
         idempotency_key: false,
         timeouts: Timeouts::default(),
@@ -129,6 +139,7 @@ pub(crate) async fn start(stack: &Stack, rehearsed: bool) -> Result<Option<Socke
         beats: Arc::clone(&stack.beats.intake),
         seal: stack.seal.clone(),
         hooks: Arc::clone(&stack.outside.hooks),
+        desk: stack.desk.clone(),
     };
     let watching = site.clone();
     stack.tasks.start("changes", |stop: Stop| async move {

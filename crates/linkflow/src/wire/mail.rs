@@ -24,7 +24,7 @@ pub(super) fn way(
             help: "add `[mail]` with `from` and `via`".to_owned(),
         });
     };
-    if !may_go_to(mail, to) {
+    if !mail.may_go_to(to) {
         return Err(OpenError::Missing {
             what: format!("`mail.only_to` does not allow {}", to.address),
             help: "add its domain there, or take the address away".to_owned(),
@@ -38,10 +38,14 @@ pub(super) fn way(
     })
 }
 
-/// Whether mail may go to `to`.
-fn may_go_to(mail: &Mail, to: &Mailbox) -> bool {
-    let domain = to.address.rsplit_once('@').map_or("", |(_, domain)| domain);
-    mail.only_to.is_empty() || mail.only_to.iter().any(|host| host.0.eq_ignore_ascii_case(domain))
+/// Those who send mail by the config; `None` where it has no `[mail]`.
+pub(super) fn senders(
+    config: &Config,
+    options: &OpenOptions,
+    secrets: &Secrets,
+) -> Option<Result<Via, OpenError>> {
+    let mail = config.mail.as_ref()?;
+    Some(via(config, mail, options, secrets))
 }
 
 /// The providers of `mail.via`, in order. One that cannot be opened is left out when there are others.
@@ -143,9 +147,9 @@ mod tests {
     #[test]
     fn an_environment_for_trying_writes_to_its_own_people_only() {
         let to = |address: &str| Mailbox { name: None, address: address.to_owned() };
-        assert!(may_go_to(&mail(""), &to("a@example.org")));
+        assert!(mail("").may_go_to(&to("a@example.org")));
         let own = mail("\"example.com\"");
-        assert!(may_go_to(&own, &to("a@example.com")));
-        assert!(!may_go_to(&own, &to("a@example.org")) && !may_go_to(&own, &to("a@x.example.com")));
+        assert!(own.may_go_to(&to("a@example.com")));
+        assert!(!own.may_go_to(&to("a@example.org")) && !own.may_go_to(&to("a@x.example.com")));
     }
 }

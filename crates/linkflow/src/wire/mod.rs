@@ -16,6 +16,7 @@ mod incidents;
 pub(crate) mod live;
 pub(crate) mod looking;
 mod mail;
+pub(crate) mod mirror;
 pub(crate) mod names;
 mod notify;
 mod operator;
@@ -35,6 +36,7 @@ pub(crate) mod site;
 mod socket;
 pub(crate) mod standing;
 pub(crate) mod state;
+mod subscribe;
 mod warm;
 mod watchdog;
 pub(crate) mod watched;
@@ -58,6 +60,7 @@ use linkflow_providers::kit::{Kit, KitOptions};
 use linkflow_rehearsal::cloud::Endpoints;
 use linkflow_store::{Sqlite, Store};
 use linkflow_web::door::Seal;
+use linkflow_web::subscribe::{Desk, Tellers};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
@@ -171,6 +174,10 @@ pub(crate) struct Stack {
     pub(crate) seal: Seal,
     /// Beats while certificates are seen to, where a CA gives them.
     pub(crate) certificates_pulse: Option<Pulse>,
+    /// Where people subscribe to the status page, when they may.
+    desk: Option<Arc<Desk>>,
+    /// Who tells them, until it is started.
+    tellers: Option<Tellers>,
     /// Tells others that LinkFlow is well, once it is started.
     watchdog: Watchdog,
     /// Takes the reports of jobs.
@@ -218,6 +225,9 @@ impl Stack {
         let beats = Arc::new(Beats::open(&config, home.key(), &secrets));
         let watchdog = Watchdog::open(&config, &options, &secrets, &kit);
         let page = page::open(&config, &options, &secrets, &kit)?;
+        let told = (&*secrets, &home.key());
+        let (desk, tellers) =
+            subscribe::open(&config, &options, told, &kit, (&store, &clock)).unzip();
         let places = Places::open(&config, &options, &secrets, &kit)?;
         let outside = Arc::new(Outside::open(&config, &options, home.key(), &secrets, &kit));
         let (handed, mut sockets) = handed(&options)?;
@@ -260,6 +270,8 @@ impl Stack {
             page_pulse,
             certificates_pulse,
             seal,
+            desk,
+            tellers,
             computes,
             renderer,
             config,

@@ -168,9 +168,13 @@ impl Asked {
     /// Reads from the store, where there is one, how the lines of the status page are and what went wrong.
     async fn learn(&mut self, options: &OpenOptions) -> Result<(), StoreError> {
         let file = options.state.join("linkflow.db");
+        if file.exists() { self.learn_from(&Sqlite::open(file)?).await } else { Ok(()) }
+    }
+
+    /// Reads from `store` how the lines of the status page are and what went wrong.
+    pub(crate) async fn learn_from(&mut self, store: &dyn Store) -> Result<(), StoreError> {
         let page = self.config.as_ref().and_then(|config| config.status_page.as_ref());
-        let Some(page) = page.filter(|_| file.exists()) else { return Ok(()) };
-        let store = Sqlite::open(file)?;
+        let Some(page) = page else { return Ok(()) };
         for component in &page.components {
             let mut worst = None;
             for subject in component.watch.iter() {

@@ -129,3 +129,31 @@ fn whoever_looks_at_monitors_has_an_address_for_hooks_that_can_be_made_anew() {
     assert!(told.out.contains(&after[1].1), "{}", told.out);
     stage.expect(&["watchers", "hooks", "--rotate", "healthchecks"], 2);
 }
+
+/// Waits until a vendor holds all that it should.
+#[track_caller]
+fn kept(stage: &Stage) {
+    let is_kept = (0..300).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        let plan = stage.expect(&["watchers", "plan", "--json"], 0).value();
+        plan["result"]["changed"] == false
+    });
+    assert!(is_kept, "{}", stage.expect(&["watchers", "plan"], 0).out);
+}
+
+#[test]
+fn up_tells_the_page_at_a_vendor_of_what_changes_by_itself() {
+    let config = "[stack]\nname = \"shop\"\n[services.web]\nimage = \"ghcr.io/acme/shop:1.0\"\nport = 8080\n\
+        [status_page]\nalso_on = [\"instatus\"]\ncomponents = [{ name = \"Shop\", watch = \"service.web\" }]\n\
+        [providers.instatus]\nkind = \"instatus\"\ntoken = \"${secret.INSTATUS_TOKEN}\"\n";
+    let stage = Stage::of(config);
+    stage.expect(&["watchers", "plan", "--exit-code"], 3);
+    let arguments = ["up", "--listen", "127.0.0.1:0", "--cloud", &stage.control];
+    let (_up, _) = crate::page::start(stage.folder(), &arguments);
+    kept(&stage);
+    let opened = stage.expect(&["incident", "open", "Payments fail", "--on", "Shop", "--json"], 0);
+    let id = opened.value()["result"]["id"].as_str().unwrap().to_owned();
+    kept(&stage);
+    stage.expect(&["incident", "resolve", &id], 0);
+    kept(&stage);
+}

@@ -86,6 +86,13 @@ impl Written for Machine {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Url(pub String);
 
+impl Url {
+    /// What somebody typed, when it is one.
+    pub fn typed(text: &str) -> Option<Self> {
+        Self::parse(text).ok()
+    }
+}
+
 impl Written for Url {
     const WHAT: &'static str = "a web address, like `https://example.com/path`";
     const PATTERN: Option<&'static str> = Some("^https?://");
@@ -164,6 +171,13 @@ pub struct Mailbox {
     pub name: Option<String>,
     /// The address.
     pub address: String,
+}
+
+impl Mailbox {
+    /// What somebody typed, when it is one.
+    pub fn typed(text: &str) -> Option<Self> {
+        Self::parse(text).ok()
+    }
 }
 
 impl Written for Mailbox {

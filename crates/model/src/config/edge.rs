@@ -363,3 +363,12 @@ section! {
         only_to: Many<Host>,
     }
 }
+
+impl Mail {
+    /// Whether mail may go to `to`.
+    pub fn may_go_to(&self, to: &Mailbox) -> bool {
+        let domain = to.address.rsplit_once('@').map_or("", |(_, domain)| domain);
+        self.only_to.is_empty()
+            || self.only_to.iter().any(|host| host.0.eq_ignore_ascii_case(domain))
+    }
+}

@@ -48,7 +48,7 @@ pub use edge::{
     RecordType, Tls, TlsMode, VisitorHeader,
 };
 pub use manual::manual;
-pub use page::{Colour, IncidentTemplate, Language, PageLink, PagePlace, Zone};
+pub use page::{Colour, IncidentTemplate, Language, PageLink, PagePlace, PageSubscribe, Zone};
 pub use parse::Parsed;
 pub use print::quoted;
 pub use problem::{Place, Problem, Severity, nearest};

@@ -40,6 +40,20 @@ section! {
 }
 
 section! {
+    /// How people subscribe to the status page. Forms are posted to a server, which the page alone is not.
+    pub struct PageSubscribe as "page_subscribe" {
+        /// Where the forms are posted: a host that leads to this LinkFlow, and is not that of the page. Of it, only `/subscribe` and `/unsubscribe` are shown to the world.
+        at: Url,
+        /// How many letters a day subscribers are sent at most; what is beyond waits for the next day, in UTC. Half of it is for those who are subscribed already.
+        mails_per_day: u32 = 300,
+        /// Whether programs may subscribe as well, with an address that they are called at.
+        webhooks: bool = true,
+        /// Whether such an address may be one of a private network, and without TLS. Whoever subscribes has LinkFlow ask there.
+        private_webhooks: bool = false,
+    }
+}
+
+section! {
     /// The words that an incident begins with.
     pub struct IncidentTemplate as "incident_template" {
         /// One line for the public.

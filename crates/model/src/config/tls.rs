@@ -55,8 +55,8 @@ choice! {
 }
 
 impl Config {
-    /// The hosts that a CA is asked for: those of `[edge.acme]`, or else those of all routes that are one host, of the status page and of the
-    /// dashboard.
+    /// The hosts that a CA is asked for: those of `[edge.acme]`, or else those of all routes that are one host, of the status
+    /// page, of where people subscribe to it, and of the dashboard.
     pub fn acme_hosts(&self) -> BTreeSet<String> {
         let Some(acme) = &self.edge.acme else { return BTreeSet::new() };
         if !acme.hosts.is_empty() {
@@ -66,6 +66,16 @@ impl Config {
         let routes = routes.filter(|route| route.is_one_host()).map(|route| route.host.clone());
         let page = self.status_page.iter().filter_map(|page| page.host.as_ref());
         let dashboard = self.dashboard.host.as_ref().filter(|_| self.dashboard.on);
-        routes.chain(page.chain(dashboard).map(|host| host.0.clone())).collect()
+        let own = page.chain(dashboard).map(|host| host.0.clone());
+        routes.chain(own).chain(self.subscribe_host()).collect()
+    }
+
+    /// The host at which people subscribe to the status page, where its address is one of the edge: with TLS, at its port.
+    pub fn subscribe_host(&self) -> Option<String> {
+        let subscribe = self.status_page.as_ref()?.subscribe.as_ref()?;
+        let rest = subscribe.at.0.strip_prefix("https://")?;
+        let host = rest.split(['/', '?', '#']).next()?;
+        (!host.contains(':') && host.parse::<std::net::IpAddr>().is_err())
+            .then(|| host.to_ascii_lowercase())
     }
 }

@@ -9,7 +9,7 @@ use super::amount::Percent;
 use super::codes::{self, Code};
 use super::macros::{choice, section};
 use super::node::Node;
-use super::page::{Colour, IncidentTemplate, Language, PageLink, PagePlace, Zone};
+use super::page::{Colour, IncidentTemplate, Language, PageLink, PagePlace, PageSubscribe, Zone};
 use super::print::Printed;
 use super::read::{Field, Reader};
 use super::route::{HeaderKey, Method};
@@ -199,6 +199,8 @@ section! {
         hidden: bool = false,
         /// Where copies of it are kept, so that it can be read when nothing of ours answers.
         publish: Vec<PagePlace>,
+        /// How people are told by mail, and programs by webhooks. Without it there are feeds only.
+        subscribe: Option<PageSubscribe>,
         /// What `linkflow incident open --template` begins with.
         templates: BTreeMap<ItemName, IncidentTemplate>,
     }

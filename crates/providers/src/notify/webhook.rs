@@ -58,7 +58,7 @@ fn judge(status: StatusCode, _: &str) -> Option<FaultKind> {
 }
 
 /// The signature of `body` at `timestamp`, in seconds since 1970.
-fn signature(secret: &Secret, timestamp: u64, body: &str) -> Option<String> {
+pub(crate) fn signature(secret: &Secret, timestamp: u64, body: &str) -> Option<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).ok()?;
     mac.update(format!("{timestamp}.{body}").as_bytes());
     let bytes = mac.finalize().into_bytes();

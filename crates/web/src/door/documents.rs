@@ -11,10 +11,10 @@ use super::error::AccessError;
 const TRIES: usize = 10;
 
 /// A value and the version of its document.
-pub(super) struct Held<T> {
-    pub(super) key: String,
-    pub(super) version: u64,
-    pub(super) value: T,
+pub(crate) struct Held<T> {
+    pub(crate) key: String,
+    pub(crate) version: u64,
+    pub(crate) value: T,
 }
 
 fn body<T: Serialize>(value: &T) -> Result<Value, StoreError> {
@@ -28,7 +28,7 @@ fn value<T: DeserializeOwned>(key: &str, body: Value) -> Result<T, StoreError> {
 }
 
 /// The value under `key`.
-pub(super) async fn read<T: DeserializeOwned>(
+pub(crate) async fn read<T: DeserializeOwned>(
     store: &dyn Store,
     key: &str,
 ) -> Result<Option<Held<T>>, StoreError> {
@@ -38,7 +38,7 @@ pub(super) async fn read<T: DeserializeOwned>(
 }
 
 /// All values whose keys begin with `prefix`.
-pub(super) async fn list<T: DeserializeOwned>(
+pub(crate) async fn list<T: DeserializeOwned>(
     store: &dyn Store,
     prefix: &str,
 ) -> Result<Vec<Held<T>>, StoreError> {
@@ -51,7 +51,7 @@ pub(super) async fn list<T: DeserializeOwned>(
 }
 
 /// Writes a new document; `false` when there is one already.
-pub(super) async fn create<T: Serialize>(
+pub(crate) async fn create<T: Serialize>(
     store: &dyn Store,
     key: &str,
     value: &T,
@@ -65,7 +65,7 @@ pub(super) async fn create<T: Serialize>(
 
 /// Changes the value under `key`, with what is there at that very moment; what `how` refuses is not written. `None`: there
 /// is no such document.
-pub(super) async fn change<T: Serialize + DeserializeOwned, R>(
+pub(crate) async fn change<T: Serialize + DeserializeOwned, R>(
     store: &dyn Store,
     key: &str,
     mut how: impl FnMut(&mut T) -> Result<R, AccessError>,
@@ -83,7 +83,7 @@ pub(super) async fn change<T: Serialize + DeserializeOwned, R>(
 }
 
 /// Takes `held` away; `false` when it was changed or taken meanwhile.
-pub(super) async fn take<T>(store: &dyn Store, held: &Held<T>) -> Result<bool, StoreError> {
+pub(crate) async fn take<T>(store: &dyn Store, held: &Held<T>) -> Result<bool, StoreError> {
     match store.remove(&held.key, held.version).await {
         Ok(()) => Ok(true),
         Err(StoreError::Conflict { .. }) => Ok(false),
@@ -92,7 +92,7 @@ pub(super) async fn take<T>(store: &dyn Store, held: &Held<T>) -> Result<bool, S
 }
 
 /// Removes the document under `key`, whatever it is.
-pub(super) async fn remove(store: &dyn Store, key: &str) -> Result<(), StoreError> {
+pub(crate) async fn remove(store: &dyn Store, key: &str) -> Result<(), StoreError> {
     for _ in 0..TRIES {
         let Some(document) = store.read(key).await? else { return Ok(()) };
         match store.remove(key, document.version).await {

@@ -18,8 +18,18 @@ use crate::Site;
 use crate::frame::Frame;
 
 /// What is answered to everybody: a path and all below it.
-pub(crate) const OPEN: &[&str] =
-    &["/healthz", "/readyz", "/sign-in", "/setup", "/assets", "/p", "/ping", "/hooks"];
+pub(crate) const OPEN: &[&str] = &[
+    "/healthz",
+    "/readyz",
+    "/sign-in",
+    "/setup",
+    "/assets",
+    "/p",
+    "/ping",
+    "/hooks",
+    "/subscribe",
+    "/unsubscribe",
+];
 
 /// What asks for itself who may see it, when nobody proves who they are.
 const OWN_RULES: &[&str] = &["/metrics"];

@@ -8,9 +8,9 @@ use linkflow_model::config::Config;
 
 /// From where a request comes, and at which address it reached us.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Origin {
+pub(crate) struct Origin {
     /// The address of whoever asks.
-    pub(super) address: Option<IpAddr>,
+    pub(crate) address: Option<IpAddr>,
     /// The address that was asked, as browsers write an origin: `https://ops.example.com`.
     pub(super) origin: String,
     /// Its host, without a port.
@@ -26,7 +26,8 @@ impl Origin {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
         let peer = peer.map(|ip| ip.to_canonical());
-        let edge = peer.is_some_and(|ip| ip.is_loopback()) && config.dashboard.host.is_some();
+        let edge = peer.is_some_and(|ip| ip.is_loopback())
+            && (config.dashboard.host.is_some() || config.subscribe_host().is_some());
         let forwarded = text("x-forwarded-for").filter(|_| edge);
         let said = |name| text(name).filter(|_| forwarded.is_some());
         let secure = said("x-forwarded-proto") == Some("https");

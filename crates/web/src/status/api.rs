@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::markdown;
 use super::page::{Component, Page};
 use super::time::utc;
+use super::uptime::WINDOWS;
 use super::words::Words;
 
 /// How many incidents and works the lists hold.
@@ -52,7 +53,20 @@ fn about(page: &Page) -> Value {
 fn status(page: &Page) -> Value {
     let banner = page.banner();
     let words = Words::of(page.languages.first().copied().unwrap_or(super::FALLBACK));
-    json!({ "indicator": banner.indicator.word(), "description": words.sentence(&banner, page) })
+    let told = |days| {
+        let together = page.uptime_of(&page.components, days)?;
+        Some(json!({ "least": together.least.percent(), "mean": together.mean.percent() }))
+    };
+    json!({
+        "indicator": banner.indicator.word(), "description": words.sentence(&banner, page),
+        "uptime": windows(told),
+    })
+}
+
+/// What `told` says of each span of time; `null` where nobody looked.
+fn windows(told: impl Fn(i64) -> Option<Value>) -> Value {
+    let each = WINDOWS.iter().map(|(name, days)| ((*name).to_owned(), json!(told(*days))));
+    Value::Object(each.collect())
 }
 
 /// The components, each group a component of its own before those in it.
@@ -66,7 +80,11 @@ fn components(page: &Page) -> Vec<Value> {
             let members: Vec<&Component> =
                 page.components.iter().filter(|c| c.group.as_deref() == Some(name)).collect();
             let worst = members.iter().map(|c| page.condition(c)).max().unwrap_or_default();
+            let mean = |days| {
+                page.uptime_of(members.iter().copied(), days).map(|all| json!(all.mean.percent()))
+            };
             out.push(json!({
+                "uptime": windows(mean),
                 "id": group_id(name), "name": name, "status": word(worst), "group": true,
                 "group_id": null, "page_id": page.host, "position": out.len() + 1,
                 "components": members.iter().map(|c| &c.id).collect::<Vec<_>>(),
@@ -89,6 +107,7 @@ fn component(page: &Page, one: &Component) -> Value {
         "created_at": first, "updated_at": since, "position": 0, "description": null,
         "showcase": true, "start_date": null, "group_id": one.group.as_deref().map(group_id),
         "page_id": page.host, "group": false, "only_show_if_degraded": false,
+        "uptime": windows(|days| page.uptime(one, days).map(|share| json!(share.percent()))),
     })
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::feed::escape;
 use super::page::Page;
+use super::uptime::Share;
 use super::words::Words;
 
 /// What a badge says.
@@ -24,6 +25,19 @@ impl Badge {
     /// How one component is.
     pub(super) fn of(name: &str, condition: Condition, w: &Words) -> Self {
         Self { label: name.to_owned(), word: w.condition(condition).to_lowercase(), condition }
+    }
+
+    /// How much of a span of time something worked: `API 30d`, `99.95 %`. `None`: nobody looked.
+    pub(super) fn of_uptime(name: &str, window: &str, share: Option<Share>, w: &Words) -> Self {
+        let condition = match share.map(Share::percent) {
+            None => Condition::Unknown,
+            Some(percent) if percent >= 99.9 => Condition::Up,
+            Some(percent) if percent >= 99.0 => Condition::Degraded,
+            Some(percent) if percent >= 95.0 => Condition::Partial,
+            Some(_) => Condition::Down,
+        };
+        let word = share.map_or_else(|| w.no_data.to_owned(), |share| w.percent(share));
+        Self { label: format!("{name} {window}"), word, condition }
     }
 
     /// As a picture.

@@ -7,6 +7,7 @@ use super::badge::Badge;
 use super::html::Writer;
 use super::page::Page;
 use super::time::Month;
+use super::uptime::WINDOWS;
 use super::{api, calendar, feed};
 
 /// All files of a page, by path.
@@ -69,6 +70,15 @@ impl Bundle {
         for one in &page.components {
             let of_one = Badge::of(&one.name, page.condition(one), words);
             badge(&format!("badge/{}", one.id), &of_one);
+        }
+        for (window, days) in WINDOWS {
+            let least = page.uptime_of(&page.components, days).map(|all| all.least);
+            let of_page = Badge::of_uptime(&page.title, window, least, words);
+            badge(&format!("badge-{window}"), &of_page);
+            for one in &page.components {
+                let of_one = Badge::of_uptime(&one.name, window, page.uptime(one, days), words);
+                badge(&format!("badge/{window}/{}", one.id), &of_one);
+            }
         }
         for one in &page.components {
             self.put(&format!("component/{}.atom", one.id), feed::atom(page, Some(one)));

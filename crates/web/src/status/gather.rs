@@ -8,7 +8,7 @@ use linkflow_store::{Step, Store, StoreError};
 use serde::de::DeserializeOwned;
 
 use super::merge::merge;
-use super::page::{Component, Latency, Page};
+use super::page::{Component, Latency, Page, Subscribing};
 
 /// How far back a component's history goes: twelve months, and the month that is not over.
 const HISTORY_MS: u64 = 400 * 86_400_000;
@@ -61,7 +61,7 @@ pub async fn gather(
     maintenance.sort_by(|a, b| b.from.cmp(&a.from).then(b.id.cmp(&a.id)));
     let mut page = empty(config, settings, look, now);
     for (name, subjects, group) in lines(settings) {
-        let id = unique(&slug(name), &page.components);
+        let id = unique(&slug(name), |id| page.components.iter().any(|one| one.id == id));
         let component = component(store, id, name, subjects, group, &maintenance, now).await?;
         page.components.push(component);
     }
@@ -85,10 +85,18 @@ fn empty(config: &Config, settings: Option<&StatusPage>, look: &Look, now: Times
             .map(|page| page.links.iter().map(|l| (l.name.clone(), l.url.0.clone())).collect())
             .unwrap_or_default(),
         hidden: settings.is_some_and(|page| page.hidden),
+        subscribe: subscribing(config),
         components: Vec::new(),
         incidents: Vec::new(),
         maintenance: Vec::new(),
     }
+}
+
+/// Where forms are posted, and whether a mailbox may be told.
+fn subscribing(config: &Config) -> Option<Subscribing> {
+    let subscribe = config.status_page.as_ref()?.subscribe.as_ref()?;
+    let at = subscribe.at.0.trim_end_matches('/').to_owned();
+    Some(Subscribing { at, mail: config.mail.is_some() })
 }
 
 /// The languages, each once.
@@ -107,6 +115,26 @@ fn lines(
 ) -> impl Iterator<Item = (&str, Vec<String>, Option<String>)> {
     let components = settings.into_iter().flat_map(|page| &page.components);
     components.map(|one| (one.name.as_str(), one.watch.to_vec(), one.group.clone()))
+}
+
+/// A line of the page as the config names it.
+pub(crate) struct Named {
+    /// Its name in addresses.
+    pub(crate) id: String,
+    /// What people call it.
+    pub(crate) name: String,
+    /// What decides how it is.
+    pub(crate) subjects: Vec<String>,
+}
+
+/// The lines of the page of `config`, in order, without looking anything up.
+pub(crate) fn named(config: &Config) -> Vec<Named> {
+    let mut all: Vec<Named> = Vec::new();
+    for (name, subjects, _) in lines(config.status_page.as_ref()) {
+        let id = unique(&slug(name), |id| all.iter().any(|one| one.id == id));
+        all.push(Named { id, name: name.to_owned(), subjects });
+    }
+    all
 }
 
 async fn component(
@@ -187,8 +215,8 @@ pub(super) fn slug(name: &str) -> String {
 }
 
 /// `id`, or with a number behind it when it is taken.
-fn unique(id: &str, taken: &[Component]) -> String {
-    let is_free = |id: &str| taken.iter().all(|component| component.id != id);
+fn unique(id: &str, is_taken: impl Fn(&str) -> bool) -> String {
+    let is_free = |id: &str| !is_taken(id);
     if is_free(id) {
         return id.to_owned();
     }

@@ -66,6 +66,8 @@ struct Tongue {
 struct Group<'a> {
     name: &'a str,
     components: Vec<ComponentView>,
+    /// What its components come to together, of those that stand under a heading of their own.
+    mean: Option<String>,
 }
 
 #[derive(Template)]
@@ -80,6 +82,7 @@ struct Index<'a> {
     open: Vec<IncidentView>,
     work: Vec<WorkView>,
     groups: Vec<Group<'a>>,
+    together: Option<String>,
     legend: Vec<Mark>,
     definition: String,
     past: Vec<IncidentView>,
@@ -144,9 +147,10 @@ impl<'a> Writer<'a> {
         };
         let policy = format!(
             "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; img-src 'self' data:; \
-             base-uri 'none'; form-action 'none'",
+             base-uri 'none'; form-action {}",
             hash(&style),
-            hash(SCRIPT.trim_end())
+            hash(SCRIPT.trim_end()),
+            page.subscribe.as_ref().map_or("'none'", |subscribe| subscribe.origin())
         );
         Self { page, w: Words::of(language), language, folder, style, policy }
     }
@@ -200,8 +204,14 @@ impl<'a> Writer<'a> {
             let view = self.component_view(component, "component/", false);
             match groups.iter_mut().find(|group| group.name == name) {
                 Some(group) => group.components.push(view),
-                None => groups.push(Group { name, components: vec![view] }),
+                None => groups.push(Group { name, components: vec![view], mean: None }),
             }
+        }
+        for group in &mut groups {
+            let is_in = |one: &&Component| one.group.as_deref() == Some(group.name);
+            let all = page.uptime_of(page.components.iter().filter(is_in), DAYS);
+            let mean = all.map(|all| self.w.percent(all.mean));
+            group.mean = mean.map(|mean| fill(w.mean_uptime, &[&mean, &DAYS.to_string()]));
         }
         let recent = |incident: &&Incident| {
             let ended = incident.ended.unwrap_or(incident.began);
@@ -219,6 +229,7 @@ impl<'a> Writer<'a> {
             open: page.open().map(incident).collect(),
             work: page.under_way().chain(page.to_come()).map(work).collect(),
             groups,
+            together: self.together(),
             legend: self.legend(),
             definition: self.definition(),
             past: page.incidents.iter().filter(recent).map(incident).collect(),
@@ -317,6 +328,14 @@ impl<'a> Writer<'a> {
     fn definition(&self) -> String {
         let partial = self.page.partial_counts.to_string();
         fill(self.w.definition, &[&partial, &self.page.zone_name])
+    }
+
+    /// What all components come to, in words, of more than one.
+    fn together(&self) -> Option<String> {
+        let several = self.page.components.len() > 1;
+        let all = self.page.uptime_of(&self.page.components, DAYS).filter(|_| several)?;
+        let (least, mean) = (self.w.percent(all.least), self.w.percent(all.mean));
+        Some(fill(self.w.together, &[&DAYS.to_string(), &least, &mean]))
     }
 
     fn legend(&self) -> Vec<Mark> {

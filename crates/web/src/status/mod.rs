@@ -7,14 +7,14 @@ mod bundle;
 mod calendar;
 mod draw;
 mod feed;
-mod gather;
+pub(crate) mod gather;
 mod html;
 pub(crate) mod markdown;
 mod merge;
 mod page;
-mod time;
+pub(crate) mod time;
 mod uptime;
-mod words;
+pub(crate) mod words;
 
 #[cfg(test)]
 mod tests;
@@ -22,8 +22,9 @@ mod tests;
 pub use banner::{Banner, Indicator};
 pub use bundle::Bundle;
 pub use gather::{GatherError, Look, gather};
-pub use page::{Component, Latency, Page, Stretch};
+pub use page::{Component, Latency, Page, Stretch, Subscribing};
 pub use uptime::{Share, Tally};
 
 /// What a page without a language of its own is written in.
-const FALLBACK: linkflow_model::config::Language = linkflow_model::config::Language::English;
+pub(crate) const FALLBACK: linkflow_model::config::Language =
+    linkflow_model::config::Language::English;

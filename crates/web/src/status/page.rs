@@ -31,12 +31,32 @@ pub struct Page {
     pub links: Vec<(String, String)>,
     /// Whether search engines are asked to leave it out.
     pub hidden: bool,
+    /// Where people subscribe, when there is such a place.
+    pub subscribe: Option<Subscribing>,
     /// Its lines, in order.
     pub components: Vec<Component>,
     /// What went wrong and is public, newest first. They hold no note that is not public.
     pub incidents: Vec<Incident>,
     /// The announced work, newest first.
     pub maintenance: Vec<Maintenance>,
+}
+
+/// Where people subscribe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscribing {
+    /// The address that forms are posted below, without a slash at its end.
+    pub at: String,
+    /// Whether a mailbox may be told.
+    pub mail: bool,
+}
+
+impl Subscribing {
+    /// Its scheme, host and port.
+    pub fn origin(&self) -> &str {
+        let host = self.at.find("://").map_or(0, |at| at + 3);
+        let end = self.at[host..].find('/').map_or(self.at.len(), |at| host + at);
+        &self.at[..end]
+    }
 }
 
 /// A line of the page: something that people know by name.

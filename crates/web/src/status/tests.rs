@@ -28,6 +28,7 @@ pub(crate) fn page() -> Page {
         colour: None,
         links: vec![("Shop".to_owned(), "https://shop.example".to_owned())],
         hidden: false,
+        subscribe: None,
         components: Vec::new(),
         incidents: Vec::new(),
         maintenance: Vec::new(),
@@ -349,12 +350,41 @@ fn the_api_has_the_shape_that_clients_know() {
     assert!(file(&bundle, "badge.svg").contains("<title>Shop status: partly down</title>"));
 }
 
+#[test]
+fn uptime_is_told_to_machines_and_is_null_where_nobody_looked() {
+    let mut page = full();
+    let stretch = |condition, from, to| Stretch { condition, from: ago(from), to: ago(to) };
+    page.components.truncate(2);
+    page.components[0].stretches = vec![
+        stretch(Condition::Up, 3 * DAY, 12 * HOUR),
+        stretch(Condition::Down, 12 * HOUR, 6 * HOUR),
+        stretch(Condition::Up, 6 * HOUR, 0),
+    ];
+    page.components[1].stretches.clear();
+    let bundle = Bundle::render(&page).unwrap();
+    let read = |path: &str| serde_json::from_str::<serde_json::Value>(file(&bundle, path)).unwrap();
+    let summary = read("api/v2/summary.json");
+    let day = |value: &serde_json::Value| value["uptime"]["24h"].clone();
+    let components = summary["components"].as_array().unwrap();
+    let days: Vec<_> = components.iter().map(day).collect();
+    assert_eq!(days, [75.0.into(), 75.0.into(), serde_json::Value::Null], "the group, and its two");
+    assert_eq!(day(&summary["status"]), serde_json::json!({ "least": 75.0, "mean": 75.0 }));
+    let badge = read("badge/24h/api.json");
+    assert_eq!(
+        (badge["message"].as_str(), badge["isError"].as_bool()),
+        (Some("75\u{a0}%"), Some(true))
+    );
+    assert!(file(&bundle, "badge-24h.svg").contains("75\u{a0}%"));
+    assert_eq!(read("badge/24h/web.json")["isError"], false, "unknown is not down");
+}
+
 /// The page that `crates/web/browser` looks at, written into the folder that `LINKFLOW_TEST_PAGE` names.
 #[test]
 fn a_page_for_browsers_is_written_in_two_languages() {
     let mut page = full();
     page.languages = vec![FALLBACK, linkflow_model::config::Language::German];
     page.title = "Shop".to_owned();
+    page.subscribe = Some(Subscribing { at: "https://ops.shop.example".to_owned(), mail: true });
     page.colour = Some("#7a1fa2".to_owned());
     page.incidents[0].title = "Pages load for some only".to_owned();
     page.incidents[0].updates[0].text =
@@ -375,7 +405,16 @@ fn a_page_for_browsers_is_written_in_two_languages() {
     ];
     page.components[2].stretches = vec![stretch(Condition::Up, 40 * DAY, 0)];
     let bundle = Bundle::render(&page).unwrap();
-    assert!(file(&bundle, "de/index.html").contains("Web ist nur teilweise erreichbar"));
+    let german = file(&bundle, "de/index.html");
+    assert!(german.contains("Web ist nur teilweise erreichbar"));
+    assert!(
+        german.contains("form-action https://ops.shop.example\"")
+            && german.contains("name=\"language\" value=\"de\"")
+    );
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut packed, german.as_bytes()).unwrap();
+    let size = packed.finish().unwrap().len();
+    assert!(size < 30_000, "the first load has {size} bytes");
     let folder = std::env::vars().find(|(name, _)| name == "LINKFLOW_TEST_PAGE");
     if let Some((_, folder)) = folder {
         for (path, bytes) in &bundle.0 {

@@ -5,7 +5,7 @@ use std::fmt;
 use linkflow_model::Timestamp;
 use linkflow_model::monitor::Condition;
 
-use super::page::Stretch;
+use super::page::{Component, Page, Stretch};
 
 /// How long something was in each condition within a window, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +23,9 @@ pub struct Tally {
     /// It did not answer.
     pub down: u64,
 }
+
+/// The spans of time for which uptime is told: their names in files, and how many days back they go.
+pub(super) const WINDOWS: [(&str, i64); 4] = [("24h", 1), ("7d", 7), ("30d", 30), ("90d", 90)];
 
 /// A share of the whole, in thousandths of a hundredth: 99,950 is 99.95 %. What is less than the whole is never 100 %.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,6 +123,18 @@ impl Share {
         u32::try_from((part * 100_000).checked_div(whole)?).ok().map(Self)
     }
 
+    /// The mean of several, cut off like each of them; `None` of none. What is less than the whole in one is less in all.
+    pub(super) fn mean(all: &[Self]) -> Option<Self> {
+        let sum: u64 = all.iter().map(|share| u64::from(share.0)).sum();
+        let mean = sum.checked_div(u64::try_from(all.len()).ok()?)?;
+        u32::try_from(mean).ok().map(Self)
+    }
+
+    /// In hundredths of the whole: 99.95.
+    pub(super) fn percent(self) -> f64 {
+        f64::from(self.0) / 1_000.0
+    }
+
     /// Written with the decimal mark of a language, without zeros that say nothing.
     pub fn written(self, mark: char) -> String {
         let (whole, rest) = (self.0 / 1_000, self.0 % 1_000);
@@ -128,6 +143,38 @@ impl Share {
             "" => whole.to_string(),
             rest => format!("{whole}{mark}{rest}"),
         }
+    }
+}
+
+/// What several components come to together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Together {
+    /// The least of them.
+    pub(super) least: Share,
+    /// Their mean.
+    pub(super) mean: Share,
+}
+
+impl Page {
+    /// The uptime of `component` in the last `days` days: one of them is the last 24 hours, more are whole days in the page's
+    /// zone. `None`: nobody looked.
+    pub(super) fn uptime(&self, component: &Component, days: i64) -> Option<Share> {
+        let from = match days {
+            1 => Timestamp(self.now.0.saturating_sub(86_400_000)),
+            days => self.days(days).first().map_or(self.now, |day| day.from),
+        };
+        Tally::of(&component.stretches, from, self.now).uptime(self.partial_counts)
+    }
+
+    /// That of several: those that nobody looked at do not count. `None`: nobody looked at any.
+    pub(super) fn uptime_of<'a>(
+        &self,
+        components: impl IntoIterator<Item = &'a Component>,
+        days: i64,
+    ) -> Option<Together> {
+        let known = components.into_iter().filter_map(|one| self.uptime(one, days));
+        let known: Vec<Share> = known.collect();
+        Some(Together { least: *known.iter().min()?, mean: Share::mean(&known)? })
     }
 }
 
@@ -174,6 +221,15 @@ mod tests {
         assert_eq!(tally.watched().unwrap().to_string(), "60");
         check(Tally { unknown: 5, ..Tally::default() }, "");
         check(Tally { maintenance: 5, ..Tally::default() }, "");
+    }
+
+    #[test]
+    fn a_mean_is_cut_off_and_a_page_is_as_good_as_its_worst() {
+        let shares = |all: &[u32]| all.iter().map(|share| Share(*share)).collect::<Vec<_>>();
+        assert_eq!(Share::mean(&shares(&[100_000, 99_999])), Some(Share(99_999)), "never 100 %");
+        assert_eq!(Share::mean(&shares(&[50_000, 100_000])), Some(Share(75_000)));
+        assert_eq!(Share::mean(&[]), None);
+        assert!((Share(99_951).percent() - 99.951).abs() < f64::EPSILON);
     }
 
     #[test]

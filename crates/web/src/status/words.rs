@@ -13,99 +13,109 @@ mod english;
 mod french;
 mod german;
 mod spanish;
+mod telling;
+
+pub(crate) use telling::Telling;
 
 /// The texts of one language. `{}` stands for what the page puts in.
-pub(super) struct Words {
-    pub(super) code: &'static str,
+pub(crate) struct Words {
+    pub(crate) code: &'static str,
     /// Its name, in itself.
-    pub(super) own_name: &'static str,
-    pub(super) decimal: char,
-    pub(super) months: [&'static str; 12],
+    pub(crate) own_name: &'static str,
+    pub(crate) decimal: char,
+    pub(crate) months: [&'static str; 12],
     /// Day, month and year: `{d}`, `{m}`, `{y}`.
-    pub(super) date: &'static str,
+    pub(crate) date: &'static str,
     /// Month and year: `{m}`, `{y}`.
-    pub(super) month_of: &'static str,
-    pub(super) and: &'static str,
+    pub(crate) month_of: &'static str,
+    pub(crate) and: &'static str,
 
-    pub(super) status: &'static str,
-    pub(super) all_up: &'static str,
-    pub(super) one_down: &'static str,
-    pub(super) many_down: &'static str,
-    pub(super) all_down: &'static str,
-    pub(super) one_partial: &'static str,
-    pub(super) many_partial: &'static str,
-    pub(super) one_degraded: &'static str,
-    pub(super) many_degraded: &'static str,
-    pub(super) one_unknown: &'static str,
-    pub(super) many_unknown: &'static str,
-    pub(super) all_unknown: &'static str,
-    pub(super) one_maintenance: &'static str,
-    pub(super) many_maintenance: &'static str,
-    pub(super) some_of: &'static str,
-    pub(super) incident_open: &'static str,
+    pub(crate) status: &'static str,
+    pub(crate) all_up: &'static str,
+    pub(crate) one_down: &'static str,
+    pub(crate) many_down: &'static str,
+    pub(crate) all_down: &'static str,
+    pub(crate) one_partial: &'static str,
+    pub(crate) many_partial: &'static str,
+    pub(crate) one_degraded: &'static str,
+    pub(crate) many_degraded: &'static str,
+    pub(crate) one_unknown: &'static str,
+    pub(crate) many_unknown: &'static str,
+    pub(crate) all_unknown: &'static str,
+    pub(crate) one_maintenance: &'static str,
+    pub(crate) many_maintenance: &'static str,
+    pub(crate) some_of: &'static str,
+    pub(crate) incident_open: &'static str,
 
     /// Up, maintenance, unknown, degraded, partial, down.
-    pub(super) conditions: [&'static str; 6],
+    pub(crate) conditions: [&'static str; 6],
     /// Investigating, identified, monitoring, resolved, postmortem.
-    pub(super) stages: [&'static str; 5],
+    pub(crate) stages: [&'static str; 5],
     /// None, minor, major, critical.
-    pub(super) impacts: [&'static str; 4],
+    pub(crate) impacts: [&'static str; 4],
 
-    pub(super) skip: &'static str,
-    pub(super) languages: &'static str,
-    pub(super) links: &'static str,
-    pub(super) checked: &'static str,
-    pub(super) stale: &'static str,
-    pub(super) no_script: &'static str,
-    pub(super) local: &'static str,
-    pub(super) components: &'static str,
-    pub(super) uptime: &'static str,
-    pub(super) days_span: &'static str,
-    pub(super) no_data: &'static str,
-    pub(super) bars: &'static str,
-    pub(super) bars_good: &'static str,
-    pub(super) bars_worst: &'static str,
-    pub(super) days_ago: &'static str,
-    pub(super) today: &'static str,
-    pub(super) days_list: &'static str,
-    pub(super) other_days: &'static str,
-    pub(super) day: &'static str,
-    pub(super) month: &'static str,
-    pub(super) state: &'static str,
-    pub(super) downtime: &'static str,
-    pub(super) watched: &'static str,
-    pub(super) incidents: &'static str,
-    pub(super) legend: &'static str,
-    pub(super) definition: &'static str,
-    pub(super) open_incidents: &'static str,
-    pub(super) past: &'static str,
-    pub(super) none_past: &'static str,
-    pub(super) none_month: &'static str,
-    pub(super) history: &'static str,
-    pub(super) maintenance: &'static str,
-    pub(super) cancelled: &'static str,
-    pub(super) affected: &'static str,
-    pub(super) impact: &'static str,
-    pub(super) began: &'static str,
-    pub(super) ended: &'static str,
-    pub(super) lasted: &'static str,
-    pub(super) backdated: &'static str,
-    pub(super) next_word: &'static str,
-    pub(super) latency: &'static str,
-    pub(super) latency_told: &'static str,
-    pub(super) back: &'static str,
-    pub(super) earlier: &'static str,
-    pub(super) later: &'static str,
-    pub(super) subscribe: &'static str,
-    pub(super) calendar: &'static str,
-    pub(super) made_by: &'static str,
-    pub(super) not_found: &'static str,
-    pub(super) not_found_text: &'static str,
+    pub(crate) skip: &'static str,
+    pub(crate) languages: &'static str,
+    pub(crate) links: &'static str,
+    pub(crate) checked: &'static str,
+    pub(crate) stale: &'static str,
+    pub(crate) no_script: &'static str,
+    pub(crate) local: &'static str,
+    pub(crate) components: &'static str,
+    pub(crate) uptime: &'static str,
+    pub(crate) days_span: &'static str,
+    /// The mean uptime of a group: the share, how many days.
+    pub(crate) mean_uptime: &'static str,
+    /// All components: how many days, the least, the mean.
+    pub(crate) together: &'static str,
+    pub(crate) no_data: &'static str,
+    pub(crate) bars: &'static str,
+    pub(crate) bars_good: &'static str,
+    pub(crate) bars_worst: &'static str,
+    pub(crate) days_ago: &'static str,
+    pub(crate) today: &'static str,
+    pub(crate) days_list: &'static str,
+    pub(crate) other_days: &'static str,
+    pub(crate) day: &'static str,
+    pub(crate) month: &'static str,
+    pub(crate) state: &'static str,
+    pub(crate) downtime: &'static str,
+    pub(crate) watched: &'static str,
+    pub(crate) incidents: &'static str,
+    pub(crate) legend: &'static str,
+    pub(crate) definition: &'static str,
+    pub(crate) open_incidents: &'static str,
+    pub(crate) past: &'static str,
+    pub(crate) none_past: &'static str,
+    pub(crate) none_month: &'static str,
+    pub(crate) history: &'static str,
+    pub(crate) maintenance: &'static str,
+    pub(crate) cancelled: &'static str,
+    pub(crate) affected: &'static str,
+    pub(crate) impact: &'static str,
+    pub(crate) began: &'static str,
+    pub(crate) ended: &'static str,
+    pub(crate) lasted: &'static str,
+    pub(crate) backdated: &'static str,
+    pub(crate) next_word: &'static str,
+    pub(crate) latency: &'static str,
+    pub(crate) latency_told: &'static str,
+    pub(crate) back: &'static str,
+    pub(crate) earlier: &'static str,
+    pub(crate) later: &'static str,
+    pub(crate) subscribe: &'static str,
+    pub(crate) calendar: &'static str,
+    pub(crate) made_by: &'static str,
+    pub(crate) not_found: &'static str,
+    pub(crate) not_found_text: &'static str,
+
+    /// What is said to those who want to be told.
+    pub(crate) telling: &'static Telling,
 }
 
 impl Words {
     /// Those of `language`.
-    pub(super) fn of(language: Language) -> &'static Self {
+    pub(crate) fn of(language: Language) -> &'static Self {
         match language {
             Language::English => &english::WORDS,
             Language::German => &german::WORDS,
@@ -114,7 +124,7 @@ impl Words {
         }
     }
 
-    pub(super) fn condition(&self, condition: Condition) -> &'static str {
+    pub(crate) fn condition(&self, condition: Condition) -> &'static str {
         let [up, maintenance, unknown, degraded, partial, down] = self.conditions;
         match condition {
             Condition::Up => up,
@@ -126,7 +136,7 @@ impl Words {
         }
     }
 
-    pub(super) fn stage(&self, stage: IncidentStage) -> &'static str {
+    pub(crate) fn stage(&self, stage: IncidentStage) -> &'static str {
         let [investigating, identified, monitoring, resolved, postmortem] = self.stages;
         match stage {
             IncidentStage::Investigating => investigating,
@@ -137,7 +147,7 @@ impl Words {
         }
     }
 
-    pub(super) fn impact_of(&self, impact: Impact) -> &'static str {
+    pub(crate) fn impact_of(&self, impact: Impact) -> &'static str {
         let [none, minor, major, critical] = self.impacts;
         match impact {
             Impact::None => none,
@@ -148,7 +158,7 @@ impl Words {
     }
 
     /// The banner as one sentence.
-    pub(super) fn sentence(&self, banner: &Banner<'_>, page: &Page) -> String {
+    pub(crate) fn sentence(&self, banner: &Banner<'_>, page: &Page) -> String {
         let many = banner.names.len() != 1;
         let choose = |one, of_many: &'static str| if many { of_many } else { one };
         let text = match banner.worst {
@@ -182,7 +192,7 @@ impl Words {
     }
 
     /// A day as this language writes it.
-    pub(super) fn day_of(&self, date: jiff::civil::Date) -> String {
+    pub(crate) fn day_of(&self, date: jiff::civil::Date) -> String {
         let month = self.months.get(usize::from(date.month().unsigned_abs()) - 1);
         self.date
             .replace("{d}", &date.day().to_string())
@@ -191,13 +201,13 @@ impl Words {
     }
 
     /// A month as this language writes it.
-    pub(super) fn month_name(&self, month: Month) -> String {
+    pub(crate) fn month_name(&self, month: Month) -> String {
         let name = self.months.get(usize::from(month.month.unsigned_abs()) - 1);
         self.month_of.replace("{m}", name.unwrap_or(&"")).replace("{y}", &month.year.to_string())
     }
 
     /// A moment: day, time and zone.
-    pub(super) fn moment(&self, at: Timestamp, page: &Page) -> String {
+    pub(crate) fn moment(&self, at: Timestamp, page: &Page) -> String {
         let at = in_zone(at, &page.zone);
         format!(
             "{}, {:02}:{:02} {}",
@@ -209,13 +219,13 @@ impl Words {
     }
 
     /// A share with its sign.
-    pub(super) fn percent(&self, share: Share) -> String {
+    pub(crate) fn percent(&self, share: Share) -> String {
         format!("{}\u{a0}%", share.written(self.decimal))
     }
 }
 
 /// `text` with each `{}` replaced in turn.
-pub(super) fn fill(text: &str, with: &[&str]) -> String {
+pub(crate) fn fill(text: &str, with: &[&str]) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     for value in with {
@@ -229,7 +239,7 @@ pub(super) fn fill(text: &str, with: &[&str]) -> String {
 }
 
 /// `41 min`, `2 h 5 min`, `3 d 4 h`: the units are those of every language here.
-pub(super) fn lasted(ms: u64) -> String {
+pub(crate) fn lasted(ms: u64) -> String {
     let minutes = ms / 60_000;
     match (minutes / 1_440, minutes / 60 % 24, minutes % 60) {
         (0, 0, 0) => format!("{}\u{a0}s", ms / 1_000),
@@ -290,6 +300,8 @@ mod tests {
                 w.incident_open,
                 w.stale,
                 w.days_span,
+                w.mean_uptime,
+                w.together,
                 w.bars,
                 w.bars_good,
                 w.bars_worst,

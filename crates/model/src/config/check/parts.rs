@@ -294,6 +294,7 @@ impl Check<'_> {
             }
         }
         self.page_places();
+        self.subscribing();
         self.templates();
         for (name, alert) in &config.alerts {
             let path = ["alerts", name.as_str()];
@@ -395,6 +396,28 @@ impl Check<'_> {
                 let help = "a bucket takes `endpoint`, `key` and `secret`";
                 self.tell(codes::MISSING, &path, what, help);
             }
+        }
+    }
+
+    /// Checks that forms of the status page reach somebody who can do something with them.
+    fn subscribing(&mut self) {
+        let Some(page) = &self.config.status_page else { return };
+        let Some(subscribe) = &page.subscribe else { return };
+        let path = ["status_page", "subscribe"];
+        let own = page.host.as_ref().map(|host| host.0.clone());
+        if own.is_some() && own == self.config.subscribe_host() {
+            let what = "`status_page.subscribe.at` is the host of the page, which is made of files"
+                .to_owned();
+            let help = "name another host that leads here, like that of the dashboard";
+            self.tell(codes::DOES_NOT_FIT, &[path[0], path[1], "at"], what, help);
+        }
+        if !self.config.dashboard.on {
+            let what = "nobody takes what is posted to `status_page.subscribe.at`".to_owned();
+            self.tell(codes::DOES_NOT_FIT, &path, what, "take `dashboard.on = false` away");
+        }
+        if self.config.mail.is_none() && !subscribe.webhooks {
+            let what = "nobody can subscribe: there is neither `[mail]` nor a webhook".to_owned();
+            self.tell(codes::MISSING, &path, what, "add `[mail]` with `from` and `via`");
         }
     }
 

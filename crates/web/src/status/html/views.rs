@@ -42,6 +42,8 @@ pub(super) struct ComponentView {
     pub(super) watched: Option<String>,
     pub(super) ago90: String,
     pub(super) ago30: String,
+    /// How fast it answered during the last day, where that is known.
+    pub(super) spark: Option<Chart>,
 }
 
 pub(super) struct DayView {
@@ -146,6 +148,7 @@ impl Writer<'_> {
             watched: watched.map(|share| fill(self.w.watched, &[&self.w.percent(share)])),
             ago90,
             ago30,
+            spark: self.line(component, (96.0, 20.0)),
         }
     }
 
@@ -216,7 +219,12 @@ impl Writer<'_> {
     }
 
     pub(super) fn chart(&self, component: &Component) -> Option<Chart> {
-        let (path, _) = draw::line(&component.latency, 600.0, 80.0)?;
+        self.line(component, (600.0, 80.0))
+    }
+
+    /// How fast `component` answered, as a line in so many points.
+    fn line(&self, component: &Component, (width, height): (f64, f64)) -> Option<Chart> {
+        let (path, _) = draw::line(&component.latency, width, height)?;
         let count = component.latency.len() as f64;
         let mean = component.latency.iter().map(|one| one.mean).sum::<f64>() / count;
         let longest = component.latency.iter().map(|one| one.longest).fold(0.0, f64::max);

@@ -52,6 +52,8 @@ pub(super) const WORDS: Words = Words {
     components: "Components",
     uptime: "Uptime",
     days_span: "last {} days",
+    mean_uptime: "{} on average, last {} days",
+    together: "All components in the last {} days: {} at least, {} on average.",
     no_data: "not watched yet",
     bars: "{}: {} uptime in the last {} days. {}",
     bars_good: "No trouble on any watched day.",
@@ -92,4 +94,5 @@ pub(super) const WORDS: Words = Words {
     made_by: "Made by LinkFlow",
     not_found: "There is no such page",
     not_found_text: "The address may be mistyped, or what it was about is gone.",
+    telling: &super::telling::ENGLISH,
 };

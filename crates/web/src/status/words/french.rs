@@ -52,6 +52,8 @@ pub(super) const WORDS: Words = Words {
     components: "Composants",
     uptime: "Disponibilité",
     days_span: "{} derniers jours",
+    mean_uptime: "{} en moyenne, {} derniers jours",
+    together: "Tous les composants, {} derniers jours : {} au moins, {} en moyenne.",
     no_data: "pas encore surveillé",
     bars: "{} : disponible {} sur les {} derniers jours. {}",
     bars_good: "Aucun problème les jours surveillés.",
@@ -92,4 +94,5 @@ pub(super) const WORDS: Words = Words {
     made_by: "Réalisé par LinkFlow",
     not_found: "Cette page n’existe pas",
     not_found_text: "L’adresse est peut-être mal écrite, ou son contenu a disparu.",
+    telling: &super::telling::FRENCH,
 };

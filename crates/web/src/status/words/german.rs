@@ -59,6 +59,8 @@ pub(super) const WORDS: Words = Words {
     components: "Komponenten",
     uptime: "Verfügbarkeit",
     days_span: "letzte {} Tage",
+    mean_uptime: "im Mittel {}, letzte {} Tage",
+    together: "Alle Komponenten in den letzten {} Tagen: mindestens {}, im Mittel {}.",
     no_data: "noch nicht beobachtet",
     bars: "{}: {} verfügbar in den letzten {} Tagen. {}",
     bars_good: "An keinem beobachteten Tag gestört.",
@@ -99,4 +101,5 @@ pub(super) const WORDS: Words = Words {
     made_by: "Erstellt von LinkFlow",
     not_found: "Diese Seite gibt es nicht",
     not_found_text: "Die Adresse ist vielleicht falsch geschrieben, oder was dort stand, gibt es nicht mehr.",
+    telling: &super::telling::GERMAN,
 };

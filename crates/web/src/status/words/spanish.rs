@@ -65,6 +65,8 @@ pub(super) const WORDS: Words = Words {
     components: "Componentes",
     uptime: "Disponibilidad",
     days_span: "últimos {} días",
+    mean_uptime: "{} de media, últimos {} días",
+    together: "Todos los componentes, últimos {} días: {} como mínimo, {} de media.",
     no_data: "aún sin observar",
     bars: "{}: disponible {} en los últimos {} días. {}",
     bars_good: "Ningún problema en los días observados.",
@@ -105,4 +107,5 @@ pub(super) const WORDS: Words = Words {
     made_by: "Hecho con LinkFlow",
     not_found: "Esta página no existe",
     not_found_text: "Quizá la dirección está mal escrita, o lo que había ya no existe.",
+    telling: &super::telling::SPANISH,
 };

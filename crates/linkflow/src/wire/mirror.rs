@@ -1,0 +1,155 @@
+//! What vendors hold, made as the config and the store ask: by a command, and for the status page by `up` itself as soon as
+//! something changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use linkflow_decide::{WatchChanges, watchers};
+use linkflow_engine::Stop;
+use linkflow_model::config::Config;
+use linkflow_model::role::{Watcher, WatcherLook};
+use linkflow_model::{Event, EventKind, Fault, Level, ProviderName};
+use linkflow_store::{Store, StoreError};
+use tracing::warn;
+
+use super::watchers::{Asked, Writing};
+use super::{OpenError, OpenOptions, Stack};
+
+/// How often it is looked whether something happened.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// After so many looks it is compared again though nothing happened: somebody may have changed it there.
+const SELDOM: u32 = 600;
+
+/// After so many looks it is tried again where a vendor did not answer.
+const RETRY: u32 = 60;
+
+/// What differs at one vendor.
+///
+/// # Errors
+/// When it cannot be asked.
+pub(crate) async fn differences(
+    watcher: &dyn WatcherLook,
+    asked: &Asked,
+) -> Result<(ProviderName, WatchChanges), Fault> {
+    let held = watcher.held().await?;
+    let wanted = asked.wanted(watcher.name(), &held);
+    Ok((watcher.name().clone(), watchers(&wanted, &held, |watch| watcher.fit(watch))))
+}
+
+/// Changes what differs at one vendor, until it refuses. Removals come first: a plan has only so many places.
+pub(crate) async fn change(
+    watcher: &dyn Watcher,
+    asked: &Asked,
+) -> ((ProviderName, WatchChanges), Option<Fault>) {
+    let mut done = WatchChanges::default();
+    let name = watcher.name().clone();
+    let due = match differences(watcher, asked).await {
+        Ok((_, due)) => due,
+        Err(fault) => return ((name, done), Some(fault)),
+    };
+    done.left_out = due.left_out;
+    let fault = async {
+        for held in due.remove {
+            watcher.remove(&held).await?;
+            done.remove.push(held);
+        }
+        for (held, watch) in due.change {
+            watcher.ensure(&watch, Some(&held)).await?;
+            done.change.push((held, watch));
+        }
+        for watch in due.create {
+            watcher.ensure(&watch, None).await?;
+            done.create.push(watch);
+        }
+        Ok(())
+    };
+    let fault = fault.await.err();
+    ((name, done), fault)
+}
+
+/// The vendors that show the status page as well.
+pub(crate) struct Mirror {
+    watchers: Vec<Arc<dyn Watcher>>,
+    config: Config,
+}
+
+impl Mirror {
+    /// Opens those that `status_page.also_on` names; `None` where it names nobody. Nothing is asked of a vendor yet.
+    ///
+    /// # Errors
+    /// What is missing, and what helps.
+    pub(crate) async fn open(
+        config: &Config,
+        options: &OpenOptions,
+    ) -> Result<Option<Self>, OpenError> {
+        let page = config.status_page.as_ref().filter(|page| !page.also_on.is_empty());
+        let Some(page) = page else { return Ok(None) };
+        let mut watchers = Writing::open(config, options).await?.watchers;
+        watchers.retain(|watcher| page.also_on.contains(watcher.name()));
+        Ok(Some(Self { watchers, config: config.clone() }))
+    }
+
+    /// Keeps them in step in a task of `stack`.
+    pub(crate) fn start(self, stack: &Stack) {
+        for watcher in self.watchers {
+            let (store, clock) = (Arc::clone(&stack.store), Arc::clone(&stack.clock));
+            let config = self.config.clone();
+            stack.tasks.start("status page at a vendor", |stop| async move {
+                let told =
+                    |level, said: String| Event::new(clock.wall(), EventKind::Page, level, said);
+                keep(stop, &*watcher, &config, &*store, told).await;
+            });
+        }
+    }
+}
+
+/// Keeps one vendor in step. What is there already is not written again, so a restart repeats nothing. An event tells when it
+/// begins to fail, and when it works again.
+async fn keep(
+    stop: Stop,
+    watcher: &dyn Watcher,
+    config: &Config,
+    store: &dyn Store,
+    told: impl Fn(Level, String) -> Event,
+) {
+    let (mut newest, mut wait, mut works) = (None, 0_u32, true);
+    loop {
+        let now = store.newest_event().await.ok();
+        if works && now != newest || wait == 0 {
+            newest = now;
+            let fault = match seen(config, store).await {
+                Ok(asked) => change(watcher, &asked).await.1.map(|fault| fault.to_string()),
+                Err(error) => Some(error.to_string()),
+            };
+            wait = if fault.is_none() { SELDOM } else { RETRY };
+            let worked = std::mem::replace(&mut works, fault.is_none());
+            let event = match fault {
+                Some(said) if worked => Some(told(
+                    Level::Warning,
+                    format!("the page at {} is old: {said}", watcher.name()),
+                )),
+                None if !worked => {
+                    Some(told(Level::Info, format!("the page at {} is kept again", watcher.name())))
+                }
+                _ => None,
+            };
+            if let Some(event) = event
+                && let Err(error) = store.append(&event).await
+            {
+                warn!(%error, "an event could not be kept");
+            }
+        }
+        wait = wait.saturating_sub(1);
+        if stop.or(tokio::time::sleep(LOOK)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// What is asked of vendors now.
+async fn seen(config: &Config, store: &dyn Store) -> Result<Asked, StoreError> {
+    let mut asked = Asked::of(config);
+    asked.learn_from(store).await?;
+    Ok(asked)
+}

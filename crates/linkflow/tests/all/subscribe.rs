@@ -1,0 +1,139 @@
+//! Subscribing as people and programs meet it: forms posted to a process that serves, letters, and calls that are signed.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::conversations::linkflow;
+use crate::page::start;
+
+const CONFIG: &str = r#"
+[stack]
+name = "shop"
+[services.api]
+image = "ghcr.io/acme/api:1"
+port = 8000
+[mail]
+from = "Shop <status@shop.example>"
+via = ["embedded"]
+[status_page]
+host = "status.shop.example"
+title = "Shop"
+components = [{ name = "API", watch = "service.api" }]
+[status_page.subscribe]
+at = "https://ops.shop.example"
+private_webhooks = true
+"#;
+
+/// Posts `form` to `path`; gives the first line and the rest of the answer.
+fn post(at: SocketAddr, path: &str, form: &str) -> String {
+    let mut stream = TcpStream::connect(at).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let length = form.len();
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nhost: {at}\r\norigin: https://status.shop.example\r\nsec-fetch-site: cross-site\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{form}"
+    )
+    .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// The letter in the Maildir that has `part` in it.
+fn letter(folder: &Path, part: &str) -> String {
+    let new = folder.join(".linkflow/mail/new");
+    for _ in 0..300 {
+        let files = std::fs::read_dir(&new).into_iter().flatten().flatten();
+        let texts = files.filter_map(|file| std::fs::read_to_string(file.path()).ok());
+        // Lines that were broken for mail are whole again.
+        let whole =
+            texts.map(|text| text.replace("=\r\n", "").replace("=\n", "").replace("=3D", "="));
+        if let Some(text) = whole.into_iter().find(|text| text.contains(part)) {
+            return text;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("no letter with `{part}` came");
+}
+
+/// Takes one call and answers with its challenge; gives its head and its body.
+fn called(listener: &TcpListener) -> (String, Value) {
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let (mut text, mut bytes) = (String::new(), [0; 8_192]);
+    loop {
+        let read = stream.read(&mut bytes).unwrap();
+        text.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let Ok(body) = serde_json::from_str::<Value>(body) else { continue };
+        let said = json!({ "challenge": body["challenge"] }).to_string();
+        let length = said.len();
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{said}"
+        )
+        .unwrap();
+        return (head.to_owned(), body);
+    }
+}
+
+#[test]
+fn people_and_programs_subscribe_are_told_and_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("linkflow.toml"), CONFIG).unwrap();
+    let (_up, said) = start(dir.path(), &["up", "--listen", "127.0.0.1:0"]);
+    let at = said["result"]["dashboard"].as_str().unwrap().strip_prefix("http://").unwrap();
+    let at: SocketAddr = at.parse().unwrap();
+    let asked = post(at, "/subscribe", "address=ann%40example.com&component=api");
+    assert!(asked.starts_with("HTTP/1.1 202"), "{asked}");
+    let text = letter(dir.path(), "/subscribe/confirm/");
+    let link = text[text.find("/subscribe/confirm/").unwrap()..].split_whitespace().next().unwrap();
+    assert!(post(at, link, "").starts_with("HTTP/1.1 200"));
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let hook = format!("http://{}/hook", listener.local_addr().unwrap());
+    assert!(post(at, "/subscribe", &format!("address={hook}")).starts_with("HTTP/1.1 202"));
+    let (_, challenge) = called(&listener);
+    assert_eq!(challenge["event"], "challenge");
+    let listed = || {
+        let said = linkflow(dir.path(), &["page", "subscribers", "list", "--json"]);
+        said.value()["result"]["subscribers"].as_array().unwrap().len()
+    };
+    let both = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        listed() == 2
+    });
+    assert!(both, "{} subscribed", listed());
+
+    let opened = linkflow(
+        dir.path(),
+        &[
+            "incident",
+            "open",
+            "Payments fail",
+            "--on",
+            "API",
+            "--impact",
+            "major",
+            "--text",
+            "We look.",
+        ],
+    );
+    assert_eq!(opened.code, 0, "{}", opened.err);
+    let (head, told) = called(&listener);
+    assert!(head.to_lowercase().contains("linkflow-signature: v1="), "{head}");
+    assert_eq!((&told["title"], &told["text"]), (&json!("Payments fail"), &json!("We look.")));
+    let text = letter(dir.path(), "Payments fail");
+    assert!(text.contains("List-Unsubscribe-Post: List-Unsubscribe=One-Click"), "{text}");
+
+    let removed = linkflow(dir.path(), &["page", "subscribers", "remove", "ann@example.com"]);
+    assert_eq!(removed.code, 0, "{}", removed.err);
+    let again = linkflow(dir.path(), &["page", "subscribers", "remove", "ann@example.com"]);
+    assert_eq!(again.code, 1, "{}", again.out);
+    let left = linkflow(dir.path(), &["page", "subscribers", "export"]);
+    assert!(left.out.contains("/hook") && !left.out.contains("ann@"), "{}", left.out);
+}

@@ -1,0 +1,344 @@
+//! What is on its way to subscribers: a document and a job of the store for each message, so that none is lost.
+//!
+//! A sender notes that it sends before it does and that it has sent after. Who finds a message that was being sent says in it
+//! that it may have come before.
+
+use linkflow_model::role::{HookCall, Letter};
+use linkflow_model::{Clock, Event, EventKind, FaultKind, Level, Secret, Timestamp};
+use linkflow_store::{Job, Store, StoreError};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+use super::Couriers;
+use super::desk::Desk;
+use super::letter::{self, News};
+use super::mails::Mails;
+use super::subscriber::{self, Subscriber, Way};
+use crate::door::documents::{self, Held};
+
+/// Before the keys of messages.
+const PARCEL: &str = "subscriber-message/";
+
+/// How long one message may take.
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// For so long a claimed message is its sender's.
+const CLAIM_MS: u64 = 40_000;
+
+/// How long a sender waits that finds nothing.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// The first wait after a failure, and the longest.
+const BACK_OFF_MS: (u64, u64) = (10_000, 1_800_000);
+
+/// How long a message is tried: news for a day beyond those that wait for the next day's letters, a question for an hour.
+const PATIENCE_MS: (u64, u64) = (2 * 86_400_000, 3_600_000);
+
+/// How long a message that is done with is kept.
+const KEPT_MS: u64 = 7 * 86_400_000;
+
+/// What a message says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum What {
+    /// That somebody asked to be told, and has to confirm.
+    Question,
+    /// The news with this id.
+    News(String),
+}
+
+/// How far a message has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum State {
+    Waiting,
+    Sending,
+    Sent,
+    /// It was tried for as long as it is worth, or was refused.
+    GivenUp,
+    /// Whoever it was for is not told any more.
+    Gone,
+}
+
+/// One message to one subscriber. A document of the store, `subscriber-message/ID`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Parcel {
+    pub(super) id: String,
+    pub(super) to: String,
+    pub(super) what: What,
+    pub(super) at: Timestamp,
+    pub(super) state: State,
+    pub(super) failed: u32,
+    pub(super) said: Option<String>,
+    pub(super) may_have_come: bool,
+}
+
+/// The queue of those who are reached in one way.
+fn queue(way: &Way) -> &'static str {
+    match way {
+        Way::Mail(_) => MAIL,
+        Way::Webhook(_) => WEBHOOK,
+    }
+}
+
+/// The queue of letters.
+pub(super) const MAIL: &str = "subscriber/mail";
+
+/// The queue of calls.
+pub(super) const WEBHOOK: &str = "subscriber/webhook";
+
+/// Puts a message to `to` into the outbox. One with the same id that was ever put there is left as it is.
+pub(super) async fn put(
+    store: &dyn Store,
+    to: &Subscriber,
+    what: What,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let of = match &what {
+        What::Question => format!("question-{}", to.at.0),
+        What::News(news) => news.clone(),
+    };
+    let id = format!("{of}.{}", to.id);
+    let state = State::Waiting;
+    let parcel = Parcel {
+        id: id.clone(),
+        to: to.id.clone(),
+        what,
+        at: now,
+        state,
+        failed: 0,
+        said: None,
+        may_have_come: false,
+    };
+    documents::create(store, &format!("{PARCEL}{id}"), &parcel).await?;
+    store.put_job(queue(&to.way), &id, &json!({}), now).await.map(drop)
+}
+
+/// Forgets messages that were done with long ago.
+pub(super) async fn tidy(store: &dyn Store, now: Timestamp) -> Result<(), StoreError> {
+    for held in documents::list::<Parcel>(store, PARCEL).await? {
+        let is_done = !matches!(held.value.state, State::Waiting | State::Sending);
+        if is_done && now.0.saturating_sub(held.value.at.0) > KEPT_MS {
+            match store.remove(&held.key, held.version).await {
+                Ok(()) | Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sends what is in the outbox.
+pub(super) struct Sender {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) desk: Arc<Desk>,
+    pub(super) couriers: Couriers,
+}
+
+/// What is sent of a message.
+enum Due {
+    Letter(Box<Letter>),
+    Call(HookCall, String),
+    /// Nobody is there to be told.
+    Nobody,
+}
+
+/// Why a message was not sent.
+struct Unsent {
+    said: String,
+    /// Whether it may have arrived all the same.
+    unclear: bool,
+    /// Whether another try helps.
+    passing: bool,
+    /// How long nobody should try.
+    wait_ms: u64,
+}
+
+impl From<linkflow_model::Fault> for Unsent {
+    fn from(fault: linkflow_model::Fault) -> Self {
+        let wait_ms = match fault.kind {
+            FaultKind::Limited { wait } => u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+            FaultKind::Exhausted => 3_600_000,
+            _ => 0,
+        };
+        let passing = !matches!(fault.kind, FaultKind::Invalid | FaultKind::Missing);
+        let unclear = fault.kind == FaultKind::Unclear;
+        Self { said: fault.to_string(), unclear, passing, wait_ms }
+    }
+}
+
+impl Sender {
+    /// Sends what there is in `queue`, for ever.
+    pub(super) async fn run(&self, queue: &str) {
+        loop {
+            match self.next(queue).await {
+                Ok(true) => {}
+                Ok(false) => sleep(IDLE).await,
+                Err(error) => {
+                    warn!(queue, "the outbox cannot be used: {error}");
+                    sleep(IDLE).await;
+                }
+            }
+        }
+    }
+
+    /// Sends the message of `queue` that has been due longest; says whether there was one.
+    pub(super) async fn next(&self, queue: &str) -> Result<bool, StoreError> {
+        let now = self.clock.wall();
+        let until = Timestamp(now.0 + CLAIM_MS);
+        let Some(job) = self.store.claim_job(queue, now, until).await? else { return Ok(false) };
+        let key = format!("{PARCEL}{}", job.id);
+        let held = documents::read::<Parcel>(&*self.store, &key).await?;
+        let open =
+            |held: &Held<Parcel>| matches!(held.value.state, State::Waiting | State::Sending);
+        let Some(mut held) = held.filter(open) else {
+            self.store.finish_job(&job).await?;
+            return Ok(true);
+        };
+        // Whoever had it before died while it was being sent.
+        held.value.may_have_come |= held.value.state == State::Sending;
+        let due = self.due(&held.value).await?;
+        if let Due::Letter(_) = due {
+            let mails = Mails { store: &*self.store, most: self.desk.mails_per_day };
+            let is_news = held.value.what != What::Question;
+            if let Some(wait) = mails.take(is_news, now).await? {
+                self.store.return_job(&job, wait).await?;
+                return Ok(true);
+            }
+        }
+        held.value.state = State::Sending;
+        held.version = self.write(&held).await?;
+        match self.send(&held.value, due).await {
+            Ok(state) => {
+                held.value.state = state;
+                held.value.said = None;
+                self.write(&held).await?;
+                self.store.finish_job(&job).await?;
+            }
+            Err(unsent) => self.failed(held, &job, unsent).await?,
+        }
+        Ok(true)
+    }
+
+    async fn write(&self, held: &Held<Parcel>) -> Result<u64, StoreError> {
+        self.store.write(&held.key, Some(held.version), &json!(held.value), None).await
+    }
+
+    /// What `parcel` is, for whoever is still to have it.
+    async fn due(&self, parcel: &Parcel) -> Result<Due, StoreError> {
+        let store = &*self.store;
+        let (to, news) = match &parcel.what {
+            What::Question => (subscriber::asked(store, &parcel.to).await?, None),
+            What::News(id) => {
+                (subscriber::find(store, &parcel.to).await?, News::read(store, id).await?)
+            }
+        };
+        let is_whole = parcel.what == What::Question || news.is_some();
+        let Some(to) = to.filter(|_| is_whole) else { return Ok(Due::Nobody) };
+        let (desk, again) = (&*self.desk, parcel.may_have_come);
+        Ok(match (&to.way, &news) {
+            (Way::Mail(_), None) => {
+                desk.question(&to, &parcel.id).map_or(Due::Nobody, |one| Due::Letter(one.into()))
+            }
+            (Way::Mail(_), Some(news)) => desk
+                .news(&to, news, (&parcel.id, again))
+                .map_or(Due::Nobody, |one| Due::Letter(one.into())),
+            (Way::Webhook(url), _) => {
+                let challenge = desk.signer.challenge(&to.id, to.at);
+                let secret = desk.signer.secret(&to.id);
+                let body = match &news {
+                    None => letter::challenge(desk, &to, &challenge, &secret),
+                    Some(news) => letter::call(desk, &to, news, (&parcel.id, again)),
+                };
+                let body = body.to_string();
+                Due::Call(
+                    HookCall { url: url.clone(), body, secret: Secret::new(secret) },
+                    challenge,
+                )
+            }
+        })
+    }
+
+    /// Sends it; gives how far it has come by that.
+    async fn send(&self, parcel: &Parcel, due: Due) -> Result<State, Unsent> {
+        let late = || Unsent {
+            said: "no answer came in time".to_owned(),
+            unclear: true,
+            passing: true,
+            wait_ms: 0,
+        };
+        match (due, &self.couriers.mail, &self.couriers.hook) {
+            (Due::Letter(letter), Some(mail), _) => {
+                timeout(WITHIN, mail.send(&letter)).await.map_err(|_| late())??;
+            }
+            (Due::Call(call, challenge), _, Some(hook)) => {
+                let said = timeout(WITHIN, hook.call(&call)).await.map_err(|_| late())??;
+                if parcel.what == What::Question && !letter::answers(&said, &challenge) {
+                    return Err(Unsent {
+                        said: "it did not answer with the challenge".to_owned(),
+                        unclear: false,
+                        passing: true,
+                        wait_ms: 0,
+                    });
+                }
+                if parcel.what == What::Question {
+                    let confirmed =
+                        subscriber::confirm(&*self.store, &parcel.to, self.clock.wall());
+                    confirmed.await.map_err(|error| Unsent {
+                        said: error.to_string(),
+                        unclear: false,
+                        passing: true,
+                        wait_ms: 0,
+                    })?;
+                }
+            }
+            (Due::Nobody, ..) => return Ok(State::Gone),
+            (Due::Letter(_), None, _) | (Due::Call(..), _, None) => {
+                return Err(Unsent {
+                    said: "nobody here can send this".to_owned(),
+                    unclear: false,
+                    passing: true,
+                    wait_ms: 0,
+                });
+            }
+        }
+        Ok(State::Sent)
+    }
+
+    /// Notes that a message was not sent, and when it is tried again.
+    async fn failed(
+        &self,
+        mut held: Held<Parcel>,
+        job: &Job,
+        unsent: Unsent,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.wall();
+        let parcel = &mut held.value;
+        parcel.failed += 1;
+        parcel.may_have_come |= unsent.unclear;
+        let (least, most) = BACK_OFF_MS;
+        let doubled = least.saturating_mul(1 << parcel.failed.saturating_sub(1).min(16)).min(most);
+        let due = Timestamp(now.0.saturating_add(doubled.max(unsent.wait_ms)));
+        let (news, question) = PATIENCE_MS;
+        let patience = if parcel.what == What::Question { question } else { news };
+        let is_last = !unsent.passing || due.0.saturating_sub(parcel.at.0) > patience;
+        parcel.state = if is_last { State::GivenUp } else { State::Waiting };
+        parcel.said = Some(unsent.said);
+        self.write(&held).await?;
+        if !is_last {
+            return self.store.return_job(job, due).await;
+        }
+        if held.value.what != What::Question {
+            let said = held.value.said.as_deref().unwrap_or_default();
+            let told = format!("the subscriber {} could not be told: {said}", held.value.to);
+            let event = Event::new(now, EventKind::Notice, Level::Warning, told);
+            self.store.append(&event).await?;
+        }
+        self.store.finish_job(job).await
+    }
+}

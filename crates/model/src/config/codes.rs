@@ -244,7 +244,8 @@ codes! {
 
     /// A route leads to two services.
     SAME_ROUTE = "LF0303",
-    "The same host and path cannot lead to two services. Give one of them another host or a longer path.",
+    "The same host and path cannot lead to two services. Give one of them another host or a longer path. The dashboard and the \
+     status page take their hosts whole.",
     "[services.a]\nimage = \"a\"\nport = 80\nroute = \"x.example.com\"\n[services.b]\nimage = \"b\"\nport = 81\nroute = \"x.example.com\"\n";
 
     /// A service has no port.

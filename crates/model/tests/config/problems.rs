@@ -231,3 +231,19 @@ fn visitors_are_not_led_past_the_edge_and_the_worker_does_not_fail_closed() {
          linkflow.toml:18:12 LF0307 `cf` has the zone already; name another provider",
     );
 }
+
+#[test]
+fn the_dashboard_has_a_host_of_its_own() {
+    check(
+        "[dashboard]\nhost = \"api.example.com\"\n",
+        "linkflow.toml:9:8 LF0303 `api.example.com` leads to `api` already, and the dashboard needs a host of its own; \
+         give it another one: `ops.` before your domain, for one",
+    );
+    check(
+        "[status_page]\nhost = \"ops.example.com\"\n[dashboard]\nhost = \"ops.example.com\"\n",
+        "linkflow.toml:11:8 LF0303 `ops.example.com` is that of the status page already, and the dashboard needs a host of \
+         its own; give it another one: `ops.` before your domain, for one",
+    );
+    check("[dashboard]\non = false\nhost = \"api.example.com\"\n", "");
+    check("[dashboard]\nhost = \"ops.example.com\"\n", "");
+}

@@ -22,6 +22,7 @@ pub(super) fn check(config: &Config, root: &Table, uses: &[Use], problems: &mut 
     check.services();
     check.deploy();
     check.routes();
+    check.dashboard();
     check.data();
     check.edge_and_mail();
     check.names();

@@ -168,6 +168,26 @@ impl Check<'_> {
         }
     }
 
+    /// Refuses a host of the dashboard that leads elsewhere already: one of both would be out of reach.
+    pub(super) fn dashboard(&mut self) {
+        let config = self.config;
+        let Some(host) = config.dashboard.host.as_ref().filter(|_| config.dashboard.on) else {
+            return;
+        };
+        let leads_to = |service: &Service| service.route.iter().any(|route| route.host == host.0);
+        let service = config.services.iter().find(|(_, service)| leads_to(service));
+        let page = config.status_page.as_ref().and_then(|page| page.host.as_ref());
+        let other = match service {
+            Some((name, _)) => format!("leads to `{name}`"),
+            None if page == Some(host) => "is that of the status page".to_owned(),
+            None => return,
+        };
+        let what =
+            format!("`{}` {other} already, and the dashboard needs a host of its own", host.0);
+        let help = "give it another one: `ops.` before your domain, for one";
+        self.tell(codes::SAME_ROUTE, &["dashboard", "host"], what, help);
+    }
+
     /// Checks that the service named at `path` is there.
     pub(super) fn service_named(&mut self, name: &ServiceName, path: &[&str]) {
         self.thing_named("service", name.as_str(), path);

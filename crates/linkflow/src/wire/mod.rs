@@ -237,15 +237,11 @@ impl Stack {
             Arc::new(Renderer::new(&config, secrets, chosen.ports.clone(), &options, home.key()));
         renderer.learn(&store.list("release/").await?);
 
-        let (routes, seen) = watch::channel(Arc::new(Routes::default()));
-        let (events, told) = mpsc::channel(1_024);
-        let seal = Seal::new(&home.key().derive("dashboard/seal"));
         let acme = front.tls.as_ref().and_then(|tls| tls.acme.as_ref());
         let certificates_pulse = acme.map(|acme| acme.pulse.clone());
         let wanted = edge::options(&config, &options, chosen.ports, front);
         chosen.sockets.extend(sockets);
-        let edge = Edge::take_over(wanted, chosen.sockets, seen, Arc::clone(&clock), events);
-        let edge = edge.await.map_err(edge::unbound)?;
+        let (edge, routes, told) = take_over(wanted, chosen.sockets, &clock).await?;
         let (tracker, tasks) = (TaskTracker::new(), Tasks::default());
         show_live(&options, &home, &edge, &tasks);
         let page_pulse = page.start(&tasks, &store, &clock);
@@ -269,7 +265,7 @@ impl Stack {
             watchdog,
             page_pulse,
             certificates_pulse,
-            seal,
+            seal: Seal::new(&home.key().derive("dashboard/seal")),
             desk,
             tellers,
             computes,
@@ -302,6 +298,18 @@ impl Stack {
         self.edge.stop(grace).await;
         self.tracker.close();
     }
+}
+
+/// The edge at its sockets, those of a process before among them; where it is told of routes, and what it tells.
+async fn take_over(
+    options: linkflow_edge::Options,
+    sockets: Vec<TcpListener>,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Edge, watch::Sender<Arc<Routes>>, mpsc::Receiver<Event>), OpenError> {
+    let (routes, seen) = watch::channel(Arc::new(Routes::default()));
+    let (events, told) = mpsc::channel(1_024);
+    let edge = Edge::take_over(options, sockets, seen, Arc::clone(clock), events).await;
+    Ok((edge.map_err(edge::unbound)?, routes, told))
 }
 
 /// What the engine is made of, but for the edge's side of it.

@@ -60,8 +60,8 @@ fn letter(folder: &Path, part: &str) -> String {
     panic!("no letter with `{part}` came");
 }
 
-/// Takes one call and answers with its challenge; gives its head and its body.
-fn called(listener: &TcpListener) -> (String, Value) {
+/// Takes one call and does not answer; gives its connection, its head and its body.
+fn heard(listener: &TcpListener) -> (TcpStream, String, Value) {
     let (mut stream, _) = listener.accept().unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let (mut text, mut bytes) = (String::new(), [0; 8_192]);
@@ -70,15 +70,76 @@ fn called(listener: &TcpListener) -> (String, Value) {
         text.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
         let Ok(body) = serde_json::from_str::<Value>(body) else { continue };
-        let said = json!({ "challenge": body["challenge"] }).to_string();
-        let length = said.len();
-        write!(
-            stream,
-            "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{said}"
-        )
-        .unwrap();
-        return (head.to_owned(), body);
+        return (stream, head.to_owned(), body);
     }
+}
+
+/// Takes one call and answers with its challenge; gives its head and its body.
+fn called(listener: &TcpListener) -> (String, Value) {
+    let (mut stream, head, body) = heard(listener);
+    let said = json!({ "challenge": body["challenge"] }).to_string();
+    let length = said.len();
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{said}"
+    )
+    .unwrap();
+    (head, body)
+}
+
+/// How many subscribers are listed.
+fn listed(folder: &Path) -> usize {
+    let said = linkflow(folder, &["page", "subscribers", "list", "--json"]);
+    said.value()["result"]["subscribers"].as_array().unwrap().len()
+}
+
+#[track_caller]
+fn until_listed(folder: &Path, count: usize) {
+    let are = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        listed(folder) == count
+    });
+    assert!(are, "{} subscribed", listed(folder));
+}
+
+fn open_incident(folder: &Path) {
+    let opened = linkflow(
+        folder,
+        &[
+            "incident",
+            "open",
+            "Payments fail",
+            "--on",
+            "API",
+            "--impact",
+            "major",
+            "--text",
+            "We look.",
+        ],
+    );
+    assert_eq!(opened.code, 0, "{}", opened.err);
+}
+
+#[test]
+fn news_that_was_on_its_way_when_the_process_was_killed_comes_again_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("linkflow.toml"), CONFIG).unwrap();
+    let (up, said) = start(dir.path(), &["up", "--listen", "127.0.0.1:0"]);
+    let at = said["result"]["dashboard"].as_str().unwrap().strip_prefix("http://").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let form = format!("address=http://{}/hook", listener.local_addr().unwrap());
+    assert!(post(at.parse().unwrap(), "/subscribe", &form).starts_with("HTTP/1.1 202"));
+    called(&listener);
+    until_listed(dir.path(), 1);
+    open_incident(dir.path());
+    let (stream, _, first) = heard(&listener);
+    // Killed with SIGKILL before the answer.
+    drop(up);
+    drop(stream);
+    let (_up, _) = start(dir.path(), &["up", "--listen", "127.0.0.1:0"]);
+    let (_, again) = called(&listener);
+    assert_eq!((&again["id"], &again["text"]), (&first["id"], &first["text"]));
+    assert_eq!((&first["again"], &again["again"]), (&json!(false), &json!(true)));
 }
 
 #[test]
@@ -99,31 +160,8 @@ fn people_and_programs_subscribe_are_told_and_forgotten() {
     assert!(post(at, "/subscribe", &format!("address={hook}")).starts_with("HTTP/1.1 202"));
     let (_, challenge) = called(&listener);
     assert_eq!(challenge["event"], "challenge");
-    let listed = || {
-        let said = linkflow(dir.path(), &["page", "subscribers", "list", "--json"]);
-        said.value()["result"]["subscribers"].as_array().unwrap().len()
-    };
-    let both = (0..100).any(|_| {
-        std::thread::sleep(Duration::from_millis(100));
-        listed() == 2
-    });
-    assert!(both, "{} subscribed", listed());
-
-    let opened = linkflow(
-        dir.path(),
-        &[
-            "incident",
-            "open",
-            "Payments fail",
-            "--on",
-            "API",
-            "--impact",
-            "major",
-            "--text",
-            "We look.",
-        ],
-    );
-    assert_eq!(opened.code, 0, "{}", opened.err);
+    until_listed(dir.path(), 2);
+    open_incident(dir.path());
     let (head, told) = called(&listener);
     assert!(head.to_lowercase().contains("linkflow-signature: v1="), "{head}");
     assert_eq!((&told["title"], &told["text"]), (&json!("Payments fail"), &json!("We look.")));

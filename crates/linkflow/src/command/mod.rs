@@ -438,7 +438,8 @@ impl Context {
         let config = self.config(self.common.cloud.is_some())?;
         let cloud = self.cloud().await?;
         let options = self.options(&config, cloud, what, Listen::Nowhere);
-        Ok(Stack::open(config, options).await?)
+        // Large, and waited for once: no command is to carry it along.
+        Ok(Box::pin(Stack::open(config, options)).await?)
     }
 }
 

@@ -30,6 +30,33 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     }
 }
 
+/// Reads JSON. `60.0` is a whole number, as JSON Schema has it; serde sees it so only where it must.
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(bytes).or_else(|error| {
+        let mut value = serde_json::from_slice::<Value>(bytes)?;
+        make_whole(&mut value);
+        serde_json::from_value(value).map_err(|_| error)
+    })
+}
+
+/// Writes every number without a fraction as a whole one.
+fn make_whole(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            let float = number.as_f64().filter(|_| number.is_f64());
+            let text =
+                float.filter(|float| float.fract() == 0.0).map(|float| format!("{float:.0}"));
+            let whole = text.and_then(|text| text.parse::<i64>().ok());
+            if let Some(whole) = whole {
+                *number = whole.into();
+            }
+        }
+        Value::Array(all) => all.iter_mut().for_each(make_whole),
+        Value::Object(all) => all.values_mut().for_each(make_whole),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
 /// The JSON body of a request.
 pub(crate) struct Told<T>(pub(crate) T);
 
@@ -53,7 +80,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Told<T> {
         let bytes = bytes.map_err(|rejection| {
             Refused::new(rejection.status(), "body", rejection.body_text(), "send less")
         })?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
+        read(&bytes).map(Self).map_err(|error| {
             let help = "`/api/openapi.json` says what a body holds";
             Refused::new(StatusCode::BAD_REQUEST, "body", error.to_string(), help)
         })
@@ -244,5 +271,32 @@ shapes! {
         pub provider: ProviderName,
         /// Only this service.
         pub service: Option<ServiceName>,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::read;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Work {
+        minutes: u64,
+        share: f64,
+        list: Vec<i64>,
+    }
+
+    #[test]
+    fn a_number_without_a_fraction_is_a_whole_one() {
+        let work = |text: &str| read::<Work>(text.as_bytes());
+        let whole = work(r#"{"minutes": 60.0, "share": 2.0, "list": [-1.0, 2, 3e2]}"#).unwrap();
+        assert_eq!(whole, Work { minutes: 60, share: 2.0, list: vec![-1, 2, 300] });
+        let said = |text: &str| work(text).unwrap_err().to_string();
+        assert!(said(r#"{"minutes": 60.5, "share": 1, "list": []}"#).contains("60.5"));
+        assert!(said(r#"{"minutes": -1.0, "share": 1, "list": []}"#).contains("line 1"));
+        assert!(said(r#"{"minutes": 1e300, "share": 1, "list": []}"#).contains("line 1"));
+        assert!(said("{").contains("EOF"));
     }
 }

@@ -8,6 +8,7 @@ mod codec;
 pub mod contract;
 mod counting;
 mod memory;
+mod methods;
 mod minutes;
 mod reading;
 mod sqlite;

@@ -16,6 +16,9 @@ pub const RECENT: usize = 50;
 /// How many runs may be open; what never ends is forgotten at last.
 const OPEN: usize = 20;
 
+/// By how much the end of a run may be dated before its beginning, in ms: a report takes at most 5 s on its way.
+const OVERTAKES_MS: u64 = 5_000;
+
 /// How much sooner than due a report may come and still be the one that was due: clocks differ.
 const EARLY_MS: u64 = 5_000;
 
@@ -67,6 +70,13 @@ pub fn heard(terms: &Terms, state: &mut HeartbeatState, beat: &Beat) -> bool {
         return false;
     }
     let mut beat = beat.clone();
+    if let Some(end) = overtaken(state, &beat) {
+        state.recent.insert(end, beat);
+        let more = state.recent.len().saturating_sub(RECENT);
+        state.recent.drain(..more);
+        return true;
+    }
+    beat.at = beat.at.max(began(state, &beat).unwrap_or_default());
     if beat.says != Says::Log {
         // What was overdue before it came is so, whenever that is noticed.
         passed(terms, state, beat.at);
@@ -85,8 +95,29 @@ pub fn heard(terms: &Terms, state: &mut HeartbeatState, beat: &Beat) -> bool {
     true
 }
 
+/// Which report ended the run that `beat` begins, where that one came first: two that come at once, or are sent later and
+/// dated back, may change places. An end that has its beginning belongs to another run under the same name.
+fn overtaken(state: &HeartbeatState, beat: &Beat) -> Option<usize> {
+    let series = beat.series.as_ref().filter(|_| beat.says == Says::Run)?;
+    let mut same = state.recent.iter().enumerate().rev().filter(|(_, known)| {
+        known.says != Says::Log && known.series.as_ref() == Some(series)
+    });
+    let (at, end) = same.next().filter(|(_, known)| known.says.is_end())?;
+    let has_begun = same.next().is_some_and(|(_, known)| known.says == Says::Run);
+    let is_near = beat.at.0 <= end.at.0.saturating_add(OVERTAKES_MS);
+    (is_near && !has_begun).then_some(at)
+}
+
+/// When the run that `beat` ends began, where that was a little later by the clock: nothing ends before it begins.
+fn began(state: &HeartbeatState, beat: &Beat) -> Option<Timestamp> {
+    let named = beat.series.is_some() && beat.says.is_end();
+    let open = state.runs.iter().find(|open| named && open.series == beat.series)?;
+    let is_near = open.since.0 <= beat.at.0.saturating_add(OVERTAKES_MS);
+    is_near.then_some(open.since)
+}
+
 fn take(terms: &Terms, state: &mut HeartbeatState, beat: &mut Beat) {
-    if matches!(beat.says, Says::Complete | Says::Ok | Says::Fail) {
+    if beat.says.is_end() {
         beat.took_ms = beat.took_ms.or_else(|| ended(state, beat));
         // A run that says itself how long it took is over as well.
         state.runs.retain(|open| open.series != beat.series);

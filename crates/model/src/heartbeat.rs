@@ -43,6 +43,11 @@ pub enum Says {
 }
 
 impl Says {
+    /// Whether a run is over with it.
+    pub fn is_end(self) -> bool {
+        matches!(self, Self::Complete | Self::Ok | Self::Fail)
+    }
+
     /// Its word, as Cronitor's addresses have it.
     pub fn word(self) -> &'static str {
         match self {

@@ -236,6 +236,21 @@ fn what_comes_late_does_not_undo_what_came_after() {
 }
 
 #[test]
+fn an_end_that_overtakes_its_beginning_ends_it() {
+    let mut terms = every(60);
+    terms.max_runtime_ms = Some(600_000);
+    // Six hundredths of a minute are 3.6 s.
+    check(&terms, "complete/a:10 run/a:10 to:25", &["Up@10"]);
+    check(&terms, "fail/a:10 run/a:10.06 to:25", &["Down@10: failed"]);
+    check(&terms, "run/a:10.06 complete/a:10 to:25", &["Up@10.06"]);
+    // Later, or where the end has its beginning, another run goes by the same name.
+    let late = ["Up@10", "Down@20.2: a run has not ended after 10 min"];
+    check(&terms, "complete/a:10 run/a:10.2 to:25", &late);
+    let again = ["Up@10", "Down@20.06: a run has not ended after 10 min"];
+    check(&terms, "run/a:9 complete/a:10 run/a:10.06 to:25", &again);
+}
+
+#[test]
 fn a_clock_that_is_set_back_makes_no_miss() {
     check(&every(10), "ok:30 back:5 to:15 ok:15.5 to:26", &["Up@30"]);
     check(

@@ -26,6 +26,8 @@ fn main() -> ExitCode {
         ["test", parts @ ..] => test::test(parts),
         ["docs"] => docs::docs(),
         ["picture"] => docs::picture(),
+        // Cargo calls this one, for each program of tests.
+        ["run-test", program @ ..] => test::run_test(program),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

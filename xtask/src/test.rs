@@ -1,8 +1,10 @@
 //! `cargo xtask test`: everything that has to hold.
 
 use std::io::{BufRead, BufReader};
+use std::num::NonZero;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::needs::{
@@ -76,6 +78,8 @@ fn tests() -> Done {
     let errors = writer.try_clone().map_err(|error| error.to_string())?;
     let recordings = emptied(RECORDINGS)?;
     let mut cargo = command(&words);
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    cargo.arg("--config").arg(format!("target.'cfg(all())'.runner=[{own:?}, 'run-test']"));
     cargo.env("LINKFLOW_TEST_RECORD", &recordings);
     // What a test needs was installed: where it is missing all the same, the test fails and is not skipped.
     cargo.env("LINKFLOW_TEST_ALL", "1");
@@ -97,6 +101,20 @@ fn tests() -> Done {
         tally.block.iter().for_each(|line| println!("{line}"));
     }
     Err(format!("`{}`: {status}", words.join(" ")))
+}
+
+/// Becomes a program of tests. Those of the providers wait most of their time for limits that vendors have: more of them go on
+/// at once than there are processors.
+pub(crate) fn run_test(words: &[&str]) -> Done {
+    let (name, rest) = words.split_first().ok_or("no program was named")?;
+    let mut program = Command::new(name);
+    program.args(rest);
+    // Cargo runs tests in the folder of their package.
+    if std::env::current_dir().is_ok_and(|folder| folder.ends_with("crates/providers")) {
+        let processors = std::thread::available_parallelism().map_or(2, NonZero::get);
+        program.env("RUST_TEST_THREADS", (4 * processors).to_string());
+    }
+    Err(format!("{name}: {}", program.exec()))
 }
 
 /// What cargo's lines come to.

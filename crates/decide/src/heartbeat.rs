@@ -99,9 +99,12 @@ pub fn heard(terms: &Terms, state: &mut HeartbeatState, beat: &Beat) -> bool {
 /// dated back, may change places. An end that has its beginning belongs to another run under the same name.
 fn overtaken(state: &HeartbeatState, beat: &Beat) -> Option<usize> {
     let series = beat.series.as_ref().filter(|_| beat.says == Says::Run)?;
-    let mut same = state.recent.iter().enumerate().rev().filter(|(_, known)| {
-        known.says != Says::Log && known.series.as_ref() == Some(series)
-    });
+    let mut same = state
+        .recent
+        .iter()
+        .enumerate()
+        .rev()
+        .filter(|(_, known)| known.says != Says::Log && known.series.as_ref() == Some(series));
     let (at, end) = same.next().filter(|(_, known)| known.says.is_end())?;
     let has_begun = same.next().is_some_and(|(_, known)| known.says == Says::Run);
     let is_near = beat.at.0 <= end.at.0.saturating_add(OVERTAKES_MS);

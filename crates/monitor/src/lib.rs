@@ -7,7 +7,6 @@ mod keeper;
 pub mod probe;
 mod spans;
 pub mod target;
-mod uptime;
 mod usual;
 mod vantage;
 mod watcher;
@@ -20,6 +19,5 @@ pub use probe::{CertificateSeen, Phases, Prober, Saw};
 pub use target::{
     Authority, DnsRecord, DnsTarget, GrpcTarget, HttpTarget, JsonRule, Target, Trust,
 };
-pub use uptime::Uptime;
 pub use vantage::Here;
 pub use watcher::{Watched, Watching, Witness};

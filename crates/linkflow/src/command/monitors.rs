@@ -8,8 +8,9 @@ use linkflow_decide::watch::Seen;
 use linkflow_model::clock::SystemClock;
 use linkflow_model::config::{Config, Heartbeat};
 use linkflow_model::{Clock, Condition, StateSpan, Timestamp};
-use linkflow_monitor::{Noted, Phases, Prober, Uptime, word};
+use linkflow_monitor::{Noted, Phases, Prober, word};
 use linkflow_store::{Histogram, Reading, Rollup, Sqlite, Step, Store};
+use linkflow_web::status::{Share, Tally};
 use serde_json::{Value, json};
 
 use crate::say::answer::Answer;
@@ -123,9 +124,11 @@ pub(crate) async fn answer(context: &Context, command: &MonitorsCommand) -> Answ
     let all = planned(&config, &options);
     match command {
         MonitorsCommand::List(args) => list(context, &config, &options, &all, args).await,
-        MonitorsCommand::Show(args) => show(context, &options, one(&all, &args.name)?).await,
+        MonitorsCommand::Show(args) => {
+            show(context, &config, &options, one(&all, &args.name)?).await
+        }
         MonitorsCommand::Test(args) => test(&config, one(&all, &args.name)?).await,
-        MonitorsCommand::Export(args) => export(&options, &all, args).await,
+        MonitorsCommand::Export(args) => export(&config, &options, &all, args).await,
     }
 }
 
@@ -150,13 +153,15 @@ fn one<'a>(all: &'a [Planned], name: &str) -> Result<&'a Planned, Box<Answer>> {
 struct History {
     store: Option<Sqlite>,
     now: Timestamp,
+    partial_counts: u32,
 }
 
 impl History {
-    fn open(options: &OpenOptions) -> Result<Self, Box<Answer>> {
+    fn open(config: &Config, options: &OpenOptions) -> Result<Self, Box<Answer>> {
         let path: PathBuf = options.state.join("linkflow.db");
         let store = if path.exists() { Some(Sqlite::open(path)?) } else { None };
-        Ok(Self { store, now: SystemClock::start().wall() })
+        let now = SystemClock::start().wall();
+        Ok(Self { store, now, partial_counts: config.partial_counts() })
     }
 
     async fn spans(&self, subject: &str) -> Result<Vec<StateSpan>, Box<Answer>> {
@@ -191,11 +196,36 @@ impl History {
         Ok(sum)
     }
 
-    fn uptime(&self, spans: &[StateSpan], days: u64) -> Uptime {
-        // What was before the first look is not asked for.
-        let first = spans.first().map_or(self.now, |span| span.from);
-        let from = Timestamp(self.now.0.saturating_sub(days * DAY_MS)).max(first);
-        Uptime::of(spans, from, self.now)
+    fn uptime(&self, spans: &[StateSpan], days: u32) -> Uptime {
+        let tally = Tally::of_spans(spans, days, self.now);
+        Uptime { days, share: tally.uptime(self.partial_counts), tally }
+    }
+}
+
+/// Uptime within a time, counted as the status page counts it.
+struct Uptime {
+    days: u32,
+    share: Option<Share>,
+    tally: Tally,
+}
+
+impl Uptime {
+    fn text(&self) -> String {
+        self.share.map_or_else(|| "–".to_owned(), |share| format!("{share} %"))
+    }
+
+    fn percent(&self) -> Option<f64> {
+        self.share.map(Share::percent)
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "days": self.days,
+            "percent": self.percent(),
+            "down_ms": self.tally.down,
+            "partial_ms": self.tally.partial,
+            "unknown_ms": self.tally.unknown,
+        })
     }
 }
 
@@ -219,7 +249,7 @@ async fn list(
     all: &[Planned],
     args: &ListArgs,
 ) -> Answered {
-    let history = History::open(options)?;
+    let history = History::open(config, options)?;
     let headings = ["NAME", "IS", "SINCE", "24 H", "P95", "EVERY", "WHAT", "WHY"];
     let (mut table, mut rows) = (Table::new(&headings), Vec::new());
     let tagged =
@@ -247,7 +277,7 @@ async fn list(
             "condition": condition,
             "since": now.map(|span| span.from),
             "why": why,
-            "uptime_24h": uptime.share().map(|share| f64::from(share) / 1_000.0),
+            "uptime_24h": uptime.percent(),
             "p95_us": p95,
             "every_ms": u64::try_from(planned.every.as_millis()).unwrap_or(u64::MAX),
             "what": planned.what,
@@ -300,7 +330,7 @@ async fn reports(
         "condition": condition,
         "since": now.map(|span| span.from),
         "why": why,
-        "uptime_24h": uptime.share().map(|share| f64::from(share) / 1_000.0),
+        "uptime_24h": uptime.percent(),
         "p95_us": Value::Null,
         "every_ms": beat.every.map(|every| u64::try_from(every.as_millis()).unwrap_or(u64::MAX)),
         "what": what,
@@ -311,8 +341,13 @@ async fn reports(
     Ok((cells, row))
 }
 
-async fn show(context: &Context, options: &OpenOptions, planned: &Planned) -> Answered {
-    let history = History::open(options)?;
+async fn show(
+    context: &Context,
+    config: &Config,
+    options: &OpenOptions,
+    planned: &Planned,
+) -> Answered {
+    let history = History::open(config, options)?;
     let subject = &planned.subject;
     let spans = history.spans(subject).await?;
     let (last, times) = (history.last(subject).await?, history.took(subject).await?);
@@ -333,8 +368,8 @@ async fn show(context: &Context, options: &OpenOptions, planned: &Planned) -> An
     if let Err(why) = &planned.watched {
         out.push_str(&format!("it cannot be watched: {why}\n"));
     }
-    let uptime = [1, 7, 30, 90].map(|days| (days, history.uptime(&spans, days)));
-    let shares = uptime.map(|(days, uptime)| format!("{days} d {}", uptime.text()));
+    let uptime = [1, 7, 30, 90].map(|days| history.uptime(&spans, days));
+    let shares = uptime.each_ref().map(|one| format!("{} d {}", one.days, one.text()));
     out.push_str(&format!("uptime: {}\n", shares.join(", ")));
     let percentiles = [50, 95, 99].map(|p| (p, times.percentile(p)));
     if times.count > 0 {
@@ -358,15 +393,11 @@ async fn show(context: &Context, options: &OpenOptions, planned: &Planned) -> An
     }
     let newest = &spans[spans.len().saturating_sub(SPANS)..];
     out.push_str(&told(newest, history.now, colours));
-    let share = |(days, uptime): (u64, Uptime)| {
-        let share = uptime.share().map(|share| f64::from(share) / 1_000.0);
-        json!({ "days": days, "percent": share, "time": uptime })
-    };
     let result = json!({
         "name": subject,
         "condition": condition,
         "what": planned.what,
-        "uptime": uptime.map(share),
+        "uptime": uptime.each_ref().map(Uptime::json),
         "took_us": percentiles.map(|(p, us)| json!({ "percentile": p, "us": us })),
         "last": last,
         "certificate": noted.certificate,
@@ -447,8 +478,13 @@ fn named(phases: &Phases) -> impl Iterator<Item = (&'static str, u32)> {
     all.into_iter().filter_map(|(name, us)| Some((name, us?)))
 }
 
-async fn export(options: &OpenOptions, all: &[Planned], args: &ExportArgs) -> Answered {
-    let history = History::open(options)?;
+async fn export(
+    config: &Config,
+    options: &OpenOptions,
+    all: &[Planned],
+    args: &ExportArgs,
+) -> Answered {
+    let history = History::open(config, options)?;
     let ago = u64::try_from(args.since.as_millis()).unwrap_or(u64::MAX);
     let from = Timestamp(history.now.0.saturating_sub(ago));
     let chosen: Vec<&Planned> = match &args.name {

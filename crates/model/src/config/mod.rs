@@ -65,6 +65,7 @@ pub use template::{
 };
 pub use tls::{Acme, Certificate, Challenge};
 pub use values::{Environment, Many, RESERVED, Within};
+use watch::PARTIAL_COUNTS;
 pub use watch::{
     Alert, AlertLevel, AskedRecord, Component, Cron, Heartbeat, HostPort, JsonIs, Monitor,
     OtherPlace, Phone, QuietHours, Reports, StatusPage, Telemetry, Watchdog,
@@ -144,6 +145,12 @@ impl Config {
     /// How releases get out.
     pub fn rollout(&self) -> RolloutPolicy {
         self.deploy.policy()
+    }
+
+    /// How much of the time in which something is reached only from some places counts as down, in hundredths.
+    pub fn partial_counts(&self) -> u32 {
+        let percent = self.status_page.as_ref().map_or(PARTIAL_COUNTS, |page| page.partial_counts);
+        u32::from(percent.0)
     }
 
     /// The environment of a service as written; empty for a service that is not there.

@@ -18,6 +18,9 @@ use super::template::{SecretRef, Template};
 use super::values::{Many, Within, Written, written};
 use crate::{CronTable, ItemName, ProviderName, Rhythm, ServiceName};
 
+/// How much of a partial outage counts as downtime, where nothing else is written.
+pub(super) const PARTIAL_COUNTS: Percent = Percent(30);
+
 section! {
     /// Something that is looked at from outside. It takes exactly one of `http`, `tcp`, `tls`, `grpc`, `dns`, `ping`, `postgres` and `redis`.
     pub struct Monitor as "monitor" {
@@ -188,7 +191,7 @@ section! {
         /// Where its days begin, by the name of the time zone database.
         time_zone: Zone = Zone("UTC".to_owned()),
         /// How much of a partial outage counts as downtime.
-        partial_counts: Percent = Percent(30),
+        partial_counts: Percent = PARTIAL_COUNTS,
         /// An SVG or PNG file for the top of the page, beside this one, 8 KB at most.
         logo: Option<String>,
         /// The colour of the line at the top.

@@ -78,7 +78,7 @@ fn empty(config: &Config, settings: Option<&StatusPage>, look: &Look, now: Times
         zone_name: zone.map_or_else(|| "UTC".to_owned(), |zone| zone.0.clone()),
         now,
         languages: languages(settings),
-        partial_counts: settings.map_or(30, |page| u32::from(page.partial_counts.0)),
+        partial_counts: config.partial_counts(),
         logo: look.logo.clone(),
         colour: settings.and_then(|page| page.colour).map(|colour| colour.to_string()),
         links: settings

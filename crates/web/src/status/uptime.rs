@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use linkflow_model::Timestamp;
 use linkflow_model::monitor::Condition;
+use linkflow_model::{StateSpan, Timestamp};
 
 use super::page::{Component, Page, Stretch};
 
@@ -23,6 +23,8 @@ pub struct Tally {
     /// It did not answer.
     pub down: u64,
 }
+
+const DAY_MS: u64 = 86_400_000;
 
 /// The spans of time for which uptime is told: their names in files, and how many days back they go.
 pub(super) const WINDOWS: [(&str, i64); 4] = [("24h", 1), ("7d", 7), ("30d", 30), ("90d", 90)];
@@ -45,6 +47,19 @@ impl Tally {
         }
         tally.unknown += to.0.saturating_sub(from.0).saturating_sub(covered);
         tally
+    }
+
+    /// Adds up the last `days` days of `spans`, which are in order. What was before the first of them is not asked for.
+    pub fn of_spans(spans: &[StateSpan], days: u32, now: Timestamp) -> Self {
+        let first = spans.first().map_or(now, |span| span.from);
+        let from = Timestamp(now.0.saturating_sub(u64::from(days) * DAY_MS)).max(first);
+        let stretch = |span: &StateSpan| Stretch {
+            condition: span.condition,
+            from: span.from,
+            to: span.to.unwrap_or(now),
+        };
+        let stretches: Vec<Stretch> = spans.iter().map(stretch).collect();
+        Self::of(&stretches, from, now)
     }
 
     fn of_condition(&mut self, condition: Condition) -> &mut u64 {
@@ -131,7 +146,7 @@ impl Share {
     }
 
     /// In hundredths of the whole: 99.95.
-    pub(super) fn percent(self) -> f64 {
+    pub fn percent(self) -> f64 {
         f64::from(self.0) / 1_000.0
     }
 
@@ -160,7 +175,7 @@ impl Page {
     /// zone. `None`: nobody looked.
     pub(super) fn uptime(&self, component: &Component, days: i64) -> Option<Share> {
         let from = match days {
-            1 => Timestamp(self.now.0.saturating_sub(86_400_000)),
+            1 => Timestamp(self.now.0.saturating_sub(DAY_MS)),
             days => self.days(days).first().map_or(self.now, |day| day.from),
         };
         Tally::of(&component.stretches, from, self.now).uptime(self.partial_counts)
@@ -188,7 +203,7 @@ impl fmt::Display for Share {
 mod tests {
     use super::*;
 
-    const DAY: u64 = 86_400_000;
+    const DAY: u64 = DAY_MS;
 
     fn check(tally: Tally, expected: &str) {
         let said = tally.uptime(30).map(|share| share.to_string()).unwrap_or_default();
@@ -246,5 +261,26 @@ mod tests {
         assert_eq!(tally.worst(), Condition::Down);
         let before = Tally::of(&all, Timestamp(400), Timestamp(500));
         assert_eq!((before.unknown, before.worst()), (100, Condition::Unknown));
+    }
+
+    #[test]
+    fn a_day_begins_with_the_first_look_and_ends_now() {
+        let span = |condition, from: u64, to: Option<u64>| StateSpan {
+            subject: "monitor.a".to_owned(),
+            condition,
+            from: Timestamp(from),
+            to: to.map(Timestamp),
+            why: None,
+        };
+        let all = [
+            span(Condition::Up, 100, Some(500)),
+            span(Condition::Down, 500, Some(600)),
+            span(Condition::Partial, 600, None),
+        ];
+        let tally = Tally::of_spans(&all, 1, Timestamp(1_000));
+        assert_eq!(tally, Tally { up: 400, down: 100, partial: 400, ..Tally::default() });
+        let tally = Tally::of_spans(&all, 1, Timestamp(DAY + 550));
+        assert_eq!(tally, Tally { down: 50, partial: DAY - 50, ..Tally::default() });
+        assert_eq!(Tally::of_spans(&[], 1, Timestamp(DAY)), Tally::default());
     }
 }

@@ -8,7 +8,7 @@ use super::{documents, missing};
 use crate::Site;
 use crate::operator::{Refusal, Watched};
 use crate::shape::shapes;
-use crate::status::{Stretch, Tally};
+use crate::status::Tally;
 
 shapes! {
     /// Something that is watched, with how it was.
@@ -207,21 +207,10 @@ fn look(reading: &linkflow_store::Reading) -> Look {
 }
 
 fn uptime(site: &Site, spans: &[StateSpan], days: u32, now: Timestamp) -> Uptime {
-    // What was before the first look is not asked for.
-    let first = spans.first().map_or(now, |span| span.from);
-    let from = Timestamp(now.0.saturating_sub(u64::from(days) * DAY_MS)).max(first);
-    let stretch = |span: &StateSpan| Stretch {
-        condition: span.condition,
-        from: span.from,
-        to: span.to.unwrap_or(now),
-    };
-    let stretches: Vec<Stretch> = spans.iter().map(stretch).collect();
-    let tally = Tally::of(&stretches, from, now);
-    let counts = site.config.status_page.as_ref();
-    let counts = counts.map_or(30, |page| u32::from(page.partial_counts.0));
+    let tally = Tally::of_spans(spans, days, now);
     Uptime {
         days,
-        percent: tally.uptime(counts).map(|share| format!("{share} %")),
+        percent: tally.uptime(site.config.partial_counts()).map(|share| format!("{share} %")),
         down_ms: tally.down,
         partial_ms: tally.partial,
         unknown_ms: tally.unknown,

@@ -1,8 +1,9 @@
 //! What the tests need of the machine, and how it gets there.
 
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
-use crate::run::{Done, run, works};
+use crate::run::{Done, command, run, works};
 
 /// The vendors' API descriptions and the tool that holds recordings against them, where they stand beside the checkout.
 pub(crate) const DESCRIPTIONS: &str = "../shared/specs";
@@ -204,6 +205,46 @@ pub(crate) fn tester() -> Result<String, String> {
         run(&[&format!("{folder}/bin/python"), "-m", "pip", "install", "--quiet", TESTER])?;
     }
     Ok(tester)
+}
+
+/// The checker of licences and sources of what is depended on.
+const DENY: &str = "cargo-deny@0.20.2";
+/// Where it is.
+const DENY_PLACE: &str = "target/cargo-tools";
+
+/// How [`DENY`] gets there. It is built on one processor and gives way to all else: meanwhile the tests run.
+fn install_deny() -> Command {
+    let folder = crate::root().join(DENY_PLACE).display().to_string();
+    let cargo = ["nice", "-n", "19", "cargo", "install", "--quiet", "--locked", "--jobs", "1"];
+    // What looks for advisories is left out: no test reaches beyond this machine.
+    let rest = ["--no-default-features", "--root", &folder, DENY];
+    command(&[cargo.as_slice(), &rest].concat())
+}
+
+/// The program of [`DENY`], or none where it cannot be had. Waits for who installs it already.
+pub(crate) fn deny() -> Option<String> {
+    let is_there = install_deny().stderr(Stdio::null()).status().is_ok_and(|done| done.success());
+    let program = crate::root().join(DENY_PLACE).join("bin/cargo-deny");
+    is_there.then(|| program.display().to_string())
+}
+
+/// An installation in the background, which ends with whoever began it.
+pub(crate) struct Installing(Option<Child>);
+
+impl Installing {
+    /// Begins to install [`DENY`].
+    pub(crate) fn deny() -> Self {
+        Self(install_deny().stderr(Stdio::null()).spawn().ok())
+    }
+}
+
+impl Drop for Installing {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
 }
 
 /// The same places that the tests look at.

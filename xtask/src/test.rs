@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::needs::{
-    BROWSER_TOOLS, CONFORMANCE, DESCRIPTIONS, describes, install, python, tester, worker_tool,
+    BROWSER_TOOLS, CONFORMANCE, DESCRIPTIONS, Installing, deny, describes, install, python, tester,
+    worker_tool,
 };
 use crate::rehearse::{RECORDING, rehearse};
 use crate::run::{Done, command, run, works};
@@ -38,7 +39,9 @@ pub(crate) fn test(named: &[&str]) -> Done {
         return Err(format!("no part is called `{unknown}`: {}", parts.join(", ")));
     }
     let mut rows = Vec::new();
-    for (name, part) in PARTS.iter().filter(|(part, _)| named.is_empty() || named.contains(part)) {
+    let is_named = |part: &str| named.is_empty() || named.contains(&part);
+    let installing = is_named("dependencies").then(Installing::deny);
+    for (name, part) in PARTS.iter().filter(|(part, _)| is_named(part)) {
         println!("\n== {name}");
         let start = now();
         let done = part();
@@ -47,6 +50,7 @@ pub(crate) fn test(named: &[&str]) -> Done {
         }
         rows.push((name, start.elapsed(), done));
     }
+    drop(installing);
     println!("\n== summary");
     for (name, took, done) in &rows {
         println!(
@@ -314,11 +318,13 @@ fn address(file: &std::path::Path) -> Result<String, String> {
 }
 
 fn dependencies() -> Done {
-    if !works(&["cargo", "deny", "--version"]) {
-        println!("skipped: cargo-deny is not installed (`cargo install --locked cargo-deny`)");
+    let Some(deny) = deny() else {
+        println!(
+            "skipped: cargo-deny could not be installed (`cargo install --locked cargo-deny`)"
+        );
         return Ok(());
-    }
-    run(&["cargo", "deny", "check", "bans", "licenses", "sources"])
+    };
+    run(&[&deny, "--log-level", "error", "check", "bans", "licenses", "sources"])
 }
 
 #[expect(clippy::disallowed_methods, reason = "a chore is timed by the machine's own clock")]

@@ -93,16 +93,8 @@ tokio::task_local! {
 pub(crate) async fn doing(what: impl Into<String>, why: &str) {
     // Without a request, as in a test of the value alone, there is nobody to note.
     let Ok(act) = ACT.try_with(Arc::clone) else { return };
-    let who = (act.caller.name.as_str(), means(&act.caller));
-    let deed = Deed::of(&act.site, who, &what.into(), why, Deed::UNKNOWN);
-    let key = match written(&*act.site.store, &deed).await {
-        Ok(key) => Some(key),
-        Err(error) => {
-            warn!(%error, ?deed, "a line of the audit could not be kept before its deed");
-            None
-        }
-    };
-    *act.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(Begun { deed, key });
+    let begun = begin(&act.site, by(&act.caller), (&what.into(), why)).await;
+    *act.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
 }
 
 /// Stands around whatever changes something, and notes what came of what it [said](doing) that it does.
@@ -146,21 +138,44 @@ async fn ended(site: &Site, begun: Begun, outcome: &str) {
     }
 }
 
-fn means(caller: &Caller) -> &'static str {
-    match caller.means {
+/// Does `act`, which `who` calls `what` and says `why` of: its line is written before, and completed with what came of it.
+pub(super) async fn noting<R>(
+    site: &Site,
+    who: (&str, &str),
+    (what, why): (&str, &str),
+    act: impl Future<Output = Result<R, AccessError>>,
+) -> Result<R, AccessError> {
+    let begun = begin(site, who, (what, why)).await;
+    let done = act.await;
+    let outcome = done.as_ref().err().map_or_else(|| "done".to_owned(), ToString::to_string);
+    ended(site, begun, &outcome).await;
+    done
+}
+
+/// Writes the line of what `who` is about to do.
+async fn begin(site: &Site, who: (&str, &str), (what, why): (&str, &str)) -> Begun {
+    let deed = Deed::of(site, who, what, why, Deed::UNKNOWN);
+    let key = match written(&*site.store, &deed).await {
+        Ok(key) => Some(key),
+        Err(error) => {
+            warn!(%error, ?deed, "a line of the audit could not be kept before its deed");
+            None
+        }
+    };
+    Begun { deed, key }
+}
+
+/// The name of `caller`, and how they came in.
+pub(super) fn by(caller: &Caller) -> (&str, &'static str) {
+    let means = match caller.means {
         Means::Session => "session",
         Means::Token => "token",
-    }
+    };
+    (&caller.name, means)
 }
 
-/// Notes what `caller` did: `what` in words (`drained fly`), `why` in theirs, and what came of it: `done`, or why not.
-///
-/// From where follows from the request that is being answered. When it cannot be kept, the log has it.
-pub(crate) async fn audit(site: &Site, caller: &Caller, what: &str, why: &str, outcome: &str) {
-    note(site, (&caller.name, means(caller)), what, why, outcome).await;
-}
-
-/// Notes what somebody did who may not have been let in.
+/// Notes what somebody did, who may not have been let in: `what` in words, `why` in theirs, and what came of it: `done`, or why
+/// not. When it cannot be kept, the log has it.
 pub(super) async fn note(site: &Site, who: (&str, &str), what: &str, why: &str, outcome: &str) {
     let deed = Deed::of(site, who, what, why, outcome);
     if let Err(error) = keep(&*site.store, &deed).await {

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use linkflow_model::Timestamp;
 use linkflow_model::access::{Caller, Means};
 
-use super::audit::{FROM, audit};
+use super::audit::{FROM, by, note};
 use super::cookies::Cookie;
 use super::origin::Origin;
 use super::refused::{Asks, Refused};
@@ -85,8 +85,8 @@ pub(crate) async fn guard(
             None => response,
             Some(refused) => {
                 if let Some(caller) = frame.caller.as_ref().filter(|_| changes) {
-                    audit(&site, caller, &format!("asked for {}", frame.path), "", &refused.why)
-                        .await;
+                    let what = format!("asked for {}", frame.path);
+                    note(&site, by(caller), &what, "", &refused.why).await;
                 }
                 asks.told(refused, frame)
             }

@@ -34,7 +34,7 @@ use linkflow_store::Store;
 use tracing::warn;
 
 pub use audit::{Deed, deeds, keep as keep_deed, month};
-pub(crate) use audit::{audit, audited, doing};
+pub(crate) use audit::{audited, doing};
 pub use error::AccessError;
 pub(crate) use guard::guard;
 pub use invites::{GOOD_MS as INVITE_MS, Invite, first, invite};

@@ -8,11 +8,12 @@ use axum::{Form, Json};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::super::audit::{by, noting};
 use super::super::passkey::{Answered, Expected, creation};
 use super::super::people::{self, Person};
 use super::super::refused::Refused;
 use super::super::totp::{self, Totp};
-use super::super::{AccessError, audit, password as passwords, sessions};
+use super::super::{AccessError, password as passwords, sessions};
 use super::{AGAIN, Asked, on};
 use crate::frame::{At, Frame, show};
 
@@ -172,10 +173,13 @@ async fn change<R>(
     let Some(caller) = asked.frame.caller.as_ref() else {
         return Err(AccessError::no("sign in first"));
     };
-    let done = people::change(&*asked.site.store, &caller.name, how).await;
-    let outcome = done.as_ref().err().map_or_else(|| "done".to_owned(), ToString::to_string);
-    audit(&asked.site, caller, what, "", &outcome).await;
-    done
+    noting(
+        &asked.site,
+        by(caller),
+        (what, ""),
+        people::change(&*asked.site.store, &caller.name, how),
+    )
+    .await
 }
 
 /// `GET /account`.
@@ -358,14 +362,19 @@ pub(super) async fn session_end(
 ) -> Result<Response, Refused> {
     let (person, signed) = asked.person().await?;
     let store = &*asked.site.store;
-    let what = if which.id == "others" {
-        sessions::end_all(store, &person.name, Some(&signed.key)).await?;
-        "ended all their other sessions"
-    } else if sessions::end_one(store, &person.name, &which.id).await? {
-        "ended a session"
-    } else {
-        return mended(&asked, AccessError::no("there is no such session")).await;
+    let others = which.id == "others";
+    let what = if others { "ended all their other sessions" } else { "ended a session" };
+    let end = async {
+        if others {
+            sessions::end_all(store, &person.name, Some(&signed.key)).await
+        } else if sessions::end_one(store, &person.name, &which.id).await? {
+            Ok(())
+        } else {
+            Err(AccessError::no("there is no such session"))
+        }
     };
-    audit(&asked.site, asked.caller()?, what, "", "done").await;
-    Ok(on(HeaderMap::new(), "/account?said=ended"))
+    match noting(&asked.site, by(asked.caller()?), (what, ""), end).await {
+        Ok(()) => Ok(on(HeaderMap::new(), "/account?said=ended")),
+        Err(error) => mended(&asked, error).await,
+    }
 }

@@ -9,8 +9,9 @@ use linkflow_model::Timestamp;
 use linkflow_model::access::Scope;
 use serde::Deserialize;
 
+use super::super::audit::{by, noting};
 use super::super::refused::{Refused, needs};
-use super::super::{AccessError, audit, invites, people, sessions, tokens};
+use super::super::{AccessError, invites, people, sessions, tokens};
 use super::{AGAIN, Asked, on};
 use crate::frame::{At, Frame, show};
 
@@ -162,16 +163,14 @@ pub(super) async fn page(asked: Asked, Query(typed): Query<Typed>) -> Result<Res
     shown(&asked, Besides { said: said(&typed.said), ..Besides::default() }).await
 }
 
-/// What ends a change: it is noted, and the page says it, or why it was not done.
+/// Makes a change: it is noted, and the page says it, or why it was not done.
 async fn told(
     asked: &Asked,
     (what, why): (&str, &str),
-    done: Result<Besides, AccessError>,
+    act: impl Future<Output = Result<Besides, AccessError>>,
     word: &str,
 ) -> Result<Response, Refused> {
-    let outcome = done.as_ref().err().map_or_else(|| "done".to_owned(), ToString::to_string);
-    audit(&asked.site, asked.caller()?, what, why, &outcome).await;
-    match done {
+    match noting(&asked.site, by(asked.caller()?), (what, why), act).await {
         Ok(besides) if besides.new.is_some() => shown(asked, besides).await,
         Ok(_) => Ok(on(HeaderMap::new(), &format!("/people?said={word}"))),
         Err(AccessError::Refused(why)) => {
@@ -190,26 +189,30 @@ fn admitted(asked: &Asked) -> Result<(), Refused> {
 /// `POST /people/scope`.
 pub(super) async fn scope(asked: Asked, Form(typed): Form<Typed>) -> Result<Response, Refused> {
     admitted(&asked)?;
-    let done = match scope_of(&typed.scope) {
-        Ok(scope) => people::rescope(&*asked.site.store, &typed.name, scope).await,
-        Err(error) => Err(error),
+    let act = async {
+        let scope = scope_of(&typed.scope)?;
+        people::rescope(&*asked.site.store, &typed.name, scope).await?;
+        Ok(Besides::default())
     };
     let what = format!("let {} do `{}`", typed.name, typed.scope);
-    told(&asked, (&what, &typed.why), done.map(|()| Besides::default()), "scope").await
+    told(&asked, (&what, &typed.why), act, "scope").await
 }
 
 /// `POST /people/remove`.
 pub(super) async fn remove(asked: Asked, Form(typed): Form<Typed>) -> Result<Response, Refused> {
     admitted(&asked)?;
-    let done = people::remove(&*asked.site.store, &typed.name).await;
+    let act = async {
+        people::remove(&*asked.site.store, &typed.name).await?;
+        Ok(Besides::default())
+    };
     let what = format!("removed {}", typed.name);
-    told(&asked, (&what, &typed.why), done.map(|_| Besides::default()), "removed").await
+    told(&asked, (&what, &typed.why), act, "removed").await
 }
 
 /// `POST /people/invite`.
 pub(super) async fn invite(asked: Asked, Form(typed): Form<Typed>) -> Result<Response, Refused> {
     admitted(&asked)?;
-    let made = async {
+    let act = async {
         let name = Some(typed.name.trim()).filter(|name| !name.is_empty());
         let scope = Some(scope_of(&typed.scope)?);
         let by = &asked.frame.caller.as_ref().map(|caller| caller.name.clone()).unwrap_or_default();
@@ -223,21 +226,20 @@ pub(super) async fn invite(asked: Asked, Form(typed): Form<Typed>) -> Result<Res
         let help = "Give it to them in a way that only they read. It is good for one hour, and once, and is not shown again.";
         Ok(Besides { new: Some(New { title, shown, help }), ..Besides::default() })
     };
-    let done = made.await;
     let who = if typed.name.trim().is_empty() { "somebody new" } else { typed.name.trim() };
     let what = format!("made a link for {who} with `{}`", typed.scope);
-    told(&asked, (&what, &typed.why), done, "").await
+    told(&asked, (&what, &typed.why), act, "").await
 }
 
 /// `POST /people/invite/withdraw`.
 pub(super) async fn withdraw(asked: Asked, Form(typed): Form<Typed>) -> Result<Response, Refused> {
     admitted(&asked)?;
-    let done = match invites::withdraw(&*asked.site.store, &typed.id).await {
-        Ok(true) => Ok(Besides::default()),
-        Ok(false) => Err(AccessError::no("there is no such link any more")),
-        Err(error) => Err(error),
+    let act = async {
+        let is_gone = invites::withdraw(&*asked.site.store, &typed.id).await?;
+        let none = || AccessError::no("there is no such link any more");
+        is_gone.then(Besides::default).ok_or_else(none)
     };
-    told(&asked, ("withdrew a link", &typed.why), done, "withdrawn").await
+    told(&asked, ("withdrew a link", &typed.why), act, "withdrawn").await
 }
 
 /// When a token ends that is good for `days`; never, when nothing is said.
@@ -254,7 +256,7 @@ fn until(days: &str, now: Timestamp) -> Result<Option<Timestamp>, AccessError> {
 /// `POST /people/token`.
 pub(super) async fn token(asked: Asked, Form(typed): Form<Typed>) -> Result<Response, Refused> {
     admitted(&asked)?;
-    let made = async {
+    let act = async {
         let (scope, now) = (scope_of(&typed.scope)?, asked.now());
         let until = until(&typed.days, now)?;
         let by = asked.frame.caller.as_ref().map(|caller| caller.name.clone()).unwrap_or_default();
@@ -264,16 +266,20 @@ pub(super) async fn token(asked: Asked, Form(typed): Form<Typed>) -> Result<Resp
         let help = "Send it as `Authorization: Bearer lf_…`. It is not shown again.";
         Ok(Besides { new: Some(New { title, shown, help }), ..Besides::default() })
     };
-    let done = made.await;
     let what = format!("made the token {} with `{}`", typed.name, typed.scope);
-    told(&asked, (&what, &typed.why), done, "").await
+    told(&asked, (&what, &typed.why), act, "").await
 }
 
 /// `POST /people/token/revoke`.
 pub(super) async fn revoke(asked: Asked, Form(typed): Form<Typed>) -> Result<Response, Refused> {
     admitted(&asked)?;
-    let done = tokens::revoke(&*asked.site.store, &typed.id).await;
-    let name = done.as_ref().map_or(&typed.id, |token| &token.name);
-    let what = format!("revoked the token {name}");
-    told(&asked, (&what, &typed.why), done.map(|_| Besides::default()), "revoked").await
+    let store = &*asked.site.store;
+    let every = tokens::every(store).await.map_err(AccessError::from)?;
+    let token = every.into_iter().find(|token| token.id == typed.id);
+    let act = async {
+        tokens::revoke(store, &typed.id).await?;
+        Ok(Besides::default())
+    };
+    let what = format!("revoked the token {}", token.map_or(typed.id.clone(), |token| token.name));
+    told(&asked, (&what, &typed.why), act, "revoked").await
 }

@@ -9,7 +9,7 @@ use linkflow_model::access::Scope;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::super::audit::note;
+use super::super::audit::noting;
 use super::super::documents::{self, Held};
 use super::super::invites::{self, Invite};
 use super::super::passkey::{Answered, Expected, creation};
@@ -161,15 +161,20 @@ async fn come_in(
         return Err(Refused::new(StatusCode::CONFLICT, "this link was used a moment ago"));
     }
     let scope = invite.value.scope;
-    let (person, what) = if held.is_some() {
-        (people::renew(store, (name, scope), ways).await?, "began anew by a link")
+    let what = if held.is_some() {
+        "began anew by a link"
     } else {
-        let scope = scope.unwrap_or(Scope::Read);
-        let person = people::create(store, (name, scope), ways, handle, asked.now()).await?;
-        (person, "came in for the first time by a link")
+        "came in for the first time by a link"
     };
-    let by = format!("the link was made by {}", invite.value.by);
-    note(&asked.site, (&person.name, "link"), what, &by, "done").await;
+    let act = async {
+        if held.is_some() {
+            return people::renew(store, (name, scope), ways).await;
+        }
+        let scope = scope.unwrap_or(Scope::Read);
+        people::create(store, (name, scope), ways, handle, asked.now()).await
+    };
+    let made_by = format!("the link was made by {}", invite.value.by);
+    let person = noting(&asked.site, (name, "link"), (what, &made_by), act).await?;
     Ok(asked.enter(&person, way).await?)
 }
 

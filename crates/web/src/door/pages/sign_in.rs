@@ -8,13 +8,14 @@ use axum::{Form, Json};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::super::AccessError;
+use super::super::audit::{by, noting};
 use super::super::cookies::Cookie;
 use super::super::limits::Whose;
 use super::super::passkey::{Answered, Expected, request};
 use super::super::people::{self, Person};
 use super::super::refused::{Refused, local};
 use super::super::sessions;
-use super::super::{AccessError, audit};
 use super::{Asked, on};
 use crate::frame::{Frame, show};
 
@@ -226,9 +227,9 @@ async fn known(asked: &Asked, answered: &Answered) -> Result<Person, AccessError
 pub(super) async fn sign_out(asked: Asked) -> Result<Response, Refused> {
     let mut cookies = HeaderMap::new();
     if let Some(id) = Cookie::Session.read(&asked.headers, &asked.origin) {
-        sessions::end(&*asked.site.store, &id).await?;
+        let end = sessions::end(&*asked.site.store, &id);
+        noting(&asked.site, by(asked.caller()?), ("signed out", ""), end).await?;
         Cookie::Session.set(&mut cookies, &asked.origin, "");
-        audit(&asked.site, asked.caller()?, "signed out", "", "done").await;
     }
     Ok((cookies, Redirect::to("/sign-in")).into_response())
 }

@@ -1,6 +1,8 @@
 //! What stands before everything: who may come in, what they may do, and whether a page of ours asked.
 
 use super::*;
+use crate::door::AccessError;
+use crate::door::audit::noting;
 
 #[tokio::test]
 async fn strangers_are_sent_to_sign_in_and_programs_are_told_how() {
@@ -269,4 +271,21 @@ async fn people_are_let_in_changed_and_removed_but_never_the_last_admin() {
     let back = town.send(&mut ann, "/people/invite/withdraw", &[("id", &id)]).await;
     assert_eq!(back.to(), "/people?said=withdrawn", "{}", back.body);
     assert_eq!(town.store().list("access/invite/").await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_is_done_to_people_is_in_the_audit_before_it_is_done() {
+    let town = Town::new();
+    let killed = async {
+        // The line is there while it is done.
+        assert_eq!(town.audited().await, ["ann removed bob: outcome unknown"]);
+        std::future::pending::<Result<(), AccessError>>().await
+    };
+    let act = noting(&town.site, ("ann", "session"), ("removed bob", ""), killed);
+    let ended = tokio::time::timeout(std::time::Duration::from_millis(200), act).await;
+    assert!(ended.is_err(), "it is killed over it");
+    assert_eq!(town.audited().await, ["ann removed bob: outcome unknown"]);
+    let refused = async { Err::<(), _>(AccessError::no("is the only admin")) };
+    noting(&town.site, ("ann", "session"), ("removed ann", ""), refused).await.unwrap_err();
+    assert_eq!(town.audited().await[1..], ["ann removed ann: is the only admin"]);
 }

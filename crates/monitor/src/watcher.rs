@@ -220,7 +220,7 @@ impl Wheel {
         let now = clock.now();
         let entry = |(watched, standing): (Watched, Option<Standing>)| {
             let (looking, has_witness) = places.of(&watched);
-            let mut first = first(now, &watched, looking);
+            let mut first = first(now, &watched.subject, watched.manner.every_ms, looking);
             // A witness takes nobody's turn.
             first.extend(first.first().copied().filter(|_| has_witness));
             let manner = watched.manner.clone();
@@ -412,15 +412,36 @@ async fn named(hurry: &mut Option<mpsc::Receiver<String>>) -> Option<String> {
 }
 
 /// When a thing is looked at first from each of so many places: its own time within the interval, so that things are not
-/// looked at together, and the same one after each start. The places share the interval.
-fn first(now: Moment, watched: &Watched, places: usize) -> Vec<Moment> {
+/// looked at together, and the same one after each start. The places share the interval. Its last twentieth is left free: with
+/// what the start takes, everything has still been looked at within one interval.
+fn first(now: Moment, subject: &str, every: u64, places: usize) -> Vec<Moment> {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in watched.subject.bytes() {
+    for byte in subject.bytes() {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }
-    let every = watched.manner.every_ms.max(1);
+    let spread = (every - every / 20).max(1);
     // The lower bits of this hash alone are alike for names that are alike.
-    let own = (hash ^ (hash >> 32)) % every;
+    let own = (hash ^ (hash >> 32)) % spread;
     let count = u64::try_from(places).unwrap_or(1);
-    (0..count).map(|place| now.plus((own + every * place / count) % every)).collect()
+    (0..count).map(|place| now.plus((own + spread * place / count) % spread)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_looks_are_spread_and_over_before_the_interval_is() {
+        let (now, every) = (Moment(7_000), 20_000);
+        let all: Vec<u64> = (0..1_900)
+            .map(|n| first(now, &format!("monitor.m{n}"), every, 1)[0].since(now))
+            .collect();
+        assert!(all.iter().all(|at| *at < 19_000));
+        let mut seconds = [0; 19];
+        all.iter().for_each(|at| seconds[usize::try_from(at / 1_000).unwrap()] += 1);
+        assert!(seconds.iter().all(|count| (60..=140).contains(count)), "{seconds:?}");
+        let places = first(now, "monitor.api", every, 2);
+        assert_eq!(places[0].since(now).abs_diff(places[1].since(now)), 9_500);
+        assert_eq!(first(now, "monitor.api", 1, 2), [now, now]);
+    }
 }

@@ -1,13 +1,15 @@
 //! `linkflow watchers hooks`: at which address each vendor that watches may tell at once that it saw something.
 
 use clap::Args;
-use linkflow_model::{Event, EventKind, Level};
+use linkflow_model::config::Config;
+use linkflow_model::{Event, EventKind, Level, ProviderName};
 use linkflow_store::Store;
 use serde_json::json;
 
 use crate::say::answer::Answer;
 use crate::say::table::{Table, Tone};
-use crate::wire::outside::{Renewed, lookers};
+use crate::wire::outside::address::{self, Renewed};
+use crate::wire::outside::lookers;
 use crate::wire::state::Home;
 
 use super::{Answered, Context};
@@ -46,26 +48,35 @@ pub(super) async fn answer(context: &Context, args: &HooksArgs) -> Answered {
         let what = format!("the state folder {} cannot be used: {error}", state.display());
         Answer::failed(1, &what, "`--state FOLDER` names another folder")
     })?;
-    let dashboard = &teller.config.dashboard;
-    let base = match &dashboard.host {
-        Some(host) => format!("https://{}", host.0),
-        None => format!("http://{}", dashboard.listen),
-    };
-    let mut table = Table::new(&["PROVIDER", "ADDRESS"]);
+    let (base, is_public) = address::base(&teller.config);
+    let mut table = Table::new(&["PROVIDER", "ADDRESS", "ENTERED"]);
     let mut rows = Vec::new();
     for name in names {
         let address = format!("{base}/hooks/{name}/{}", renewed.key_of(&name, &home.key()));
-        table.row(vec![(name.clone(), Tone::Plain), (address.clone(), Tone::Plain)]);
-        rows.push(json!({ "provider": name, "address": address }));
+        let entered = entered(&teller.config, &name, is_public);
+        let cells = [name.clone(), address.clone(), entered.to_owned()];
+        table.row(cells.map(|cell| (cell, Tone::Plain)).to_vec());
+        rows.push(json!({ "provider": name, "address": address, "entered": entered }));
     }
     let mut out = table.render(context.voice.colours);
     if args.rotate.is_some() {
-        out.push_str("the address before is not answered any more, within two seconds\n");
+        out.push_str(
+            "the address before is not answered any more, within two seconds; the new one has to be entered\n",
+        );
     }
-    if dashboard.host.is_none() {
+    if !is_public {
         out.push_str(
             "these are reached from this machine only; `dashboard.host` makes them public\n",
         );
     }
     Ok(Answer { out, result: json!({ "hooks": rows }), ..Answer::default() })
+}
+
+/// Who enters the address at the vendor.
+fn entered(config: &Config, name: &str, is_public: bool) -> &'static str {
+    let provider = name.parse::<ProviderName>().ok().and_then(|name| config.provider(&name));
+    match provider.and_then(|held| address::takes(&held.settings)) {
+        Some(true) if is_public => "by `linkflow watchers apply`",
+        _ => "by hand",
+    }
 }

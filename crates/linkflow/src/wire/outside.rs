@@ -2,24 +2,24 @@
 //!
 //! A vendor's word is a witness's: that all was well minutes ago says nothing of now, so only what is down is told.
 
+pub(crate) mod address;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use linkflow_engine::Stop;
 use linkflow_model::config::Config;
 use linkflow_model::role::{Vantage, WatcherLook};
 use linkflow_model::{Clock, Event, EventKind, Level, Looked, Moment, ProviderName};
 use linkflow_monitor::Witness;
 use linkflow_providers::kit::Kit;
-use linkflow_store::{Store, StoreError};
+use linkflow_store::Store;
 use linkflow_web::hook::Hooks;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc, watch};
 
+use self::address::Renewed;
 use super::secrets::Secrets;
 use super::state::Key;
 use super::{Listen, OpenOptions, Stack, watchers};
@@ -52,35 +52,6 @@ const PACE: Pace = Pace {
     hooked: Duration::from_secs(30),
     least: Duration::from_secs(10),
 };
-
-/// How often the address of each provider was made anew; a document. The addresses follow from the key of the state folder, so
-/// that no secret is in the store.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Renewed(pub(crate) BTreeMap<String, u32>);
-
-impl Renewed {
-    /// The key of its document.
-    pub(crate) const KEY: &'static str = "hooks-rotated";
-
-    /// Reads it, with its version.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub(crate) async fn read(store: &dyn Store) -> Result<(Self, Option<u64>), StoreError> {
-        let Some(document) = store.read(Self::KEY).await? else {
-            return Ok((Self::default(), None));
-        };
-        let renewed = serde_json::from_value(document.body).unwrap_or_default();
-        Ok((renewed, Some(document.version)))
-    }
-
-    /// The key in the address of `provider`.
-    pub(crate) fn key_of(&self, provider: &str, key: &Key) -> String {
-        let times = self.0.get(provider).copied().unwrap_or_default();
-        URL_SAFE_NO_PAD.encode(&key.derive(&format!("hooks/{provider}/{times}"))[..16])
-    }
-}
 
 /// The providers that look at monitors of `config`, and what of it each looks at.
 pub(crate) fn lookers(config: &Config) -> BTreeMap<ProviderName, BTreeSet<String>> {

@@ -392,6 +392,8 @@ kinds! {
         least_every: Duration = Duration::from_secs(300),
         /// How many requests a minute the plan has: 10 on the free one, twice its monitors on others.
         requests_per_minute: Within<1, 5_000> = Within(10),
+        /// Whether `linkflow watchers apply` enters the address for its webhooks there. They are part of larger plans.
+        webhook: bool = true,
     }
 
     /// Cronitor.
@@ -418,6 +420,8 @@ kinds! {
         ingest: Option<Url>,
         /// The shortest time between two looks that the plan has: 3 minutes on the free one.
         least_every: Duration = Duration::from_secs(180),
+        /// Whether `linkflow watchers apply` enters the address for its webhooks there.
+        webhook: bool = true,
     }
 
     /// Grafana Cloud.

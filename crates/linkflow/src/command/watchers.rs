@@ -38,7 +38,8 @@ pub(crate) enum WatchersCommand {
         after_help = "Examples:\n  linkflow watchers drift\n  linkflow watchers drift --json | jq .result.watchers"
     )]
     Drift,
-    /// Show the address at which each vendor that looks at monitors may send a webhook. It is asked at once then what it sees.
+    /// Show the address at which each vendor that looks at monitors, or collects errors, may send a webhook. It is asked at once
+    /// then.
     #[command(
         after_help = "Examples:\n  linkflow watchers hooks\n  linkflow watchers hooks --json | jq -r '.result.hooks[].address'\n  linkflow watchers hooks --rotate uptimerobot    the old address is not answered any more"
     )]

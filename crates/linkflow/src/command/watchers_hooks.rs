@@ -1,5 +1,7 @@
 //! `linkflow watchers hooks`: at which address each vendor that watches may tell at once that it saw something.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use linkflow_model::config::Config;
 use linkflow_model::{Event, EventKind, Level, ProviderName};
@@ -8,6 +10,7 @@ use serde_json::json;
 
 use crate::say::answer::Answer;
 use crate::say::table::{Table, Tone};
+use crate::wire::errors::senders;
 use crate::wire::outside::address::{self, Renewed};
 use crate::wire::outside::lookers;
 use crate::wire::state::Home;
@@ -25,16 +28,21 @@ pub(crate) struct HooksArgs {
 /// What `watchers hooks` answers.
 pub(super) async fn answer(context: &Context, args: &HooksArgs) -> Answered {
     let teller = context.teller()?;
-    let names: Vec<String> = lookers(&teller.config).keys().map(ToString::to_string).collect();
+    let (lookers, senders) = (lookers(&teller.config), senders(&teller.config));
+    let names: BTreeSet<String> =
+        lookers.keys().chain(senders.keys()).map(ToString::to_string).collect();
+    let names: Vec<String> = names.into_iter().collect();
     if names.is_empty() {
-        let what = "nobody looks at monitors of this stack who sends hooks";
-        let help = "`also_on` of a monitor names a provider of the kind uptimerobot, betterstack or cronitor";
+        let what =
+            "nobody looks at monitors of this stack, or collects its errors, who sends hooks";
+        let help = "`also_on` of a monitor names a provider of the kind uptimerobot, betterstack or cronitor; one of the kind \
+            sentry has a `client_secret`";
         return Answer::failed(2, what, help);
     }
     let (mut renewed, version) = Renewed::read(&teller.store).await?;
     if let Some(name) = &args.rotate {
         if !names.contains(name) {
-            let what = format!("no monitor is also on `{name}`, or it sends no hooks");
+            let what = format!("`{name}` sends no hooks, or no monitor is also on it");
             return Answer::failed(2, &what, &format!("there are {}", names.join(", ")));
         }
         *renewed.0.entry(name.clone()).or_default() += 1;

@@ -406,10 +406,14 @@ kinds! {
     Sentry = "sentry", "Sentry", [Errors] {
         /// The organization's slug.
         organization: Option<String>,
-        /// The project's slug.
+        /// The project's slug. Without effect so far.
         project: Option<String>,
-        /// Where events go.
+        /// Where events go. Without effect so far.
         dsn: Option<SecretRef>,
+        /// The client secret of an internal integration, which signs its webhooks. With it, they are taken.
+        client_secret: Option<SecretRef>,
+        /// Whether an issue that a webhook tells of opens an incident of low severity, which ends after an hour without another.
+        incidents: bool = false,
     }
 
     /// Better Stack.

@@ -187,7 +187,7 @@ fn emptied(path: &str) -> Result<PathBuf, String> {
 const RECORDINGS: &str = "target/test-recordings";
 
 /// The vendors that must have been spoken to.
-const REQUIRED: &str = "azure,fly,railway,koyeb,zeabur,render,hetzner,cloudflare,github,slack,twilio,resend,brevo,uptimerobot,cronitor,instatus,healthchecks,betterstack";
+const REQUIRED: &str = "azure,fly,railway,koyeb,zeabur,render,hetzner,cloudflare,github,slack,twilio,resend,brevo,uptimerobot,cronitor,instatus,healthchecks,betterstack,sentry";
 
 /// Where descriptions are provably wrong, each with the reason and its source.
 const EXCEPTIONS: &str = "xtask/exceptions.json";

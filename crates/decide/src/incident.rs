@@ -52,6 +52,7 @@ impl Stands {
     fn title(&self) -> String {
         let reports = self.subject.starts_with("heartbeat.") || self.subject.starts_with("own.");
         let how = match self.condition {
+            _ if self.subject.starts_with("errors.") => "tells of errors",
             Condition::Degraded if reports => "does not run as it should",
             _ if reports => "does not report as it should",
             Condition::Degraded => "answers slowly",

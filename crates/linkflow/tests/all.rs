@@ -21,6 +21,8 @@ mod dns;
 mod handover;
 #[path = "all/here.rs"]
 mod here;
+#[path = "all/hooked.rs"]
+mod hooked;
 #[path = "all/kill.rs"]
 mod kill;
 #[path = "all/monitors.rs"]

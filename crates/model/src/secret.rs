@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A secret. It has no `Display`, its `Debug` is `***`, and it cannot be serialized.
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Secret(String);
 
 impl Secret {

@@ -9,6 +9,7 @@ mod contract;
 mod copy;
 mod dns;
 mod embedded;
+mod errors;
 mod faults;
 mod fly;
 mod github;

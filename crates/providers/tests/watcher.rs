@@ -101,6 +101,25 @@ impl Place {
             };
             self.ask(Method::POST, &path, Some(body)).await;
         }
+        if let Some((path, body)) = self.webhook() {
+            self.ask(Method::POST, path, Some(body)).await;
+        }
+    }
+
+    /// A webhook of that person, where the API has any.
+    fn webhook(&self) -> Option<(&'static str, Value)> {
+        let url = "https://theirs.example.com/hook";
+        match self.name {
+            "uptimerobot" => Some((
+                "/integrations",
+                json!({ "type": "Webhook", "data": { "friendlyName": "linkflow", "urlToNotify": url, "postValue": "{}" } }),
+            )),
+            "betterstack" => Some((
+                "/api/v2/outgoing-webhooks",
+                json!({ "name": "linkflow", "url": url, "trigger_type": "on_call_change" }),
+            )),
+            _ => None,
+        }
     }
 
     /// All that there is, ours and others'.
@@ -111,11 +130,13 @@ impl Place {
             "uptimerobot" => vec![
                 "/monitors?limit=10".to_owned(),
                 "/monitors?limit=10&cursor=800000010".to_owned(),
+                "/integrations".to_owned(),
             ],
             "betterstack" => vec![
                 "/api/v2/monitors?page=1".to_owned(),
                 "/api/v2/monitors?page=2".to_owned(),
                 "/api/v2/heartbeats?page=1".to_owned(),
+                "/api/v2/outgoing-webhooks?page=1".to_owned(),
             ],
             "cronitor" => vec!["/api/monitors".to_owned()],
             "healthchecks" => vec!["/api/v3/checks/".to_owned()],
@@ -200,13 +221,19 @@ fn wanted() -> Vec<Watch> {
         component("api", None, Some(Condition::Up)),
         component("Database", Some("Data"), None),
         incident(&[(IncidentStage::Investigating, "We are looking at it.")]),
+        hook("key-1", &["api", "db", "machine", "strict", "text"]),
     ]
+}
+
+fn hook(key: &str, of: &[&str]) -> Watch {
+    let to = Secret::new(format!("https://ops.example.com/hooks/robot/{key}"));
+    watch("linkflow", Watching::Hook { to, of: of.iter().map(|name| (*name).to_owned()).collect() })
 }
 
 /// How many of [`wanted`] a vendor can do.
 fn count(name: &str) -> usize {
     match name {
-        "uptimerobot" | "betterstack" => 6,
+        "uptimerobot" | "betterstack" => 7,
         "cronitor" => 5,
         "healthchecks" => 2,
         _ => 3,
@@ -243,7 +270,7 @@ async fn check(name: &'static str) {
     let place = Place::new(name).await;
     place.lived_in().await;
     let theirs = place.theirs().await;
-    assert_eq!(theirs.len(), 13, "{name}");
+    assert_eq!(theirs.len(), 13 + usize::from(place.webhook().is_some()), "{name}");
     let shop = place.of("shop");
     assert_eq!(shop.held().await.unwrap(), [], "{name}");
 
@@ -263,6 +290,7 @@ async fn check(name: &'static str) {
         (IncidentStage::Identified, "A disk is full."),
         (IncidentStage::Resolved, "It has more room now."),
     ]);
+    other[10] = hook("key-2", &["api", "db", "machine", "text"]);
     other.remove(1);
     let before = names(&shop.held().await.unwrap());
     let (made, changed, removed) = apply(&*shop, &other).await;
@@ -407,6 +435,57 @@ async fn how_our_monitors_are_is_told_and_of_nobody_elses() {
         assert!(place.stage.cloud.see(name, "web", false));
         assert!(down().await.is_empty(), "{name}");
         assert!(!place.stage.cloud.see(name, "nothing", true));
+        place.stage.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_monitor_tells_our_webhook_beside_whoever_it_tells_already() {
+    let place = Place::new("uptimerobot").await;
+    place.lived_in().await;
+    let theirs = place.ask(Method::GET, "/integrations", None).await["data"][0]["id"].clone();
+    let shop = place.of("shop");
+    apply(&*shop, &[http("web", None, None), beat("job", Schedule::EveryS(600))]).await;
+    let id = shop.held().await.unwrap()[0].id.clone();
+    let told = json!([{ "alertContactId": theirs, "threshold": 5, "recurrence": 30 }]);
+    let path = format!("/monitors/{id}");
+    let by_hand = json!({ "assignedAlertContacts": told });
+    place.ask(Method::PATCH, &path, Some(by_hand)).await;
+
+    let all = [http("web", None, None), beat("job", Schedule::EveryS(600)), hook("a", &["web"])];
+    assert_eq!(apply(&*shop, &all).await, (1, 0, 0));
+    let monitor = place.ask(Method::GET, &path, None).await;
+    let told = monitor["assignedAlertContacts"].as_array().unwrap();
+    assert_eq!(told.len(), 2, "{monitor}");
+    assert_eq!(told[0], json!({ "alertContactId": theirs, "threshold": 5, "recurrence": 30 }));
+
+    // Somebody takes it from the monitor: it is given back, and the webhook itself is left.
+    place.ask(Method::PATCH, &path, Some(json!({ "assignedAlertContacts": [told[0]] }))).await;
+    let writes = place.stage.writes();
+    assert_eq!(apply(&*shop, &all).await, (0, 1, 0));
+    assert_eq!(place.stage.writes(), writes + 1);
+    assert_eq!(apply(&*shop, &all).await, (0, 0, 0));
+
+    // The webhook goes, and nobody else is told any less.
+    assert_eq!(apply(&*shop, &all[..2]).await, (0, 0, 1));
+    let monitor = place.ask(Method::GET, &path, None).await;
+    assert_eq!(monitor["assignedAlertContacts"].as_array().unwrap().len(), 1);
+    place.stage.stop().await;
+}
+
+#[tokio::test]
+async fn addresses_of_webhooks_are_in_no_recording() {
+    for name in ["uptimerobot", "betterstack"] {
+        let place = Place::new(name).await;
+        place.lived_in().await;
+        let shop = place.of("shop");
+        apply(&*shop, &[http("api", None, None), hook("key-1", &["api"])]).await;
+        apply(&*shop, &[http("api", None, None), hook("key-2", &["api"])]).await;
+        let recorded = serde_json::to_string(&place.stage.recording()).unwrap();
+        for secret in ["hooks/robot", "key-1", "key-2", "theirs.example.com/hook"] {
+            assert!(!recorded.contains(secret), "{name}: {secret}");
+        }
+        assert!(recorded.to_lowercase().contains("webhook"), "{name}: something was recorded");
         place.stage.stop().await;
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! The key in the address is the secret: nobody signs in. What is sent is dropped unread. So whoever learns an address can
 //! make us look and cannot make us believe anything, a hook that comes twice changes nothing, and a vendor may send whatever
-//! it likes in whatever form.
+//! it likes in whatever form. Only of hooks that are [`signed`] as well is the body read, since it says what to ask for.
 
+mod signed;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::{Notify, watch};
@@ -21,8 +22,10 @@ use tokio::sync::{Notify, watch};
 use crate::Site;
 use crate::beat::{Limits, is_same};
 
-/// The longest body that is taken, in bytes. Vendors send a few thousand.
-const LONGEST: usize = 256 * 1024;
+pub use signed::{Report, Signed};
+
+/// The longest body that is taken, in bytes. Most vendors send a few thousand, Sentry a whole event.
+const LONGEST: usize = 1024 * 1024;
 
 /// How many hooks a second are taken of a vendor; twice as many at once.
 const PER_SECOND: u32 = 5;
@@ -31,6 +34,7 @@ const PER_SECOND: u32 = 5;
 pub struct Hooks {
     keys: watch::Receiver<BTreeMap<String, String>>,
     bells: BTreeMap<String, Arc<Notify>>,
+    signed: BTreeMap<String, Signed>,
     limits: Limits,
 }
 
@@ -40,15 +44,33 @@ impl Hooks {
         keys: watch::Receiver<BTreeMap<String, String>>,
         bells: BTreeMap<String, Arc<Notify>>,
     ) -> Self {
-        Self { keys, bells, limits: Limits::new(PER_SECOND) }
+        Self { keys, bells, signed: BTreeMap::new(), limits: Limits::new(PER_SECOND) }
     }
 
-    /// The bell of `provider`, for whoever knows its key.
-    fn bell(&self, provider: &str, key: &str) -> Option<&Notify> {
+    /// Takes hooks of each of `signed` besides, at its key.
+    #[must_use]
+    pub fn with_signed(self, signed: BTreeMap<String, Signed>) -> Self {
+        Self { signed, ..self }
+    }
+
+    /// What is done with a hook of `provider`, for whoever knows its key.
+    fn way(&self, provider: &str, key: &str) -> Option<Way<'_>> {
         let keys = self.keys.borrow();
         let knows = keys.get(provider).is_some_and(|held| !held.is_empty() && is_same(key, held));
-        self.bells.get(provider).filter(|_| knows).map(|bell| &**bell)
+        if !knows {
+            return None;
+        }
+        let bell = self.bells.get(provider).map(|bell| Way::Bell(bell));
+        bell.or_else(|| self.signed.get(provider).map(Way::Signed))
     }
+}
+
+/// What is done with a hook.
+enum Way<'a> {
+    /// A bell is rung.
+    Bell(&'a Notify),
+    /// It is read, when it is signed.
+    Signed(&'a Signed),
 }
 
 /// The addresses of hooks. Some vendors ask with GET unless they are told otherwise.
@@ -62,18 +84,25 @@ pub(crate) fn routes() -> Router<Arc<Site>> {
 async fn take(
     State(site): State<Arc<Site>>,
     Path((provider, key)): Path<(String, String)>,
+    headers: HeaderMap,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Response {
-    let Some(bell) = site.hooks.bell(&provider, &key) else {
+    let Some(way) = site.hooks.way(&provider, &key) else {
         return (StatusCode::NOT_FOUND, "not found\n").into_response();
     };
     if !site.hooks.limits.allow(&provider, site.clock.now()) {
         let wait = [(header::RETRY_AFTER, "1")];
         return (StatusCode::TOO_MANY_REQUESTS, wait, "rate limit exceeded\n").into_response();
     }
-    if let Err(refused) = body {
-        return refused.into_response();
+    let body = match body {
+        Ok(body) => body,
+        Err(refused) => return refused.into_response(),
+    };
+    match way {
+        Way::Bell(bell) => {
+            bell.notify_one();
+            "OK\n".into_response()
+        }
+        Way::Signed(signed) => signed.take(&headers, &body).into_response(),
     }
-    bell.notify_one();
-    "OK\n".into_response()
 }

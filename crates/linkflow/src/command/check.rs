@@ -219,7 +219,7 @@ mod tests {
         parsed, not acted on yet (in a rehearsal every compute provider acts, simulated):
           secrets      from, file, sync_to, rotate_after
           providers    cockroachdb, neon, supabase, hetzner-postgres, upstash, cloudflare-kv, hetzner-redis,
-                       r2, b2, azure-blob, sentry, grafana, doppler
+                       r2, b2, azure-blob, grafana, doppler
           databases
           caches
           buckets

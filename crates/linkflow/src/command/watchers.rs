@@ -11,7 +11,7 @@ use crate::say::answer::Answer;
 use crate::say::table::Tone;
 use crate::wire::Listen;
 use crate::wire::mirror::{change, differences};
-use crate::wire::watchers::{Looking, Writing};
+use crate::wire::watchers::{Asked, Looking, Writing};
 
 use super::change::say;
 use super::watchers_hooks::{self, HooksArgs};
@@ -38,7 +38,8 @@ pub(crate) enum WatchersCommand {
         after_help = "Examples:\n  linkflow watchers drift\n  linkflow watchers drift --json | jq .result.watchers"
     )]
     Drift,
-    /// Show the address at which each vendor that looks at monitors may send a webhook. It is asked at once then what it sees.
+    /// Show the address at which each vendor that looks at monitors, or collects errors, may send a webhook. It is asked at once
+    /// then.
     #[command(
         after_help = "Examples:\n  linkflow watchers hooks\n  linkflow watchers hooks --json | jq -r '.result.hooks[].address'\n  linkflow watchers hooks --rotate uptimerobot    the old address is not answered any more"
     )]
@@ -67,6 +68,8 @@ struct Report {
     watchers: Vec<(ProviderName, WatchChanges)>,
     /// What no vendor is asked for.
     left_out: Vec<(String, String)>,
+    /// What is missing for webhooks. Without them everything is watched all the same.
+    missing: Vec<(ProviderName, &'static str)>,
     faults: Vec<Fault>,
 }
 
@@ -104,7 +107,7 @@ pub(crate) async fn answer(context: &Context, command: &WatchersCommand) -> Answ
 
 async fn look(looking: &Looking) -> Report {
     let each = looking.watchers.iter().map(|watcher| differences(&**watcher, &looking.asked));
-    let mut report = Report { left_out: looking.asked.left_out(), ..Report::default() };
+    let mut report = Report::of(&looking.asked);
     for told in join_all(each).await {
         match told {
             Ok(told) => report.watchers.push(told),
@@ -117,7 +120,7 @@ async fn look(looking: &Looking) -> Report {
 /// Vendors are changed side by side; whoever does not answer keeps nobody else back.
 async fn write(writing: &Writing) -> Report {
     let each = writing.watchers.iter().map(|watcher| change(&**watcher, &writing.asked));
-    let mut report = Report { left_out: writing.asked.left_out(), ..Report::default() };
+    let mut report = Report::of(&writing.asked);
     for (done, fault) in join_all(each).await {
         report.watchers.push(done);
         report.faults.extend(fault);
@@ -126,6 +129,12 @@ async fn write(writing: &Writing) -> Report {
 }
 
 impl Report {
+    /// What there is to say whatever vendors answer.
+    fn of(asked: &Asked) -> Self {
+        let missing = asked.missing().into_iter().map(|(name, why)| (name.clone(), why)).collect();
+        Self { left_out: asked.left_out(), missing, ..Self::default() }
+    }
+
     /// Whether something would be, or was, written.
     fn is_due(&self) -> bool {
         self.watchers.iter().any(|(_, changes)| !changes.is_empty())
@@ -150,10 +159,13 @@ impl Report {
             })
         };
         let left_out = self.left_out.iter().map(|(what, why)| json!({ "what": what, "why": why }));
+        let missing =
+            self.missing.iter().map(|(name, why)| json!({ "provider": name, "missing": why }));
         json!({
             "changed": self.is_due(),
             "watchers": self.watchers.iter().map(watcher).collect::<Vec<_>>(),
             "left_out": left_out.collect::<Vec<_>>(),
+            "webhooks": missing.collect::<Vec<_>>(),
         })
     }
 
@@ -174,6 +186,10 @@ impl Report {
         }
         out
     }
+
+    fn notes(&self) -> String {
+        self.missing.iter().map(|(name, why)| format!("{name}: {why}\n")).collect()
+    }
 }
 
 fn lines(changes: &WatchChanges) -> Vec<(Tone, String)> {
@@ -181,7 +197,10 @@ fn lines(changes: &WatchChanges) -> Vec<(Tone, String)> {
     let removed = changes.remove.iter().map(|HeldWatch { watch, .. }| watch);
     lines.extend(removed.map(|watch| (Tone::Bad, format!("- {}", shown(watch)))));
     lines.extend(changes.change.iter().map(|(held, to)| {
-        (Tone::Notable, format!("~ {} -> {}", shown(&held.watch), told(&to.what)))
+        (
+            Tone::Notable,
+            format!("~ {} -> {}", shown(&held.watch), becomes(&held.watch.what, &to.what)),
+        )
     }));
     lines.extend(changes.create.iter().map(|watch| (Tone::Good, format!("+ {}", shown(watch)))));
     lines.extend(
@@ -195,6 +214,18 @@ fn lines(changes: &WatchChanges) -> Vec<(Tone, String)> {
 
 fn shown(watch: &Watch) -> String {
     format!("{} {}  {}", watch.what.sort().word(), watch.name, told(&watch.what))
+}
+
+/// What `held` is changed to. Two addresses that differ by their keys alone look the same.
+fn becomes(held: &Watching, to: &Watching) -> String {
+    match (held, to) {
+        (Watching::Hook { to: before, .. }, Watching::Hook { to: after, .. })
+            if before != after =>
+        {
+            format!("{}, with another key or host", told(to))
+        }
+        _ => told(to),
+    }
 }
 
 fn told(what: &Watching) -> String {
@@ -219,6 +250,12 @@ fn told(what: &Watching) -> String {
             let shows =
                 shows.map_or("as it is shown".to_owned(), |c| format!("{c:?}").to_lowercase());
             format!("{group}{shows}")
+        }
+        Watching::Hook { to, of } => {
+            // The end of the address is its key.
+            let place = to.expose().rsplit_once('/').map_or("", |(place, _)| place);
+            let of = if of.is_empty() { String::new() } else { format!(", of {}", of.join(", ")) };
+            format!("to {place}/***{of}")
         }
         Watching::Incident { title, stage, said, .. } => {
             format!("{title}: {}, {} said", format!("{stage:?}").to_lowercase(), said.len())
@@ -246,6 +283,7 @@ fn planned(report: &Report, colours: bool) -> Answer {
     if !report.is_due() && !report.is_short() && report.faults.is_empty() {
         answer.out = "nothing to do: everything is watched as the config asks\n".to_owned();
     }
+    answer.out.push_str(&report.notes());
     answer
 }
 
@@ -268,5 +306,6 @@ fn drifted(report: &Report, answer: &mut Answer) {
         answer.err.push_str(&format!("{what}; {help}\n"));
     } else if report.faults.is_empty() {
         answer.out = "no drift: everything is watched as the config asks\n".to_owned();
+        answer.out.push_str(&report.notes());
     }
 }

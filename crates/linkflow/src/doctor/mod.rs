@@ -4,6 +4,7 @@
 
 mod accounts;
 mod compute;
+mod errors;
 mod images;
 mod machine;
 mod names;
@@ -139,9 +140,10 @@ pub(crate) async fn examine(
     let accounts = waiting.for_one("accounts", accounts::examine(patient, asking));
     let names = waiting.for_one("names", names::examine(patient, asking));
     let watchers = waiting.for_one("watchers", watchers::examine(patient, asking));
+    let errors = waiting.for_one("errors", errors::examine(patient, asking));
     let engine = machine::engine(patient, asking);
-    let (computes, images, accounts, names, watchers, engine) =
-        tokio::join!(computes, images, accounts, names, watchers, engine);
+    let (computes, images, accounts, names, watchers, errors, engine) =
+        tokio::join!(computes, images, accounts, names, watchers, errors, engine);
 
     let mut chapters = Vec::new();
     if patient.only.is_none() {
@@ -154,6 +156,7 @@ pub(crate) async fn examine(
         wants_images && patient.only.is_none_or(|only| !asking.places.contains_key(only));
     chapters.extend(names);
     chapters.extend(watchers);
+    chapters.extend(errors);
     chapters.extend(images::chapter(patient, &images).filter(|_| about_images));
     chapters.extend(accounts);
     chapters

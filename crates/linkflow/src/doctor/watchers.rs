@@ -30,6 +30,7 @@ async fn chapter(patient: &Patient<'_>, (name, opened): &Opened, asked: &Asked) 
     };
     match guarded(name, "tell what it watches", Patience::LOOK, || watcher.held()).await {
         Ok(held) => {
+            let held = asked.known(name, held);
             let wanted = asked.wanted(name, &held);
             let changes = watchers(&wanted, &held, |watch| watcher.fit(watch));
             chapter.well(format!(

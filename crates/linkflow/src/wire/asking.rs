@@ -18,7 +18,7 @@ use super::registry::Registries;
 use super::secrets::Secrets;
 use super::state::Key;
 use super::watchers::{self, Opened};
-use super::{OpenError, OpenOptions, process};
+use super::{OpenError, OpenOptions, errors, process};
 
 /// What can be asked.
 pub(crate) struct Asking {
@@ -28,6 +28,8 @@ pub(crate) struct Asking {
     pub(crate) names: Apart,
     /// Whoever watches from outside.
     pub(crate) watchers: Vec<Opened>,
+    /// Whoever collects errors.
+    pub(crate) errors: Vec<errors::Opened>,
     /// Where images are looked up.
     pub(crate) registries: Registries,
     /// Follows references to secrets.
@@ -79,7 +81,8 @@ impl Asking {
         let registries = Registries::open(config, options.cloud.as_ref(), &secrets, &kit)?;
         let names = Apart::open(config, options, &secrets, &kit);
         let watchers = watchers::apart(config, options, &secrets, &kit);
-        Ok(Self { places, names, watchers, registries, secrets, kit, clock })
+        let errors = errors::apart(config, options, &secrets, &kit);
+        Ok(Self { places, names, watchers, errors, registries, secrets, kit, clock })
     }
 }
 

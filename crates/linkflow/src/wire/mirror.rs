@@ -7,8 +7,8 @@ use std::time::Duration;
 use linkflow_decide::{WatchChanges, watchers};
 use linkflow_engine::Stop;
 use linkflow_model::config::Config;
-use linkflow_model::role::{Watcher, WatcherLook};
-use linkflow_model::{Event, EventKind, Fault, Level, ProviderName};
+use linkflow_model::role::{Watch, WatchSort, Watcher, WatcherLook};
+use linkflow_model::{Event, EventKind, Fault, FaultKind, Level, ProviderName};
 use linkflow_store::{Store, StoreError};
 use tracing::warn;
 
@@ -32,12 +32,13 @@ pub(crate) async fn differences(
     watcher: &dyn WatcherLook,
     asked: &Asked,
 ) -> Result<(ProviderName, WatchChanges), Fault> {
-    let held = watcher.held().await?;
+    let held = asked.known(watcher.name(), watcher.held().await?);
     let wanted = asked.wanted(watcher.name(), &held);
     Ok((watcher.name().clone(), watchers(&wanted, &held, |watch| watcher.fit(watch))))
 }
 
-/// Changes what differs at one vendor, until it refuses. Removals come first: a plan has only so many places.
+/// Changes what differs at one vendor, until it refuses. Removals come first: a plan has only so many places. A webhook comes
+/// last, for the monitors that tell it have to be there; one that is refused is told as left out, as there are plans without.
 pub(crate) async fn change(
     watcher: &dyn Watcher,
     asked: &Asked,
@@ -54,18 +55,34 @@ pub(crate) async fn change(
             watcher.remove(&held).await?;
             done.remove.push(held);
         }
-        for (held, watch) in due.change {
-            watcher.ensure(&watch, Some(&held)).await?;
-            done.change.push((held, watch));
-        }
-        for watch in due.create {
-            watcher.ensure(&watch, None).await?;
-            done.create.push(watch);
+        let changed = due.change.into_iter().map(|(held, watch)| (Some(held), watch));
+        let made = due.create.into_iter().map(|watch| (None, watch));
+        let mut all: Vec<_> = changed.chain(made).collect();
+        all.sort_by_key(|(_, watch)| watch.what.sort() == WatchSort::Hook);
+        for (held, watch) in all {
+            match watcher.ensure(&watch, held.as_ref()).await {
+                Ok(()) => match held {
+                    Some(held) => done.change.push((held, watch)),
+                    None => done.create.push(watch),
+                },
+                Err(fault) if is_refused(&watch, &fault) => {
+                    let why = format!("{fault}; `webhook = false` of the provider asks for none");
+                    done.left_out.push((watch, why));
+                }
+                Err(fault) => return Err(fault),
+            }
         }
         Ok(())
     };
     let fault = fault.await.err();
     ((name, done), fault)
+}
+
+/// Whether `watch` is a webhook that the vendor will not have, and nothing else of it is in doubt.
+fn is_refused(watch: &Watch, fault: &Fault) -> bool {
+    let will_not =
+        matches!(fault.kind, FaultKind::Denied | FaultKind::Exhausted | FaultKind::Unsupported);
+    will_not && watch.what.sort() == WatchSort::Hook
 }
 
 /// The vendors that show the status page as well.

@@ -9,6 +9,7 @@ pub(crate) mod dashboard;
 pub(crate) mod docker;
 pub(crate) mod earlier;
 pub(crate) mod edge;
+pub(crate) mod errors;
 pub(crate) mod follow;
 pub(crate) mod handover;
 pub(crate) mod hooks;

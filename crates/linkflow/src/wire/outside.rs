@@ -2,27 +2,27 @@
 //!
 //! A vendor's word is a witness's: that all was well minutes ago says nothing of now, so only what is down is told.
 
+pub(crate) mod address;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use linkflow_engine::Stop;
 use linkflow_model::config::Config;
 use linkflow_model::role::{Vantage, WatcherLook};
 use linkflow_model::{Clock, Event, EventKind, Level, Looked, Moment, ProviderName};
 use linkflow_monitor::Witness;
 use linkflow_providers::kit::Kit;
-use linkflow_store::{Store, StoreError};
-use linkflow_web::hook::Hooks;
-use serde::{Deserialize, Serialize};
+use linkflow_store::Store;
+use linkflow_web::hook::{Hooks, Signed};
 use tokio::sync::{Notify, mpsc, watch};
 
+use self::address::Renewed;
 use super::secrets::Secrets;
 use super::state::Key;
-use super::{Listen, OpenOptions, Stack, watchers};
+use super::{Listen, OpenOptions, Stack, errors, watchers};
 
 /// The kinds that look at monitors, and send hooks of what they see.
 const KINDS: [&str; 3] = ["uptimerobot", "betterstack", "cronitor"];
@@ -53,35 +53,6 @@ const PACE: Pace = Pace {
     least: Duration::from_secs(10),
 };
 
-/// How often the address of each provider was made anew; a document. The addresses follow from the key of the state folder, so
-/// that no secret is in the store.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Renewed(pub(crate) BTreeMap<String, u32>);
-
-impl Renewed {
-    /// The key of its document.
-    pub(crate) const KEY: &'static str = "hooks-rotated";
-
-    /// Reads it, with its version.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub(crate) async fn read(store: &dyn Store) -> Result<(Self, Option<u64>), StoreError> {
-        let Some(document) = store.read(Self::KEY).await? else {
-            return Ok((Self::default(), None));
-        };
-        let renewed = serde_json::from_value(document.body).unwrap_or_default();
-        Ok((renewed, Some(document.version)))
-    }
-
-    /// The key in the address of `provider`.
-    pub(crate) fn key_of(&self, provider: &str, key: &Key) -> String {
-        let times = self.0.get(provider).copied().unwrap_or_default();
-        URL_SAFE_NO_PAD.encode(&key.derive(&format!("hooks/{provider}/{times}"))[..16])
-    }
-}
-
 /// The providers that look at monitors of `config`, and what of it each looks at.
 pub(crate) fn lookers(config: &Config) -> BTreeMap<ProviderName, BTreeSet<String>> {
     let mut all: BTreeMap<ProviderName, BTreeSet<String>> = BTreeMap::new();
@@ -109,6 +80,10 @@ pub(crate) struct Outside {
     /// Takes hooks.
     pub(crate) hooks: Arc<Hooks>,
     vendors: Vec<Vendor>,
+    /// Who sends signed hooks, until somebody listens.
+    tellers: Mutex<Vec<errors::Teller>>,
+    /// The names of all that have an address.
+    names: Vec<String>,
     subjects: BTreeSet<String>,
     key: Key,
     keys: watch::Sender<BTreeMap<String, String>>,
@@ -135,22 +110,41 @@ impl Outside {
             }
         }
         let subjects = named.into_values().flatten().collect();
-        Self::of(vendors, subjects, key)
+        let tellers = match options.listen {
+            Listen::Nowhere => Vec::new(),
+            Listen::At { .. } => errors::open(config, options, secrets, kit),
+        };
+        Self::of(vendors, tellers, subjects, key)
     }
 
-    fn of(vendors: Vec<Vendor>, subjects: BTreeSet<String>, key: Key) -> Self {
+    fn of(
+        vendors: Vec<Vendor>,
+        tellers: Vec<(errors::Teller, Signed)>,
+        subjects: BTreeSet<String>,
+        key: Key,
+    ) -> Self {
         let (keys, told) = watch::channel(BTreeMap::new());
         let bells = vendors.iter().map(|one| (one.name.to_string(), Arc::clone(&one.bell)));
-        let hooks = Arc::new(Hooks::new(told, bells.collect()));
-        Self { hooks, vendors, subjects, key, keys }
+        let bells: BTreeMap<_, _> = bells.collect();
+        let (tellers, signed): (Vec<_>, Vec<_>) = tellers.into_iter().unzip();
+        let signed = tellers.iter().map(|one| one.name.to_string()).zip(signed);
+        let signed: BTreeMap<_, _> = signed.collect();
+        let names = bells.keys().chain(signed.keys()).cloned().collect();
+        let hooks = Arc::new(Hooks::new(told, bells).with_signed(signed));
+        Self { hooks, vendors, tellers: Mutex::new(tellers), names, subjects, key, keys }
+    }
+
+    /// Who sends signed hooks, for whoever listens to them. Nobody, the second time.
+    pub(super) fn tellers(&self) -> Vec<errors::Teller> {
+        std::mem::take(&mut *self.tellers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Reads which addresses hold now.
     async fn learn(&self, store: &dyn Store) {
         match Renewed::read(store).await {
             Ok((renewed, _)) => {
-                let names = self.vendors.iter().map(|vendor| vendor.name.to_string());
-                let fresh = names.map(|name| (name.clone(), renewed.key_of(&name, &self.key)));
+                let fresh = self.names.iter();
+                let fresh = fresh.map(|name| (name.clone(), renewed.key_of(name, &self.key)));
                 let fresh: BTreeMap<_, _> = fresh.collect();
                 self.keys.send_if_modified(|held| {
                     let is_new = *held != fresh;
@@ -161,6 +155,20 @@ impl Outside {
             Err(error) => tracing::warn!("addresses of hooks cannot be read: {error}"),
         }
     }
+}
+
+/// Learns at which addresses hooks are taken, in a task of the stack.
+pub(super) fn take(stack: &Stack) {
+    let (outside, store) = (Arc::clone(&stack.outside), Arc::clone(&stack.store));
+    if outside.names.is_empty() {
+        return;
+    }
+    stack.tasks.start("hook addresses", async move |stop: Stop| {
+        outside.learn(&*store).await;
+        while stop.or(tokio::time::sleep(EVERY)).await.is_some() {
+            outside.learn(&*store).await;
+        }
+    });
 }
 
 /// Asks vendors in tasks of the stack; gives their word, where there are any.
@@ -182,13 +190,6 @@ pub(super) fn start(stack: &Stack) -> Option<Witness> {
             stop.or(async { tokio::join!(words.follow(&vendor, PACE, tell), telling) }).await;
         });
     }
-    let store = Arc::clone(&stack.store);
-    stack.tasks.start("hook addresses", async move |stop: Stop| {
-        outside.learn(&*store).await;
-        while stop.or(tokio::time::sleep(EVERY)).await.is_some() {
-            outside.learn(&*store).await;
-        }
-    });
     Some(witness)
 }
 

@@ -25,7 +25,7 @@ use super::beats::{self, Pulses};
 use super::render::Renderer;
 use super::secrets::Secrets;
 use super::state::Key;
-use super::{OpenOptions, Stack, incidents, outside, watchdog};
+use super::{OpenOptions, Stack, errors, incidents, outside, watchdog};
 
 /// How often what nobody asked for is looked at, and how long an answer may take.
 const BY_ITSELF: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
@@ -91,9 +91,12 @@ pub(crate) async fn watch(stack: &mut Stack, rehearsed: bool) -> Vec<String> {
         own.insert("certificates", pulse.clone());
     }
     let (shown, listening) = beats::listen(stack, own).await;
+    outside::take(stack);
+    let errors = errors::start(stack, stack.outside.tellers());
     // Where nothing is watched, incidents are what people make of them.
-    if looks.is_some() || !stack.config.heartbeats.is_empty() {
-        incidents::open(stack, looks.into_iter().chain([shown.clone()]).collect());
+    if looks.is_some() || !stack.config.heartbeats.is_empty() || !errors.is_empty() {
+        let all = looks.into_iter().chain([shown.clone()]).chain(errors);
+        incidents::open(stack, all.collect());
     }
     watchdog::start(stack, shown, listening);
     unable

@@ -1,11 +1,13 @@
 //! Vendors that watch from outside: those of `also_on`, and what the config asks of each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use linkflow_model::clock::SystemClock;
 use linkflow_model::config::{Config, Heartbeat, Monitor, Provider, kinds};
-use linkflow_model::role::{HeldWatch, Said, Schedule, Watch, Watcher, WatcherLook, Watching};
+use linkflow_model::role::{
+    HeldWatch, Said, Schedule, Watch, WatchSort, Watcher, WatcherLook, Watching,
+};
 use linkflow_model::{Clock, Condition, Incident, IncidentStage, ProviderName, Secret, StateSpan};
 use linkflow_providers::kit::{Kit, KitOptions};
 use linkflow_providers::watcher::{
@@ -13,6 +15,7 @@ use linkflow_providers::watcher::{
 };
 use linkflow_store::{Sqlite, Store, StoreError};
 
+use super::outside::address::{self, Entry};
 use super::secrets::Secrets;
 use super::state::Home;
 use super::{LIMITS, OpenError, OpenOptions, parts};
@@ -46,6 +49,8 @@ pub(crate) struct Asked {
     conditions: Vec<(String, Condition)>,
     /// Incidents for the public.
     incidents: Vec<Incident>,
+    /// The webhook of each that takes one by its API. Those of whoever is not named stay as they are.
+    hooks: BTreeMap<ProviderName, Entry>,
 }
 
 impl Writing {
@@ -68,6 +73,8 @@ impl Writing {
         let watchers = opened.into_iter().map(|(_, opened)| opened).collect::<Result<_, _>>()?;
         let mut asked = Asked::of(config);
         asked.learn(options).await?;
+        let store = options.state.join("linkflow.db");
+        asked.hooks = address::entries(config, &home.key(), &store, &kit).await?;
         Ok(Self { watchers, asked })
     }
 
@@ -190,6 +197,27 @@ impl Asked {
         Ok(())
     }
 
+    /// What of `held`, which `provider` does of ours, is looked at: all, but for a webhook of which nothing is known here.
+    pub(crate) fn known(
+        &self,
+        provider: &ProviderName,
+        mut held: Vec<HeldWatch>,
+    ) -> Vec<HeldWatch> {
+        if matches!(self.hooks.get(provider), None | Some(Entry::Unknown(_))) {
+            held.retain(|held| held.watch.what.sort() != WatchSort::Hook);
+        }
+        held
+    }
+
+    /// What is missing for a webhook, where one would do.
+    pub(crate) fn missing(&self) -> Vec<(&ProviderName, &'static str)> {
+        let missing = self.hooks.iter().filter_map(|(name, entry)| match entry {
+            Entry::None(Some(why)) | Entry::Unknown(why) => Some((name, *why)),
+            Entry::To(_) | Entry::None(None) => None,
+        });
+        missing.collect()
+    }
+
     /// What `provider` should do, where `held` is what it does of ours: an incident that was over before it was told there
     /// is not told any more.
     pub(crate) fn wanted(&self, provider: &ProviderName, held: &[HeldWatch]) -> Vec<Watch> {
@@ -199,6 +227,11 @@ impl Asked {
             if let (true, Ok(what)) = (monitor.also_on.contains(provider), look(monitor)) {
                 wanted.push(Watch { name: name.to_string(), what });
             }
+        }
+        if let Some(Entry::To(to)) = self.hooks.get(provider) {
+            let of = wanted.iter().map(|watch| watch.name.clone()).collect();
+            let what = Watching::Hook { to: to.clone(), of };
+            wanted.push(Watch { name: HOOK.to_owned(), what });
         }
         for (name, beat) in &config.heartbeats {
             let Ok(schedule) = schedule(beat) else { continue };
@@ -261,6 +294,9 @@ impl Asked {
         Watch { name: incident.id.clone(), what }
     }
 }
+
+/// What vendors call our webhook.
+const HOOK: &str = "linkflow";
 
 /// What vendors call the heartbeat of LinkFlow itself.
 pub(super) const WATCHDOG: &str = "linkflow-watchdog";

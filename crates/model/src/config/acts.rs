@@ -31,6 +31,7 @@ const KINDS: &[(&str, &[Role])] = &[
     ("cronitor", &[Role::Heartbeat, Role::Monitor]),
     ("healthchecks", &[Role::Heartbeat]),
     ("instatus", &[Role::StatusPage]),
+    ("sentry", &[Role::Errors]),
 ];
 
 /// Keys that nothing acts on yet. `*` is any name.

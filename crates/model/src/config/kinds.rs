@@ -392,6 +392,8 @@ kinds! {
         least_every: Duration = Duration::from_secs(300),
         /// How many requests a minute the plan has: 10 on the free one, twice its monitors on others.
         requests_per_minute: Within<1, 5_000> = Within(10),
+        /// Whether `linkflow watchers apply` enters the address for its webhooks there. They are part of larger plans.
+        webhook: bool = true,
     }
 
     /// Cronitor.
@@ -404,10 +406,14 @@ kinds! {
     Sentry = "sentry", "Sentry", [Errors] {
         /// The organization's slug.
         organization: Option<String>,
-        /// The project's slug.
+        /// The project's slug. Without effect so far.
         project: Option<String>,
-        /// Where events go.
+        /// Where events go. Without effect so far.
         dsn: Option<SecretRef>,
+        /// The client secret of an internal integration, which signs its webhooks. With it, they are taken.
+        client_secret: Option<SecretRef>,
+        /// Whether an issue that a webhook tells of opens an incident of low severity, which ends after an hour without another.
+        incidents: bool = false,
     }
 
     /// Better Stack.
@@ -418,6 +424,8 @@ kinds! {
         ingest: Option<Url>,
         /// The shortest time between two looks that the plan has: 3 minutes on the free one.
         least_every: Duration = Duration::from_secs(180),
+        /// Whether `linkflow watchers apply` enters the address for its webhooks there.
+        webhook: bool = true,
     }
 
     /// Grafana Cloud.

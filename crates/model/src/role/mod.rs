@@ -4,6 +4,7 @@ mod cdn;
 mod ci;
 mod compute;
 mod dns;
+mod errors;
 mod hook;
 mod machines;
 mod mail;
@@ -25,6 +26,7 @@ pub use compute::{
     PrivateImages, Progress, Seen, Usage,
 };
 pub use dns::{BlockedRecord, Dns, DnsLook, HeldRecord, Zone, ZoneChanges, ZoneRecord};
+pub use errors::{ErrorIssue, Errors};
 pub use hook::{Hook, HookCall};
 pub use machines::{
     Machine, MachineSize, MachineState, MachineWanted, Machines, MachinesLook, Operation, Power,

@@ -88,6 +88,14 @@ pub enum Watching {
         /// What was said of it, oldest first.
         said: Vec<Said>,
     },
+    /// Tells at once what it sees, by a webhook.
+    Hook {
+        /// Where to. Its key is a secret, so it is left out of everything that is written.
+        #[serde(skip)]
+        to: Secret,
+        /// The monitors of this stack that tell it, by name, in order. Empty where a vendor tells of all that there is.
+        of: Vec<String>,
+    },
 }
 
 /// The sorts of things that vendors keep. A name is unique within its sort.
@@ -102,6 +110,8 @@ pub enum WatchSort {
     Component,
     /// An incident on the status page.
     Incident,
+    /// A webhook that tells what is seen.
+    Hook,
 }
 
 impl WatchSort {
@@ -112,6 +122,7 @@ impl WatchSort {
             Self::Heartbeat => "heartbeat",
             Self::Component => "component",
             Self::Incident => "incident",
+            Self::Hook => "hook",
         }
     }
 }
@@ -124,6 +135,7 @@ impl Watching {
             Self::Heartbeat { .. } => WatchSort::Heartbeat,
             Self::Component { .. } => WatchSort::Component,
             Self::Incident { .. } => WatchSort::Incident,
+            Self::Hook { .. } => WatchSort::Hook,
         }
     }
 
@@ -132,7 +144,8 @@ impl Watching {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }
 
-    /// Whether `held` is all that is wanted. What others said of an incident stays, and so does what nobody knows.
+    /// Whether `held` is all that is wanted. What others said of an incident stays, so does what nobody knows, and so does a
+    /// monitor that tells a hook besides.
     pub fn is_met_by(&self, held: &Self) -> bool {
         match (self, held) {
             (
@@ -145,6 +158,9 @@ impl Watching {
             ) => {
                 let is_said = |wanted: &Said| held_said.iter().any(|held| held.text == wanted.text);
                 title == held_title && stage == held_stage && said.iter().all(is_said)
+            }
+            (Self::Hook { to, of }, Self::Hook { to: held_to, of: held_of }) => {
+                to == held_to && of.iter().all(|name| held_of.contains(name))
             }
             _ => self == held,
         }
@@ -241,6 +257,22 @@ mod tests {
         assert!(ours.is_met_by(&incident(IncidentStage::Investigating, &["theirs", "looking"])));
         assert!(!ours.is_met_by(&incident(IncidentStage::Investigating, &["theirs"])));
         assert!(!ours.is_met_by(&incident(IncidentStage::Resolved, &["looking"])));
+    }
+
+    #[test]
+    fn a_hook_is_met_by_one_to_the_same_address_that_no_monitor_leaves_out_and_its_address_is_never_written()
+     {
+        let hook = |to: &str, of: &[&str]| Watching::Hook {
+            to: Secret::new(to),
+            of: of.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let wanted = hook("https://ops.example.com/hooks/a/key", &["web"]);
+        assert!(wanted.is_met_by(&hook("https://ops.example.com/hooks/a/key", &["api", "web"])));
+        assert!(!wanted.is_met_by(&hook("https://ops.example.com/hooks/a/key", &["api"])));
+        assert!(!wanted.is_met_by(&hook("https://ops.example.com/hooks/a/old", &["web"])));
+        let written = serde_json::to_string(&wanted).unwrap();
+        assert_eq!(written, r#"{"kind":"hook","of":["web"]}"#);
+        assert!(!format!("{wanted:?}").contains("key"));
     }
 
     #[test]

@@ -60,11 +60,30 @@ pub(super) fn open(
         auth: Some(Auth::bearer(settings.token)),
         limits: Box::new(Limiter::free),
         judge: |_, _| None,
-        hide: |_| {},
+        hide,
     });
     let mark = format!(" [{}]", super::mark(stack));
     let least_every_s = settings.least_every.as_secs();
     Betterstack { api, mark, least_every_s, provider: provider.clone() }
+}
+
+/// Masks addresses of webhooks and heartbeats, and what people's own webhooks are signed in with.
+fn hide(body: &mut Value) {
+    super::hidden(body, &["auth_username", "auth_password", "headers_template"]);
+    let hide_row = |row: &mut Value| {
+        let is_secret = matches!(row["type"].as_str(), Some("outgoing_webhook" | "heartbeat"));
+        if is_secret && let Some(attributes) = row.get_mut("attributes") {
+            super::hidden(attributes, &["url"]);
+        }
+    };
+    if body.get("on_incident_started").is_some() {
+        super::hidden(body, &["url"]);
+    }
+    match body.get_mut("data") {
+        Some(Value::Array(rows)) => rows.iter_mut().for_each(hide_row),
+        Some(row) => hide_row(row),
+        None => {}
+    }
 }
 
 #[derive(Deserialize)]
@@ -112,6 +131,29 @@ struct Beat {
     grace: u64,
 }
 
+#[derive(Deserialize)]
+struct Webhook {
+    name: Option<String>,
+    url: Option<String>,
+    trigger_type: Option<String>,
+    #[serde(default)]
+    on_incident_started: Option<bool>,
+    #[serde(default)]
+    on_incident_resolved: Option<bool>,
+}
+
+impl Webhook {
+    /// What it does; `None` for what LinkFlow never makes.
+    fn what(&self) -> Option<Watching> {
+        let of = Vec::new();
+        let is_whole = self.on_incident_started == Some(true) && self.on_incident_resolved == Some(true);
+        // One that is not told of everything is changed as if it led elsewhere.
+        let to = self.url.as_deref().filter(|_| is_whole).unwrap_or_default();
+        let is_of_incidents = self.trigger_type.as_deref() == Some("incident_change");
+        is_of_incidents.then(|| Watching::Hook { to: Secret::new(to), of })
+    }
+}
+
 impl Monitor {
     /// What it does; `None` for what LinkFlow never makes.
     fn what(&self) -> Option<Watching> {
@@ -142,9 +184,13 @@ impl Monitor {
     }
 }
 
-/// Where things of this sort are, and the word for them.
+/// Where things of this sort are.
 fn place(sort: WatchSort) -> &'static str {
-    if sort == WatchSort::Heartbeat { "/api/v2/heartbeats" } else { "/api/v2/monitors" }
+    match sort {
+        WatchSort::Heartbeat => "/api/v2/heartbeats",
+        WatchSort::Hook => "/api/v2/outgoing-webhooks",
+        _ => "/api/v2/monitors",
+    }
 }
 
 /// The shortest of `times` that is no shorter than `wanted`, or the longest.
@@ -154,7 +200,7 @@ fn step(times: &[u64], wanted: u64) -> u64 {
 }
 
 impl Betterstack {
-    fn body(&self, wanted: &Watch) -> Option<Value> {
+    fn body(&self, wanted: &Watch, is_new: bool) -> Option<Value> {
         let name = format!("{}{}", wanted.name, self.mark);
         Some(match &wanted.what {
             Watching::Http { url, every_s, timeout_s, status, contains } => {
@@ -182,6 +228,17 @@ impl Betterstack {
             }),
             Watching::Heartbeat { schedule: Schedule::EveryS(every_s), grace_s } => {
                 json!({ "name": name, "period": every_s, "grace": grace_s })
+            }
+            Watching::Hook { to, .. } => {
+                let mut body = json!({
+                    "name": name, "url": to.expose(), "on_incident_started": true, "on_incident_resolved": true,
+                    "on_incident_reopened": true,
+                });
+                // It can be said when one is made, and never again.
+                if is_new {
+                    body["trigger_type"] = "incident_change".into();
+                }
+                body
             }
             _ => return None,
         })
@@ -238,6 +295,8 @@ impl WatcherLook for Betterstack {
             Watching::Heartbeat { schedule: Schedule::Cron(_), .. } => {
                 return Err("Better Stack waits for reports in even steps, not by cron".to_owned());
             }
+            // It tells of every incident of the team.
+            Watching::Hook { of, .. } => of.clear(),
             Watching::Component { .. } | Watching::Incident { .. } => {
                 return Err("LinkFlow keeps no status page at Better Stack".to_owned());
             }
@@ -248,6 +307,7 @@ impl WatcherLook for Betterstack {
     async fn held(&self) -> Result<Vec<HeldWatch>, Fault> {
         let monitors = self.rows::<Monitor>("list monitors", place(WatchSort::Monitor)).await?;
         let beats = self.rows::<Beat>("list heartbeats", place(WatchSort::Heartbeat)).await?;
+        let hooks = self.rows::<Webhook>("list webhooks", place(WatchSort::Hook)).await?;
         let monitors = monitors.iter().filter_map(|row| {
             self.ours(&row.id, row.attributes.pronounceable_name.as_deref(), row.attributes.what())
         });
@@ -256,7 +316,10 @@ impl WatcherLook for Betterstack {
             let what = Watching::Heartbeat { schedule, grace_s: row.attributes.grace };
             self.ours(&row.id, row.attributes.name.as_deref(), Some(what))
         });
-        Ok(monitors.chain(beats).collect())
+        let hooks = hooks.iter().filter_map(|row| {
+            self.ours(&row.id, row.attributes.name.as_deref(), row.attributes.what())
+        });
+        Ok(monitors.chain(beats).chain(hooks).collect())
     }
 
     async fn told(&self) -> Result<Vec<Told>, Fault> {
@@ -292,7 +355,7 @@ impl WatcherLook for Betterstack {
 impl Watcher for Betterstack {
     async fn ensure(&self, wanted: &Watch, held: Option<&HeldWatch>) -> Result<(), Fault> {
         let name = &wanted.name;
-        let Some(body) = self.body(wanted) else {
+        let Some(body) = self.body(wanted, held.is_none()) else {
             return Err(self.api.fault(FaultKind::Unsupported, "make monitor", name));
         };
         let place = place(wanted.what.sort());

@@ -236,6 +236,9 @@ impl WatcherLook for Cronitor {
             Watching::Tcp { .. } | Watching::Ping { .. } => {
                 return Err("Cronitor asks web addresses only".to_owned());
             }
+            Watching::Hook { .. } => {
+                return Err("Cronitor's API names no webhooks: its console makes them".to_owned());
+            }
             Watching::Component { .. } | Watching::Incident { .. } => {
                 return Err("LinkFlow keeps no status page at Cronitor".to_owned());
             }

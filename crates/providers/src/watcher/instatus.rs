@@ -403,7 +403,7 @@ impl Watcher for Instatus {
         match wanted.what.sort() {
             WatchSort::Component => self.ensure_component(wanted, held).await,
             WatchSort::Incident => self.ensure_incident(wanted, held).await,
-            WatchSort::Monitor | WatchSort::Heartbeat => {
+            WatchSort::Monitor | WatchSort::Heartbeat | WatchSort::Hook => {
                 Err(self.api.fault(FaultKind::Unsupported, "watch", &wanted.name))
             }
         }

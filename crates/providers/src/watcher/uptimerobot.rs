@@ -1,7 +1,7 @@
 //! UptimeRobot, API v3. <https://uptimerobot.com/api/v3>
 //!
-//! What is ours has the tag `linkflow-STACK`. A free account may ask ten times a minute, so nothing is read twice: one
-//! list, and then a request for each difference.
+//! What is ours has the tag `linkflow-STACK`; a webhook has no tags, so its name ends with a mark. A free account may ask
+//! ten times a minute, so nothing is read twice: one list of each sort, and then a request for each difference.
 
 use std::time::Duration;
 
@@ -12,8 +12,10 @@ use linkflow_model::role::{
 };
 use linkflow_model::{Fault, FaultKind, ProviderName, Secret, StackName};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::hidden;
 use crate::kit::{Account, Auth, Call, Kit, Limiter, Rule, Scope, Vendor};
 
 /// The API.
@@ -32,6 +34,17 @@ const MOST_GRACE_S: u64 = 86_400;
 /// The longest between two looks, in seconds.
 const MOST_EVERY_S: u64 = 2_678_400;
 
+/// Where integrations have addresses and keys, people's among them.
+const SECRETS: [&str; 7] = [
+    "urlToNotify",
+    "value",
+    "customValue",
+    "customValue2",
+    "customValue3",
+    "customValue4",
+    "customHeaders",
+];
+
 /// What UptimeRobot needs.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -49,6 +62,8 @@ pub struct Settings {
 pub struct Uptimerobot {
     api: Vendor,
     tag: String,
+    /// ` [linkflow:shop]`.
+    mark: String,
     least_every_s: u64,
     provider: ProviderName,
 }
@@ -71,10 +86,11 @@ pub(super) fn open(
             Limiter::new(vec![Rule { scope: Scope::Vendor, every, burst }], PATIENCE)
         }),
         judge,
-        hide: |_| {},
+        hide: |body| hidden(body, &SECRETS),
     });
     let least_every_s = settings.least_every.as_secs();
-    Uptimerobot { api, tag: super::tag(stack), least_every_s, provider: provider.clone() }
+    let (tag, mark) = (super::tag(stack), format!(" [{}]", super::mark(stack)));
+    Uptimerobot { api, tag, mark, least_every_s, provider: provider.clone() }
 }
 
 fn judge(status: StatusCode, said: &str) -> Option<FaultKind> {
@@ -84,9 +100,19 @@ fn judge(status: StatusCode, said: &str) -> Option<FaultKind> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Page {
+struct Page<T> {
     next_link: Option<String>,
-    data: Vec<Monitor>,
+    data: Vec<T>,
+}
+
+/// A way in which people, or programs, are told.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Integration {
+    id: u64,
+    friendly_name: Option<String>,
+    /// Of a webhook, its address.
+    value: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -110,6 +136,9 @@ struct Monitor {
     success_http_response_codes: Vec<String>,
     #[serde(default)]
     tags: Vec<Tag>,
+    /// Who is told of it, as `{alertContactId, threshold, recurrence}`.
+    #[serde(default)]
+    assigned_alert_contacts: Vec<Value>,
 }
 
 #[derive(Deserialize)]
@@ -118,6 +147,16 @@ struct Tag {
 }
 
 impl Monitor {
+    /// Whether it looks, rather than waits for reports.
+    fn looks(&self) -> bool {
+        self.what().is_some_and(|what| what.sort() == WatchSort::Monitor)
+    }
+
+    /// Whether the integration `id` is told of it.
+    fn tells(&self, id: u64) -> bool {
+        self.assigned_alert_contacts.iter().any(|one| one["alertContactId"].as_u64() == Some(id))
+    }
+
     /// What it does; `None` for what LinkFlow never makes.
     fn what(&self) -> Option<Watching> {
         let (every_s, timeout_s) = (self.interval, self.timeout.unwrap_or_default());
@@ -184,23 +223,88 @@ impl Uptimerobot {
         Some(body)
     }
 
-    /// All that has our tag.
-    async fn ours(&self) -> Result<Vec<Monitor>, Fault> {
-        let mut held = Vec::new();
+    /// Every row of a list, page after page.
+    async fn rows<T: DeserializeOwned>(&self, first: impl Fn() -> Call) -> Result<Vec<T>, Fault> {
+        let mut rows = Vec::new();
         let mut after: Option<String> = None;
         loop {
-            let mut call = Call::read("list monitors", "", "/monitors").query("limit", PAGE);
+            let mut call = first();
             if let Some(cursor) = &after {
                 call = call.query("cursor", cursor);
             }
-            let page: Page = self.api.send_for(call).await?;
-            let ours = |monitor: &Monitor| monitor.tags.iter().any(|tag| tag.name == self.tag);
-            held.extend(page.data.into_iter().filter(ours));
+            let page: Page<T> = self.api.send_for(call).await?;
+            rows.extend(page.data);
             after = page.next_link.as_deref().and_then(cursor).map(str::to_owned);
             if after.is_none() {
-                return Ok(held);
+                return Ok(rows);
             }
         }
+    }
+
+    /// All monitors that have our tag.
+    async fn ours(&self) -> Result<Vec<Monitor>, Fault> {
+        let list = || Call::read("list monitors", "", "/monitors").query("limit", PAGE);
+        let mut all: Vec<Monitor> = self.rows(list).await?;
+        all.retain(|monitor| monitor.tags.iter().any(|tag| tag.name == self.tag));
+        Ok(all)
+    }
+
+    /// Webhooks whose name ends with our mark, with those of our `monitors` that tell them.
+    async fn hooks(&self, monitors: &[Monitor]) -> Result<Vec<HeldWatch>, Fault> {
+        let list = || Call::read("list integrations", "", "/integrations");
+        let all: Vec<Integration> = self.rows(list).await?;
+        let held = all.into_iter().filter_map(|one| {
+            let name = one.friendly_name?.strip_suffix(&self.mark)?.to_owned();
+            let telling = monitors.iter().filter(|monitor| monitor.tells(one.id));
+            let mut of: Vec<String> = telling.map(|m| m.friendly_name.clone()).collect();
+            of.sort();
+            let to = Secret::new(one.value.unwrap_or_default());
+            let watch = Watch { name, what: Watching::Hook { to, of } };
+            Some(HeldWatch { id: one.id.to_string(), watch })
+        });
+        Ok(held.collect())
+    }
+
+    /// Enters the webhook `name` to `to`, and has the monitors `of` tell it beside whoever they tell already.
+    async fn ensure_hook(
+        &self,
+        name: &str,
+        (to, of): (&Secret, &[String]),
+        held: Option<&HeldWatch>,
+    ) -> Result<(), Fault> {
+        let data = json!({
+            "friendlyName": format!("{name}{}", self.mark), "enableNotificationsFor": "UpAndDown",
+            "sslExpirationReminder": false, "urlToNotify": to.expose(), "postValue": "{}", "sendAsJSON": true,
+        });
+        let body = json!({ "type": "Webhook", "data": data });
+        let id = match held {
+            Some(HeldWatch { id, watch }) => {
+                let is_there = matches!(&watch.what, Watching::Hook { to: held, .. } if held == to);
+                if !is_there {
+                    let path = format!("/integrations/{id}");
+                    let call = Call::write(Method::PATCH, "change webhook", name, path);
+                    self.api.send(call.json(body)).await?;
+                }
+                id.parse().map_err(|_| self.api.fault(FaultKind::Unclear, "change webhook", id))?
+            }
+            None => {
+                let call = Call::write(Method::POST, "make webhook", name, "/integrations");
+                let made: Integration = self.api.send_for(call.json(body)).await?;
+                made.id
+            }
+        };
+        for monitor in self.ours().await? {
+            let is_due = monitor.looks() && of.contains(&monitor.friendly_name);
+            if !is_due || monitor.tells(id) {
+                continue;
+            }
+            let mut told = monitor.assigned_alert_contacts;
+            told.push(json!({ "alertContactId": id, "threshold": 0, "recurrence": 0 }));
+            let path = format!("/monitors/{}", monitor.id);
+            let call = Call::write(Method::PATCH, "change monitor", &monitor.friendly_name, path);
+            self.api.send(call.json(json!({ "assignedAlertContacts": told }))).await?;
+        }
+        Ok(())
     }
 
     fn every(&self, every_s: u64) -> u64 {
@@ -235,6 +339,7 @@ impl WatcherLook for Uptimerobot {
             Watching::Heartbeat { schedule: Schedule::Cron(_), .. } => {
                 return Err("UptimeRobot waits for reports in even steps, not by cron".to_owned());
             }
+            Watching::Hook { .. } => {}
             Watching::Component { .. } | Watching::Incident { .. } => {
                 return Err("LinkFlow keeps no status page at UptimeRobot".to_owned());
             }
@@ -248,14 +353,13 @@ impl WatcherLook for Uptimerobot {
             let watch = Watch { name: monitor.friendly_name.clone(), what: monitor.what()? };
             Some(HeldWatch { id: monitor.id.to_string(), watch })
         });
-        Ok(held.collect())
+        let mut held: Vec<HeldWatch> = held.collect();
+        held.extend(self.hooks(&ours).await?);
+        Ok(held)
     }
 
     async fn told(&self) -> Result<Vec<Told>, Fault> {
-        let looks = |monitor: &Monitor| {
-            monitor.what().is_some_and(|what| what.sort() == WatchSort::Monitor)
-        };
-        let ours = self.ours().await?.into_iter().filter(looks);
+        let ours = self.ours().await?.into_iter().filter(Monitor::looks);
         let told =
             |monitor: Monitor| Told { is_down: monitor.status == "DOWN", name: monitor.friendly_name };
         Ok(ours.map(told).collect())
@@ -271,6 +375,9 @@ impl WatcherLook for Uptimerobot {
 impl Watcher for Uptimerobot {
     async fn ensure(&self, wanted: &Watch, held: Option<&HeldWatch>) -> Result<(), Fault> {
         let name = &wanted.name;
+        if let Watching::Hook { to, of } = &wanted.what {
+            return self.ensure_hook(name, (to, of), held).await;
+        }
         let Some(body) = self.body(wanted, held.is_none()) else {
             return Err(self.api.fault(FaultKind::Unsupported, "make monitor", name));
         };
@@ -285,8 +392,12 @@ impl Watcher for Uptimerobot {
     }
 
     async fn remove(&self, held: &HeldWatch) -> Result<(), Fault> {
-        let path = format!("/monitors/{}", held.id);
-        let call = Call::write(Method::DELETE, "remove monitor", &held.watch.name, path);
+        let (action, place) = match held.watch.what.sort() {
+            WatchSort::Hook => ("remove webhook", "integrations"),
+            _ => ("remove monitor", "monitors"),
+        };
+        let path = format!("/{place}/{}", held.id);
+        let call = Call::write(Method::DELETE, action, &held.watch.name, path);
         super::gone(self.api.send(call).await)
     }
 }

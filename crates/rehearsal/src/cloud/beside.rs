@@ -16,12 +16,13 @@ use super::desec::Desec;
 use super::dice::Dice;
 use super::door::Door;
 use super::endpoints::{
-    CloudflareEndpoint, DesecEndpoint, GithubEndpoint, MailEndpoint, SlackEndpoint, TwilioEndpoint,
-    WatcherEndpoint,
+    CloudflareEndpoint, DesecEndpoint, GithubEndpoint, MailEndpoint, SentryEndpoint, SlackEndpoint,
+    TwilioEndpoint, WatcherEndpoint,
 };
 use super::github::Github;
 use super::mail::{self, Sends};
 use super::registry::Images;
+use super::sentry::Sentry;
 use super::slack::Slack;
 use super::tasks::Tasks;
 use super::trouble::{Faults, Trouble};
@@ -60,13 +61,14 @@ pub(crate) struct Stalls {
     github: Arc<Github>,
     slack: Arc<Slack>,
     twilio: Arc<Twilio>,
+    sentry: Arc<Sentry>,
     watchers: Vec<(&'static str, Arc<dyn Watches>)>,
     mail: Vec<(&'static str, Arc<dyn Sends>)>,
     stalls: BTreeMap<ProviderName, Stall>,
 }
 
 impl Stalls {
-    /// Opens their doors. Faults name them `cloudflare`, `desec`, `github`, `slack`, `twilio`, and those that watch or
+    /// Opens their doors. Faults name them `cloudflare`, `desec`, `github`, `slack`, `twilio`, `sentry`, and those that watch or
     /// send mail by their kinds.
     pub(crate) fn open(
         tasks: &Tasks,
@@ -85,6 +87,7 @@ impl Stalls {
         let cloudflare = Arc::new(Cloudflare::new(ground("cloudflare")));
         let desec = Arc::new(Desec::new(ground("desec")));
         let twilio = Arc::new(Twilio::new(ground("twilio")));
+        let sentry = Arc::new(Sentry::new(ground("sentry")));
         let watchers = watcher::all(ground);
         let mail = mail::all(ground);
         let mut stalls = BTreeMap::new();
@@ -94,6 +97,7 @@ impl Stalls {
             ("github", Arc::clone(&github) as _),
             ("slack", Arc::clone(&slack) as _),
             ("twilio", Arc::clone(&twilio) as _),
+            ("sentry", Arc::clone(&sentry) as _),
         ];
         vendors.extend(watchers.iter().map(|(name, vendor)| (*name, Arc::clone(vendor) as _)));
         vendors.extend(mail.iter().map(|(name, vendor)| (*name, Arc::clone(vendor) as _)));
@@ -103,7 +107,7 @@ impl Stalls {
             let door = super::api(tasks, move |call| serve(Arc::clone(&of_door), call))?;
             stalls.insert(name, Stall { vendor, door });
         }
-        Ok(Self { cloudflare, desec, github, slack, twilio, watchers, mail, stalls })
+        Ok(Self { cloudflare, desec, github, slack, twilio, sentry, watchers, mail, stalls })
     }
 
     fn url(&self, name: &str) -> String {
@@ -129,6 +133,15 @@ impl Stalls {
 
     pub(crate) fn twilio(&self) -> TwilioEndpoint {
         self.twilio.endpoint(self.url("twilio"))
+    }
+
+    pub(crate) fn sentry(&self) -> SentryEndpoint {
+        self.sentry.endpoint(self.url("sentry"))
+    }
+
+    /// Has Sentry have an issue that was seen now; gives its id.
+    pub(crate) fn make_issue(&self, title: &str, status: &str) -> String {
+        self.sentry.make(title, status)
     }
 
     /// What Twilio was given, for the control API.

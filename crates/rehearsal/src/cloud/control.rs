@@ -42,6 +42,13 @@ pub(crate) fn answer(hub: &Hub, call: &Call) -> Answer {
         ("GET", "/v1/twilio/messages") => Answer::json(200, &hub.stalls.texts()),
         ("GET", "/v1/mail") => Answer::json(200, &hub.stalls.letters()),
         ("GET", "/v1/desec") => Answer::json(200, &hub.stalls.zones().1),
+        ("PUT", "/v1/watchers") => see(hub, call),
+        ("POST", "/v1/sentry") => match serde_json::from_slice::<Issue>(&call.body) {
+            Ok(Issue { title, status }) => {
+                Answer::json(201, &json!({ "id": hub.stalls.make_issue(&title, &status) }))
+            }
+            Err(error) => refusal(400, &error.to_string()),
+        },
         ("PUT", "/v1/faults") => set(hub, call),
         ("DELETE", "/v1/faults") => lift(hub, call),
         ("GET", "/v1/images") => shown(serde_json::to_value(hub.images.all())),
@@ -70,6 +77,33 @@ pub(crate) fn answer(hub: &Hub, call: &Call) -> Answer {
         (_, path) => {
             refusal(404, &format!("{} {path} is not part of the control API", call.method))
         }
+    }
+}
+
+/// What a vendor that watches is to see, as `PUT /v1/watchers` takes it.
+#[derive(Deserialize)]
+struct Seen {
+    vendor: String,
+    monitor: String,
+    down: bool,
+}
+
+/// An issue that Sentry is to have, as `POST /v1/sentry` takes it.
+#[derive(Deserialize)]
+struct Issue {
+    title: String,
+    status: String,
+}
+
+fn see(hub: &Hub, call: &Call) -> Answer {
+    match serde_json::from_slice::<Seen>(&call.body) {
+        Ok(Seen { vendor, monitor, down }) if hub.stalls.see(&vendor, &monitor, down) => {
+            Answer::empty(204)
+        }
+        Ok(Seen { vendor, monitor, .. }) => {
+            refusal(404, &format!("`{vendor}` has no monitor `{monitor}`"))
+        }
+        Err(error) => refusal(400, &error.to_string()),
     }
 }
 

@@ -33,6 +33,9 @@ pub struct Endpoints {
     /// Twilio, which is always there.
     #[serde(default)]
     pub twilio: TwilioEndpoint,
+    /// Sentry, which is always there.
+    #[serde(default)]
+    pub sentry: SentryEndpoint,
     /// Those that send mail, by their kinds. They are always there.
     #[serde(default)]
     pub mail: BTreeMap<String, MailEndpoint>,
@@ -114,6 +117,19 @@ pub struct TwilioEndpoint {
     pub token: String,
     /// The only number that messages come from.
     pub from: String,
+}
+
+/// Where the simulated Sentry answers. `POST {control}/v1/sentry` makes an issue.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SentryEndpoint {
+    /// In place of `https://us.sentry.io`.
+    pub api: String,
+    /// The only token that it takes.
+    pub token: String,
+    /// The slug of the only organization.
+    pub organization: String,
+    /// What webhooks of the only integration are signed with.
+    pub client_secret: String,
 }
 
 /// Where a simulated vendor answers that watches from outside.

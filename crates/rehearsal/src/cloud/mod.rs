@@ -26,6 +26,7 @@ mod process;
 mod railway;
 mod registry;
 mod render;
+mod sentry;
 mod site;
 mod slack;
 mod tasks;
@@ -146,6 +147,7 @@ impl Cloud {
         let (cloudflare, desec) = (stalls.cloudflare(), stalls.desec());
         let (github, slack) = (stalls.github(), stalls.slack());
         let (twilio, mail, watchers) = (stalls.twilio(), stalls.mail(), stalls.watchers());
+        let sentry = stalls.sentry();
         let hub = Arc::new(Hub {
             places,
             stalls,
@@ -171,6 +173,7 @@ impl Cloud {
             github,
             slack,
             twilio,
+            sentry,
             mail,
             watchers,
         };
@@ -234,6 +237,11 @@ impl Cloud {
         self.hub.stalls.see(vendor, name, is_down)
     }
 
+    /// Has Sentry have an issue that was seen now, `unresolved` or of another status; gives its id.
+    pub fn make_issue(&self, title: &str, status: &str) -> String {
+        self.hub.stalls.make_issue(title, status)
+    }
+
     /// Lets nobody pull from a repository of the registry any more without [`Endpoints::registry_login`].
     pub fn make_private(&self, repository: &str) {
         self.hub.images.make_private(repository);
@@ -282,6 +290,7 @@ impl Hub {
             github: self.stalls.github(),
             slack: self.stalls.slack(),
             twilio: self.stalls.twilio(),
+            sentry: self.stalls.sentry(),
             mail: self.stalls.mail(),
             watchers: self.stalls.watchers(),
         };

@@ -76,7 +76,7 @@ impl Stage {
         let name = ProviderName::new(kind).unwrap();
         let vendor = Vendor { name, look: look as _, bell: Arc::clone(&bell) };
         let subjects = BTreeSet::from(["monitor.web".to_owned()]);
-        let outside = Outside::of(vec![vendor.clone()], subjects, key);
+        let outside = Outside::of(vec![vendor.clone()], Vec::new(), subjects, key);
         let (words, witness) = Words::new(&outside, &clock);
         let (tell, told) = mpsc::channel(16);
         let (mut asking, follows) = (JoinSet::new(), words.clone());

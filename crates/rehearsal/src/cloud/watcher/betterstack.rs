@@ -2,7 +2,7 @@
 //!
 //! Facts: BetterStackHQ/terraform-provider-better-uptime (fields of monitors and heartbeats, statuses) and
 //! betterstack.com/docs/uptime/api (pages with `pagination.next`, refusals as `errors`, times in seconds, and in milliseconds
-//! for connections and pings).
+//! for connections and pings; outgoing webhooks, whose `trigger_type` is said once).
 
 use serde_json::{Map, Value, json};
 
@@ -33,12 +33,26 @@ const MONITOR: [&str; 12] = [
 /// What a heartbeat may be told.
 const HEARTBEAT: [&str; 6] = ["name", "period", "grace", "paused", "email", "call"];
 
+/// What an outgoing webhook may be told.
+const WEBHOOK: [&str; 9] = [
+    "name",
+    "url",
+    "trigger_type",
+    "team_name",
+    "on_incident_started",
+    "on_incident_acknowledged",
+    "on_incident_resolved",
+    "on_incident_reopened",
+    "custom_webhook_template_attributes",
+];
+
 /// The vendor.
 pub(crate) struct Betterstack {
     ground: Ground,
     token: String,
     monitors: Shelf,
     heartbeats: Shelf,
+    webhooks: Shelf,
 }
 
 fn refused(status: u16, text: &str) -> Answer {
@@ -49,13 +63,15 @@ impl Betterstack {
     pub(crate) fn new(ground: Ground) -> Self {
         let alphabet = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnpqrstuvwxyz23456789";
         let token = ground.dice.letters(alphabet, 24);
-        Self { ground, token, monitors: Shelf::default(), heartbeats: Shelf::default() }
+        let (monitors, heartbeats) = (Shelf::default(), Shelf::default());
+        Self { ground, token, monitors, heartbeats, webhooks: Shelf::default() }
     }
 
     fn shelf(&self, word: &str) -> Option<&Shelf> {
         match word {
             "monitors" => Some(&self.monitors),
             "heartbeats" => Some(&self.heartbeats),
+            "outgoing-webhooks" => Some(&self.webhooks),
             _ => None,
         }
     }
@@ -76,6 +92,7 @@ impl Betterstack {
     fn create(&self, shelf: &Shelf, word: &str, body: &Map<String, Value>) -> Answer {
         let needed: &[&str] = match word {
             "heartbeats" => &["name", "period", "grace"],
+            "outgoing-webhooks" => &["url", "trigger_type"],
             _ => &["monitor_type", "url"],
         };
         if let Some(name) = needed.iter().find(|name| !body.contains_key(**name)) {
@@ -83,20 +100,8 @@ impl Betterstack {
         }
         let (now, secret) = (time(self.ground.clock.wall()), self.ground.dice.hex(24));
         let row = shelf.add(|id| {
-            let attributes = if word == "heartbeats" {
-                json!({
-                    "name": "", "period": 0, "grace": 0, "call": false, "sms": false, "email": true, "push": true,
-                    "paused": false, "status": "pending", "created_at": now, "updated_at": now,
-                    "url": format!("https://uptime.betterstack.com/api/v1/heartbeat/{secret}"),
-                })
-            } else {
-                json!({
-                    "monitor_type": "status", "url": "", "pronounceable_name": "", "check_frequency": 180,
-                    "request_timeout": 30, "expected_status_codes": [], "call": false, "sms": false, "email": true,
-                    "push": true, "paused": false, "status": "pending", "created_at": now, "updated_at": now,
-                })
-            };
-            let kind = word.trim_end_matches('s');
+            let attributes = blank(word, &now, &secret);
+            let kind = word.trim_end_matches('s').replace('-', "_");
             let mut row = json!({ "id": id.to_string(), "type": kind, "attributes": attributes });
             merge(&mut row["attributes"], body);
             row
@@ -108,7 +113,14 @@ impl Betterstack {
         let Some(Value::Object(body)) = call.json() else {
             return refused(422, "The request body is not JSON");
         };
-        let known: &[&str] = if word == "heartbeats" { &HEARTBEAT } else { &MONITOR };
+        let known: &[&str] = match word {
+            "heartbeats" => &HEARTBEAT,
+            "outgoing-webhooks" => &WEBHOOK,
+            _ => &MONITOR,
+        };
+        if id.is_some() && word == "outgoing-webhooks" && body.contains_key("trigger_type") {
+            return refused(422, "Trigger type cannot be changed");
+        }
         if let Some(name) = unknown(&body, known) {
             return refused(422, &format!("Unknown parameter: {name}"));
         }
@@ -125,10 +137,36 @@ impl Betterstack {
     }
 }
 
+/// What nobody has said anything of yet.
+fn blank(word: &str, now: &str, secret: &str) -> Value {
+    match word {
+        "heartbeats" => json!({
+            "name": "", "period": 0, "grace": 0, "call": false, "sms": false, "email": true, "push": true,
+            "paused": false, "status": "pending", "created_at": now, "updated_at": now,
+            "url": format!("https://uptime.betterstack.com/api/v1/heartbeat/{secret}"),
+        }),
+        "outgoing-webhooks" => json!({
+            "name": null, "url": "", "team_name": "Ops", "trigger_type": "", "on_incident_started": false,
+            "on_incident_acknowledged": false, "on_incident_resolved": false, "on_incident_reopened": false,
+        }),
+        _ => json!({
+            "monitor_type": "status", "url": "", "pronounceable_name": "", "check_frequency": 180,
+            "request_timeout": 30, "expected_status_codes": [], "call": false, "sms": false, "email": true,
+            "push": true, "paused": false, "status": "pending", "created_at": now, "updated_at": now,
+        }),
+    }
+}
+
 /// What of it cannot be.
 fn wrong(body: &Map<String, Value>) -> Option<&'static str> {
     let number = |name: &str| body.get(name).and_then(Value::as_u64);
     let kind = body.get("monitor_type").and_then(Value::as_str);
+    let trigger = body.get("trigger_type").and_then(Value::as_str);
+    if trigger
+        .is_some_and(|t| !["on_call_change", "incident_change", "monitor_change"].contains(&t))
+    {
+        return Some("Trigger type is not included in the list");
+    }
     if number("period").is_some_and(|period| period < 30) {
         return Some("Period must be greater than or equal to 30");
     }

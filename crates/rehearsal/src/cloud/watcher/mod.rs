@@ -46,7 +46,7 @@ pub(crate) fn all(ground: impl Fn(&str) -> Ground) -> Vec<(&'static str, Arc<dyn
 
 /// What a vendor keeps: objects by their ids, in the order in which they were made.
 #[derive(Default)]
-struct Shelf(Mutex<(u64, BTreeMap<u64, Value>)>);
+pub(super) struct Shelf(Mutex<(u64, BTreeMap<u64, Value>)>);
 
 impl Shelf {
     fn lock(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, Value>)> {
@@ -54,7 +54,7 @@ impl Shelf {
     }
 
     /// Keeps what `make` makes of the next number.
-    fn add(&self, make: impl FnOnce(u64) -> Value) -> Value {
+    pub(in crate::cloud) fn add(&self, make: impl FnOnce(u64) -> Value) -> Value {
         let mut held = self.lock();
         held.0 += 1;
         let number = held.0;
@@ -63,11 +63,11 @@ impl Shelf {
         value
     }
 
-    fn all(&self) -> Vec<Value> {
+    pub(in crate::cloud) fn all(&self) -> Vec<Value> {
         self.lock().1.values().cloned().collect()
     }
 
-    fn find(&self, name: &str, id: &str) -> Option<Value> {
+    pub(in crate::cloud) fn find(&self, name: &str, id: &str) -> Option<Value> {
         self.lock().1.values().find(|value| is(value, name, id)).cloned()
     }
 
@@ -96,7 +96,7 @@ fn is(value: &Value, name: &str, id: &str) -> bool {
 }
 
 /// Puts the fields of `from` over those of `into`.
-fn merge(into: &mut Value, from: &Map<String, Value>) {
+pub(super) fn merge(into: &mut Value, from: &Map<String, Value>) {
     if let Some(object) = into.as_object_mut() {
         object.extend(from.clone());
     }
@@ -112,7 +112,7 @@ fn page(rows: Vec<Value>, page: usize, size: usize) -> Vec<Value> {
     rows.into_iter().skip(page.saturating_sub(1).saturating_mul(size)).take(size).collect()
 }
 
-fn time(at: Timestamp) -> String {
+pub(super) fn time(at: Timestamp) -> String {
     let ms = i64::try_from(at.0).unwrap_or(i64::MAX);
     jiff::Timestamp::from_millisecond(ms).map(|at| at.to_string()).unwrap_or_default()
 }

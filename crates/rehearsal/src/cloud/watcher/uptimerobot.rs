@@ -10,7 +10,7 @@ use super::super::beside::{Beside, Ground};
 use super::super::endpoints::WatcherEndpoint;
 use super::super::limit::{Limits, Rate};
 use super::super::trouble::Trouble;
-use super::{Shelf, Watches, merge, time, unknown};
+use super::{Shelf, Watches, is, merge, time, unknown};
 
 /// Monitors of the plan.
 const MONITORS: usize = 50;
@@ -22,7 +22,7 @@ const PAGE: usize = 10;
 const LEAST_EVERY: u64 = 60;
 
 /// What a monitor may be told.
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 15] = [
     "friendlyName",
     "type",
     "url",
@@ -37,6 +37,19 @@ const FIELDS: [&str; 14] = [
     "tagNames",
     "httpMethodType",
     "followRedirections",
+    "assignedAlertContacts",
+];
+
+/// What a webhook may be told.
+const HOOK: [&str; 8] = [
+    "friendlyName",
+    "enableNotificationsFor",
+    "sslExpirationReminder",
+    "urlToNotify",
+    "postValue",
+    "sendAsJSON",
+    "sendAsQueryString",
+    "customHeaders",
 ];
 
 /// The vendor.
@@ -45,6 +58,7 @@ pub(crate) struct Uptimerobot {
     token: String,
     limits: Limits,
     monitors: Shelf,
+    integrations: Shelf,
 }
 
 fn refused(status: u16, text: &str) -> Answer {
@@ -54,7 +68,8 @@ fn refused(status: u16, text: &str) -> Answer {
 impl Uptimerobot {
     pub(crate) fn new(ground: Ground) -> Self {
         let token = format!("u{}-{}", ground.dice.between(100_000, 999_999), ground.dice.hex(24));
-        Self { ground, token, limits: Limits::default(), monitors: Shelf::default() }
+        let (monitors, integrations) = (Shelf::default(), Shelf::default());
+        Self { ground, token, limits: Limits::default(), monitors, integrations }
     }
 
     fn list(&self, call: &Call) -> Answer {
@@ -62,18 +77,83 @@ impl Uptimerobot {
         if !(1..=200).contains(&most) {
             return refused(400, "limit must be between 1 and 200");
         }
-        let after: u64 = call.parameter("cursor").and_then(|text| text.parse().ok()).unwrap_or(0);
-        let rows = self.monitors.all().into_iter().filter(|row| row["id"].as_u64() > Some(after));
-        let mut rows: Vec<Value> = rows.collect();
-        let size = PAGE.min(most);
-        let next = (rows.len() > size).then(|| {
-            format!(
-                "https://api.uptimerobot.com/v3/monitors?limit={most}&cursor={}",
-                rows[size - 1]["id"]
-            )
-        });
-        rows.truncate(size);
-        Answer::json(200, &json!({ "nextLink": next, "data": rows }))
+        listed(&self.monitors, &format!("monitors?limit={most}&"), PAGE.min(most), call)
+    }
+
+    /// Makes or changes a webhook. Integrations of other sorts are not here.
+    fn integrate(&self, call: &Call, id: Option<&str>) -> Answer {
+        let told = call.json().unwrap_or_default();
+        let is_webhook = told["type"] == "Webhook" || id.is_some() && told.get("type").is_none();
+        let Some(data) = told["data"].as_object().filter(|_| is_webhook) else {
+            return refused(400, "type must be a valid enum value");
+        };
+        if let Some(name) = unknown(data, &HOOK) {
+            return refused(400, &format!("property data.{name} should not exist"));
+        }
+        let text = |name: &str| data.get(name).and_then(Value::as_str);
+        let needed = ["urlToNotify", "postValue"];
+        if let Some(name) = needed.iter().find(|name| id.is_none() && text(name).is_none()) {
+            return refused(400, &format!("data.{name} should not be empty"));
+        }
+        if text("friendlyName").is_some_and(|name| name.len() > 60) {
+            return refused(
+                400,
+                "data.friendlyName must be shorter than or equal to 60 characters",
+            );
+        }
+        let tell = |row: &mut Value| {
+            for (name, of) in [
+                ("friendlyName", "friendlyName"),
+                ("enableNotificationsFor", "enableNotificationsFor"),
+                ("sslExpirationReminder", "sslExpirationReminder"),
+                ("value", "urlToNotify"),
+                ("customValue", "postValue"),
+            ] {
+                if let Some(value) = data.get(of) {
+                    row[name] = value.clone();
+                }
+            }
+        };
+        match id {
+            None => Answer::json(201, &self.integrations.add(|number| {
+                let mut row = json!({
+                    "id": number + 7_000_000, "friendlyName": null, "enableNotificationsFor": "UpAndDown",
+                    "type": "Webhook", "status": "Active", "sslExpirationReminder": false, "value": null,
+                    "customValue": null, "customValue2": null, "customValue3": null, "customValue4": null,
+                    "customHeaders": null,
+                });
+                tell(&mut row);
+                row
+            })),
+            Some(id) => match self.integrations.change("id", id, tell) {
+                Some(row) => Answer::json(200, &row),
+                None => refused(404, "Integration not found"),
+            },
+        }
+    }
+
+    /// Removes an integration; no monitor tells it any more.
+    fn part(&self, id: &str) -> Answer {
+        if !self.integrations.remove("id", id) {
+            return refused(404, "Integration not found");
+        }
+        for monitor in self.monitors.all() {
+            self.monitors.change("id", &monitor["id"].to_string(), |monitor| {
+                if let Some(told) = monitor["assignedAlertContacts"].as_array_mut() {
+                    told.retain(|one| !is(one, "alertContactId", id));
+                }
+            });
+        }
+        Answer::empty(200)
+    }
+
+    /// Whether every integration that `body` assigns is there.
+    fn knows(&self, body: &Map<String, Value>) -> bool {
+        let told = body.get("assignedAlertContacts").and_then(Value::as_array);
+        told.into_iter().flatten().all(|one| {
+            let is_whole = ["threshold", "recurrence"].iter().all(|name| one[*name].is_number());
+            is_whole && self.integrations.find("id", &one["alertContactId"].to_string()).is_some()
+        })
     }
 
     fn create(&self, body: &Map<String, Value>) -> Answer {
@@ -120,6 +200,9 @@ impl Uptimerobot {
         if number("gracePeriod").is_some_and(|grace| grace > 86_400) {
             return refused(400, "gracePeriod must not be greater than 86400");
         }
+        if !self.knows(&body) {
+            return refused(400, "assignedAlertContacts: alert contact not found");
+        }
         let is_word = body.get("keywordCaseType").is_some_and(Value::is_string);
         if body.contains_key("keywordCaseType") && is_word == id.is_some() {
             return refused(400, "keywordCaseType must be a valid enum value");
@@ -132,6 +215,17 @@ impl Uptimerobot {
             },
         }
     }
+}
+
+/// A page of `shelf`, with a link to the next one at `place`.
+fn listed(shelf: &Shelf, place: &str, size: usize, call: &Call) -> Answer {
+    let after: u64 = call.parameter("cursor").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let rows = shelf.all().into_iter().filter(|row| row["id"].as_u64() > Some(after));
+    let mut rows: Vec<Value> = rows.collect();
+    let next = (rows.len() > size)
+        .then(|| format!("https://api.uptimerobot.com/v3/{place}cursor={}", rows[size - 1]["id"]));
+    rows.truncate(size);
+    Answer::json(200, &json!({ "nextLink": next, "data": rows }))
 }
 
 /// A monitor of which nothing is said yet.
@@ -196,6 +290,13 @@ impl Beside for Uptimerobot {
         match (call.method.as_str(), parts.as_slice()) {
             ("GET", ["monitors"]) => self.list(call),
             ("POST", ["monitors"]) if is_spent => refused(403, "Monitor limit reached"),
+            ("GET", ["integrations"]) => listed(&self.integrations, "integrations?", PAGE, call),
+            ("POST", ["integrations"]) if is_spent => {
+                refused(403, "Integration is not available in your plan")
+            }
+            ("POST", ["integrations"]) => self.integrate(call, None),
+            ("PATCH", ["integrations", id]) => self.integrate(call, Some(id)),
+            ("DELETE", ["integrations", id]) => self.part(id),
             ("POST", ["monitors"]) => self.write(call, None),
             ("GET", ["monitors", id]) => match self.monitors.find("id", id) {
                 Some(monitor) => Answer::json(200, &monitor),

@@ -1,0 +1,197 @@
+//! Hooks that are signed, as Sentry signs them: their body is read, since it says what to ask for.
+//!
+//! <https://docs.sentry.io/integrations/integration-platform/webhooks/>
+
+use axum::http::{HeaderMap, StatusCode};
+use linkflow_model::Secret;
+use ring::hmac;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::beat::is_same;
+
+/// The longest title of a metric alert that is passed on, in characters.
+const TITLE: usize = 200;
+
+/// What a signed hook tells of. Of an issue nothing but its id is taken: the rest is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// An issue was made, came back, or met the rule of an alert.
+    Issue {
+        /// Its id, digits.
+        id: String,
+    },
+    /// A metric alert changed.
+    Metric {
+        /// The id of what went wrong, digits. It is another one each time.
+        id: String,
+        /// `critical`, `warning` or `resolved`.
+        action: String,
+        /// One line.
+        title: String,
+    },
+}
+
+/// Who signs, and who is told.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// The client secret of the integration.
+    pub secret: Secret,
+    /// Is told of each. Where it is full, a hook is refused.
+    pub to: mpsc::Sender<Report>,
+}
+
+impl Signed {
+    /// Takes a hook with `headers`.
+    pub(super) fn take(&self, headers: &HeaderMap, body: &[u8]) -> (StatusCode, &'static str) {
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let signature = header("sentry-hook-signature").unwrap_or_default();
+        if !self.has_signed(body, signature) {
+            return (StatusCode::UNAUTHORIZED, "the signature is missing or wrong\n");
+        }
+        let Ok(body) = serde_json::from_slice::<Value>(body) else {
+            return (StatusCode::BAD_REQUEST, "the body is not JSON\n");
+        };
+        let report = match read(header("sentry-hook-resource").unwrap_or_default(), &body) {
+            Ok(Some(report)) => report,
+            Ok(None) => return (StatusCode::OK, "OK, nothing to do\n"),
+            Err(why) => return (StatusCode::BAD_REQUEST, why),
+        };
+        match self.to.try_send(report) {
+            Ok(()) => (StatusCode::OK, "OK\n"),
+            Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "too many at once\n"),
+        }
+    }
+
+    /// Whether `signature` is the HMAC-SHA256 of `body`, in hex digits.
+    fn has_signed(&self, body: &[u8], signature: &str) -> bool {
+        let key = self.secret.expose();
+        !key.is_empty() && is_same(&signature.to_ascii_lowercase(), &signature_of(key, body))
+    }
+}
+
+/// The HMAC-SHA256 of `body` with `key`, in hex digits.
+fn signature_of(key: &str, body: &[u8]) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
+    hmac::sign(&key, body).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What `body` tells of; `None` where there is nothing to do. An installation, a comment, an issue that is resolved.
+fn read(resource: &str, body: &Value) -> Result<Option<Report>, &'static str> {
+    let action = body["action"].as_str().unwrap_or_default();
+    let data = &body["data"];
+    let issue = |id: &Value| match number(id) {
+        Some(id) => Ok(Some(Report::Issue { id })),
+        None => Err("there is no id of an issue\n"),
+    };
+    match (resource, action) {
+        ("event_alert", "triggered") => issue(&data["event"]["issue_id"]),
+        ("issue", "created" | "unresolved") => issue(&data["issue"]["id"]),
+        ("metric_alert", "critical" | "warning" | "resolved") => {
+            let id = number(&data["metric_alert"]["id"]).ok_or("there is no id of an alert\n")?;
+            let title = data["description_title"].as_str().unwrap_or("a metric alert");
+            let title = title.chars().map(|c| if c.is_control() { ' ' } else { c });
+            let title = title.take(TITLE).collect();
+            Ok(Some(Report::Metric { id, action: action.to_owned(), title }))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// An id: digits, as a text or as a number.
+fn number(id: &Value) -> Option<String> {
+    let text =
+        id.as_u64().map_or_else(|| id.as_str().map(str::to_owned), |id| Some(id.to_string()))?;
+    let is_id = (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_id.then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+    use serde_json::json;
+
+    use super::*;
+
+    fn signed(places: usize) -> (Signed, mpsc::Receiver<Report>) {
+        let (to, told) = mpsc::channel(places);
+        (Signed { secret: Secret::new("client-secret"), to }, told)
+    }
+
+    fn headers(resource: &'static str, signature: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert("sentry-hook-resource", HeaderValue::from_static(resource));
+        headers.insert("sentry-hook-signature", signature.parse().unwrap());
+        headers
+    }
+
+    #[track_caller]
+    fn check(resource: &'static str, body: &Value, status: u16, expected: Option<Report>) {
+        let (signed, mut told) = signed(4);
+        let body = body.to_string();
+        let headers = headers(resource, &signature_of("client-secret", body.as_bytes()));
+        assert_eq!(signed.take(&headers, body.as_bytes()).0.as_u16(), status, "{body}");
+        assert_eq!(told.try_recv().ok(), expected, "{body}");
+    }
+
+    #[test]
+    fn the_signature_is_that_of_another_implementation() {
+        // printf %s '{"a":1}' | openssl dgst -sha256 -hmac client-secret
+        let due = "9d1c93a14f04d6e51f8af1b53fe4687fe4431e75d3a77b9666a4cb322bd0f9d2";
+        assert_eq!(signature_of("client-secret", br#"{"a":1}"#), due);
+    }
+
+    #[test]
+    fn each_resource_tells_of_an_id_or_of_nothing() {
+        let issue = |id: &str| Some(Report::Issue { id: id.to_owned() });
+        let alert =
+            json!({ "action": "triggered", "data": { "event": { "issue_id": "1117540176" } } });
+        check("event_alert", &alert, 200, issue("1117540176"));
+        let made = json!({ "action": "created", "data": { "issue": { "id": "7" } } });
+        check("issue", &made, 200, issue("7"));
+        let resolved = json!({ "action": "resolved", "data": { "issue": { "id": "7" } } });
+        check("issue", &resolved, 200, None);
+        check("installation", &json!({ "action": "created" }), 200, None);
+        let metric = json!({
+            "action": "critical",
+            "data": { "metric_alert": { "id": 4 }, "description_title": "Critical:\nToo many errors" },
+        });
+        let told = Report::Metric {
+            id: "4".to_owned(),
+            action: "critical".to_owned(),
+            title: "Critical: Too many errors".to_owned(),
+        };
+        check("metric_alert", &metric, 200, Some(told));
+        for id in [json!("../7"), json!(""), json!(null), json!("123456789012345678901"), json!(-1)]
+        {
+            let body = json!({ "action": "triggered", "data": { "event": { "issue_id": id } } });
+            check("event_alert", &body, 400, None);
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_of_what_nobody_signed() {
+        let (signed, mut told) = signed(4);
+        let body = br#"{"action":"triggered","data":{"event":{"issue_id":"7"}}}"#;
+        let other = signature_of("another", body);
+        let of_another = signature_of("client-secret", b"{}");
+        for wrong in ["", "00", other.as_str(), of_another.as_str()] {
+            let (status, _) = signed.take(&headers("event_alert", wrong), body);
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{wrong}");
+        }
+        assert!(told.try_recv().is_err());
+        let nobody = Signed { secret: Secret::default(), ..signed };
+        let empty = signature_of("", body);
+        let (status, _) = nobody.take(&headers("event_alert", &empty), body);
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "an empty secret signs nothing");
+    }
+
+    #[test]
+    fn more_than_can_be_looked_at_is_refused() {
+        let (signed, _told) = signed(2);
+        let body = br#"{"action":"triggered","data":{"event":{"issue_id":"7"}}}"#;
+        let headers = headers("event_alert", &signature_of("client-secret", body));
+        let statuses = [(); 3].map(|()| signed.take(&headers, body).0.as_u16());
+        assert_eq!(statuses, [200, 200, 503]);
+    }
+}

@@ -37,6 +37,25 @@ pub struct Stands {
     pub held: bool,
     /// Whether it is not the public's business, such as a job at night.
     pub inner: bool,
+    /// What sort of thing it is.
+    pub sort: Sort,
+}
+
+/// What sort of thing is watched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sort {
+    /// It answers when it is looked at.
+    #[default]
+    Answers,
+    /// It reports by itself.
+    Reports,
+    /// It tells of errors that happened.
+    Errors,
+    /// It is registered for a time.
+    Domain {
+        /// Whether so little is left that somebody is needed now.
+        grave: bool,
+    },
 }
 
 impl Stands {
@@ -45,21 +64,24 @@ impl Stands {
     }
 
     fn impact(&self) -> Impact {
-        if self.condition == Condition::Down { Impact::Major } else { Impact::Minor }
+        let grave = matches!(self.sort, Sort::Domain { grave: true });
+        if self.condition == Condition::Down || grave { Impact::Major } else { Impact::Minor }
     }
 
     /// One line for the public.
     fn title(&self) -> String {
-        let reports = self.subject.starts_with("heartbeat.") || self.subject.starts_with("own.");
-        let how = match self.condition {
-            _ if self.subject.starts_with("errors.") => "tells of errors",
-            Condition::Degraded if reports => "does not run as it should",
-            _ if reports => "does not report as it should",
-            Condition::Degraded => "answers slowly",
-            Condition::Partial => "answers only some",
-            Condition::Down | Condition::Up | Condition::Maintenance | Condition::Unknown => {
-                "does not answer"
-            }
+        let how = match (self.sort, self.condition) {
+            (Sort::Domain { .. }, Condition::Down) => "is not registered any more",
+            (Sort::Domain { .. }, _) => "may be lost",
+            (Sort::Errors, _) => "tells of errors",
+            (Sort::Reports, Condition::Degraded) => "does not run as it should",
+            (Sort::Reports, _) => "does not report as it should",
+            (Sort::Answers, Condition::Degraded) => "answers slowly",
+            (Sort::Answers, Condition::Partial) => "answers only some",
+            (
+                Sort::Answers,
+                Condition::Down | Condition::Up | Condition::Maintenance | Condition::Unknown,
+            ) => "does not answer",
         };
         format!("{} {how}", self.name)
     }
@@ -233,9 +255,9 @@ fn words(seconds: u64) -> String {
     }
 }
 
-/// The last word of a subject: `api` of `monitor.api`.
-fn slug(subject: &str) -> &str {
-    subject.rsplit('.').next().unwrap_or(subject)
+/// A subject without its kind, for an id: `api` of `monitor.api`, `example-com` of `domain.example.com`.
+fn slug(subject: &str) -> String {
+    subject.split_once('.').map_or(subject, |(_, name)| name).replace('.', "-")
 }
 
 /// `wanted`, or with a number behind it when there is one already.

@@ -81,6 +81,8 @@ pub enum EventKind {
     Page,
     /// A certificate of the edge was got, read again, refused, or ends soon.
     Certificate,
+    /// A domain's registration ends soon.
+    Domain,
     /// A fault was injected or lifted in a rehearsal.
     Fault,
     /// LinkFlow itself started, stopped, took or lost its lease.

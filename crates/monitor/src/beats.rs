@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkflow_decide::Stands;
 use linkflow_decide::heartbeat::{self, Deaf, Terms};
+use linkflow_decide::{Sort, Stands};
 use linkflow_model::{
     Beat, Clock, Condition, Event, EventKind, HeartbeatState, Level, Maintenance, Moment, Output,
     Paused, Pulse, Says, ServiceName, Timestamp,
@@ -469,6 +469,7 @@ impl Entry {
             needs: self.awaited.needs.clone(),
             held: false,
             inner: true,
+            sort: Sort::Reports,
         }
     }
 

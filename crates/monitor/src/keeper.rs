@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkflow_decide::Stands;
 use linkflow_decide::watch::{Seen, Standing};
+use linkflow_decide::{Sort, Stands};
 use linkflow_model::{
     Clock, Condition, Event, EventKind, Level, Maintenance, Moment, Pulse, Timestamp,
 };
@@ -333,6 +333,7 @@ impl Keeper {
             needs: self.needs(watched),
             held: self.cause(at).is_some(),
             inner: false,
+            sort: Sort::Answers,
         }
     }
 
@@ -520,7 +521,7 @@ impl Keeper {
         let left = left_ms.saturating_sub(self.clock.wall().0) / 86_400_000;
         let left = i64::try_from(left).unwrap_or(i64::MAX);
         let wanted = i64::from(self.entries[at].watched.certificate_days);
-        let due = DAYS_LEFT.into_iter().filter(|days| left < *days && *days <= wanted).min();
+        let due = days_due(left, wanted);
         let noted = &self.entries[at].noted;
         let same = noted.certificate.as_ref() == Some(&seen);
         let told = noted.told_days.filter(|_| same);
@@ -546,6 +547,11 @@ impl Keeper {
         let version = self.store.read(key).await?.map(|document| document.version);
         self.store.write(key, version, body, None).await.map(drop)
     }
+}
+
+/// The days before an end at which `left` days are told of, where the config asks for `wanted` and fewer.
+pub(crate) fn days_due(left: i64, wanted: i64) -> Option<i64> {
+    DAYS_LEFT.into_iter().filter(|days| left < *days && *days <= wanted).min()
 }
 
 /// A condition in a sentence.

@@ -1,10 +1,12 @@
 //! Looks at things from outside, again and again, and keeps what it saw.
 
 mod beats;
+mod domains;
 mod eyes;
 mod guard;
 mod keeper;
 pub mod probe;
+mod rdap;
 mod spans;
 pub mod target;
 mod usual;
@@ -12,10 +14,12 @@ mod vantage;
 mod watcher;
 
 pub use beats::{Awaited, Listening};
+pub use domains::{Domain, Domains};
 pub use eyes::Eyes;
 pub use guard::Guard;
 pub use keeper::{Noted, word};
 pub use probe::{CertificateSeen, Phases, Prober, Saw};
+pub use rdap::Registries;
 pub use target::{
     Authority, DnsRecord, DnsTarget, GrpcTarget, HttpTarget, JsonRule, Target, Trust,
 };

@@ -18,9 +18,10 @@ use linkflow_decide::watch::Seen;
 use serde::Serialize;
 use tokio::time::timeout;
 
-use crate::target::{Target, Trust};
+use crate::target::{HttpTarget, Target, Trust};
 use clock::Stopwatch;
 use dial::Dialer;
+pub(crate) use http::Answer;
 pub use trust::CertificateSeen;
 
 /// How long each phase of a look took, in microseconds. A phase that was not come to has none.
@@ -109,6 +110,20 @@ impl Prober {
             Err(_) => Seen::Silent(watch.too_late(limit)),
         };
         Saw { seen, phases, address, certificate }
+    }
+
+    /// What `target` answers, whatever that is; otherwise why nothing came within `limit`.
+    pub(crate) async fn fetch(
+        &self,
+        target: &HttpTarget,
+        limit: Duration,
+    ) -> Result<Answer, String> {
+        let watch = Stopwatch::start();
+        match timeout(limit, http::fetch(&self.dialer, target, &watch)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(Bad::Silent(why) | Bad::Wrong(why))) => Err(why),
+            Err(_) => Err(watch.too_late(limit)),
+        }
     }
 
     async fn at(&self, target: &Target, watch: &Stopwatch) -> Result<(), Bad> {

@@ -66,6 +66,8 @@ pub struct HttpTarget {
     pub json: Vec<JsonRule>,
     /// How many redirects are followed. With 0 a redirect is the answer.
     pub redirects: u8,
+    /// Which forms of an answer are taken.
+    pub accept: &'static str,
     /// How much of the answer is read, in bytes.
     pub body_cap: usize,
     /// Whom to trust.
@@ -146,6 +148,7 @@ impl HttpTarget {
             lacks: None,
             json: Vec::new(),
             redirects: 5,
+            accept: "*/*",
             body_cap: 64 << 10,
             trust: Trust::Machine,
         }

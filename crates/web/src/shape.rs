@@ -204,7 +204,7 @@ words! {
     Level: Info, Notice, Warning, Alarm;
     EventKind: Up, Down, Degraded, Unseen, Flapping, Ejected, Readmitted, Failover, Failback, Held, RunStarted,
         StepDone, StepFailed, RunEnded, Resumed, ReleaseLive, ReleaseFailed, RolledBack, Hook, Notice, Api, Incident,
-        Page, Certificate, Fault, Control, Unknown;
+        Page, Certificate, Domain, Fault, Control, Unknown;
 }
 
 /// Declares a text of a person with the fewest and the most characters it has. It begins with a character that is seen.

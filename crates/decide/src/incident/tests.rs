@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use linkflow_model::{Acknowledged, Condition, Incident, Timestamp};
 
-use super::{Stands, incidents};
+use super::{Sort, Stands, incidents};
 
 const DAY: &str = "20261129";
 
@@ -28,7 +28,13 @@ fn stands(text: &str) -> Vec<Stands> {
         let since = Timestamp(words.next().unwrap().parse::<u64>().unwrap() * 1_000);
         let rest: Vec<&str> = words.collect();
         let needs = rest.iter().skip_while(|w| **w != "needs").skip(1).filter(|w| **w != "held");
-        let kind = if rest.contains(&"inner") { "heartbeat" } else { "monitor" };
+        let (kind, sort) = match () {
+            () if rest.contains(&"inner") => ("heartbeat", Sort::Reports),
+            () if rest.contains(&"domain") => {
+                ("domain", Sort::Domain { grave: rest.contains(&"grave") })
+            }
+            () => ("monitor", Sort::Answers),
+        };
         Stands {
             subject: format!("{kind}.{name}"),
             name: name.to_owned(),
@@ -38,6 +44,7 @@ fn stands(text: &str) -> Vec<Stands> {
             needs: needs.map(|need| format!("monitor.{need}")).collect(),
             held: rest.contains(&"held"),
             inner: rest.contains(&"inner"),
+            sort,
         }
     };
     text.split("; ").filter(|line| !line.is_empty()).map(one).collect()
@@ -92,6 +99,18 @@ fn what_is_down_opens_one_incident_and_what_is_up_again_ends_it() {
         ],
         &["20261129-api: major 15-44: api: resolved"],
     );
+}
+
+#[test]
+fn a_domain_that_ends_soon_needs_somebody_more_the_less_is_left() {
+    let mild = (20, "shop.example: slow 15 domain");
+    let grave = (30, "shop.example: slow 15 domain grave");
+    let id = "20261129-shop-example";
+    check(&[mild], &[&format!("{id}: minor 15: domain.shop.example: investigating")]);
+    check(&[mild, grave], &[&format!("{id}: major 15: domain.shop.example: investigating")]);
+    let renewed = (40, "shop.example: up 35 domain");
+    check(&[mild, grave, renewed], &[&format!("{id}: major 15-35: domain.shop.example: resolved")]);
+    assert_eq!(story(&[mild])[0].title, "shop.example may be lost");
 }
 
 #[test]

@@ -1,15 +1,18 @@
 //! `linkflow monitors`: what is watched, how it is and how it was.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use linkflow_decide::domain::{Asked, judge, take};
 use linkflow_decide::watch::Seen;
 use linkflow_model::clock::SystemClock;
 use linkflow_model::config::{Config, Heartbeat};
-use linkflow_model::{Clock, Condition, StateSpan, Timestamp};
-use linkflow_monitor::{Noted, Phases, Prober, word};
-use linkflow_store::{Histogram, Reading, Rollup, Sqlite, Step, Store};
+use linkflow_model::domain::day_text;
+use linkflow_model::{Clock, Condition, DomainState, StateSpan, Timestamp};
+use linkflow_monitor::{Domain, Noted, Phases, Prober, Registries, word};
+use linkflow_store::{Histogram, Memory, Reading, Rollup, Sqlite, Step, Store};
 use linkflow_web::status::{Share, Tally};
 use serde_json::{Value, json};
 
@@ -17,7 +20,7 @@ use crate::say::answer::Answer;
 use crate::say::table::{Table, Tone};
 use crate::say::time::{local, took};
 use crate::wire::beats;
-use crate::wire::watched::{Planned, planned};
+use crate::wire::watched::{Planned, Way, planned};
 use crate::wire::{Listen, OpenOptions};
 
 use super::{Answered, Context};
@@ -30,7 +33,8 @@ const SPANS: usize = 12;
 
 /// Show what is watched, how it is, and how it was.
 ///
-/// A running `linkflow up` looks, at what `[monitors]` names and at each service with a route, each database and each cache.
+/// A running `linkflow up` looks, at what `[monitors]` names and at each service with a route, each database, each cache and the
+/// domain of each public host.
 #[derive(Subcommand, Clone, Debug)]
 #[command(
     after_help = "Examples:\n  linkflow monitors list\n  linkflow monitors show api           one of them, with its last outages\n  linkflow monitors test api           look once, now\n  linkflow monitors export --since 30d > history.ndjson"
@@ -170,6 +174,15 @@ impl History {
         Ok(documents.into_iter().filter_map(|d| serde_json::from_value(d.body).ok()).collect())
     }
 
+    /// What is known of the domain that is watched as `planned`, if it is one.
+    async fn domain(&self, planned: &Planned) -> Result<Option<DomainState>, Box<Answer>> {
+        let (Ok(Way::Registry(domain)), Some(store)) = (&planned.watched, &self.store) else {
+            return Ok(None);
+        };
+        let document = store.read(&DomainState::key(&domain.name)).await?;
+        Ok(document.and_then(|document| serde_json::from_value(document.body).ok()))
+    }
+
     async fn last(&self, subject: &str) -> Result<Option<Reading>, Box<Answer>> {
         let Some(store) = &self.store else { return Ok(None) };
         let all = (Timestamp(0), Timestamp(u64::MAX));
@@ -238,6 +251,16 @@ fn tone(condition: Condition) -> Tone {
     }
 }
 
+/// A condition in a sentence about `subject`.
+fn said(planned: &Planned, condition: Condition) -> &'static str {
+    match (&planned.watched, condition) {
+        (Ok(Way::Registry(_)), Condition::Up) => "registered",
+        (Ok(Way::Registry(_)), Condition::Degraded) => "at risk",
+        (Ok(Way::Registry(_)), Condition::Down) => "lost",
+        _ => word(condition),
+    }
+}
+
 fn ms_text(took_us: u32) -> String {
     format!("{}.{} ms", took_us / 1_000, took_us % 1_000 / 100)
 }
@@ -264,7 +287,7 @@ async fn list(
         let why = unable.cloned().or_else(|| now.and_then(|span| span.why.clone()));
         table.row(vec![
             (planned.subject.clone(), Tone::Strong),
-            (word(condition).to_owned(), tone(condition)),
+            (said(planned, condition).to_owned(), tone(condition)),
             (now.map(|span| local(span.from)).unwrap_or_default(), Tone::Plain),
             (uptime.text(), Tone::Plain),
             (p95.map(ms_text).unwrap_or_default(), Tone::Plain),
@@ -361,7 +384,7 @@ async fn show(
     let mut out = format!(
         "{} is {}: {} every {}\n",
         Tone::Strong.paint(subject, colours),
-        tone(condition).paint(word(condition), colours),
+        tone(condition).paint(said(planned, condition), colours),
         planned.what,
         planned.rhythm(),
     );
@@ -391,8 +414,12 @@ async fn show(
         let days = ends.saturating_sub(history.now.0) / DAY_MS;
         out.push_str(&format!("certificate: {days} days left, from {}\n", certificate.issuer));
     }
+    let domain = history.domain(planned).await?;
+    if let Some(domain) = &domain {
+        out.push_str(&registered(domain, history.now));
+    }
     let newest = &spans[spans.len().saturating_sub(SPANS)..];
-    out.push_str(&told(newest, history.now, colours));
+    out.push_str(&told(planned, newest, history.now, colours));
     let result = json!({
         "name": subject,
         "condition": condition,
@@ -401,13 +428,31 @@ async fn show(
         "took_us": percentiles.map(|(p, us)| json!({ "percentile": p, "us": us })),
         "last": last,
         "certificate": noted.certificate,
+        "domain": domain,
         "spans": newest,
     });
     Ok(Answer { out, result, ..Answer::default() })
 }
 
+/// What the registry of a domain said, in a line.
+fn registered(domain: &DomainState, now: Timestamp) -> String {
+    let until = |ends: Timestamp| {
+        let days = ends.0.saturating_sub(now.0) / DAY_MS;
+        format!("until {}, {days} days left", day_text(ends))
+    };
+    let mut parts = Vec::new();
+    if let Some(known) = domain.registration() {
+        parts.push(known.ends.map_or_else(|| "without an end that is told".to_owned(), until));
+        parts.extend(known.registrar.iter().map(|registrar| format!("at {registrar}")));
+        parts.extend((!known.status.is_empty()).then(|| known.status.join(", ")));
+    }
+    parts.extend(domain.trouble.clone());
+    parts.push(format!("its registry is asked again at {}", local(domain.next)));
+    format!("registered: {}\n", parts.join("; "))
+}
+
 /// Spans, the newest first.
-fn told(spans: &[StateSpan], now: Timestamp, colours: bool) -> String {
+fn told(planned: &Planned, spans: &[StateSpan], now: Timestamp, colours: bool) -> String {
     if spans.is_empty() {
         return String::new();
     }
@@ -416,7 +461,7 @@ fn told(spans: &[StateSpan], now: Timestamp, colours: bool) -> String {
         let lasted = span.to.unwrap_or(now).0.saturating_sub(span.from.0);
         table.row(vec![
             (local(span.from), Tone::Plain),
-            (word(span.condition).to_owned(), tone(span.condition)),
+            (said(planned, span.condition).to_owned(), tone(span.condition)),
             (took(lasted), Tone::Plain),
             (span.why.clone().unwrap_or_default(), Tone::Faint),
         ]);
@@ -426,7 +471,8 @@ fn told(spans: &[StateSpan], now: Timestamp, colours: bool) -> String {
 
 async fn test(config: &Config, planned: &Planned) -> Answered {
     let watched = match &planned.watched {
-        Ok(watched) => watched,
+        Ok(Way::Looks(watched)) => watched,
+        Ok(Way::Registry(domain)) => return ask(config, planned, domain).await,
         Err(why) => {
             let help = "`linkflow check` tells more of the config";
             return Answer::failed(
@@ -459,6 +505,42 @@ async fn test(config: &Config, planned: &Planned) -> Answered {
         "address": saw.address,
         "phases": saw.phases,
         "certificate": saw.certificate,
+    });
+    if well {
+        return Ok(Answer { out, result, ..Answer::default() });
+    }
+    let failed = Answer::failure(1, &format!("{}: {why}", planned.subject), "");
+    Ok(Answer { out, result, ..failed })
+}
+
+/// Asks the registry of a domain once, now.
+async fn ask(config: &Config, planned: &Planned, domain: &Domain) -> Answered {
+    let prober = match Prober::new() {
+        Ok(prober) => prober,
+        Err(why) => return Answer::failed(1, &why, ""),
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let (store, list) = (Arc::new(Memory::default()), config.domains.list.0.clone());
+    let asked = Registries::new(prober, Arc::clone(&clock), store, list).ask(&domain.name).await;
+    let (mut state, now) = (DomainState::default(), clock.wall());
+    // Here nobody asks once more.
+    let times = if asked == Asked::Nobody { 2 } else { 1 };
+    for _ in 0..times {
+        take(domain.terms, &mut state, asked.clone(), now, 0);
+    }
+    let verdict = judge(domain.terms, &state, now);
+    let well = verdict.condition == Condition::Up;
+    let why = verdict.why.unwrap_or_else(|| "well".to_owned());
+    let ends = state.registration().and_then(|known| known.ends).map(day_text);
+    let until = ends.map(|day| format!(", registered until {day}")).unwrap_or_default();
+    let out = format!("{}: {why}\n{}{until}\n", planned.subject, planned.what);
+    let result = json!({
+        "name": planned.subject,
+        "stack": config.stack.name,
+        "well": well,
+        "condition": verdict.condition,
+        "why": (!well).then_some(&why),
+        "registration": state.registration(),
     });
     if well {
         return Ok(Answer { out, result, ..Answer::default() });

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkflow_decide::Stands;
+use linkflow_decide::{Sort, Stands};
 use linkflow_engine::{Engine, Stop};
 use linkflow_model::config::{Config, Provider, kinds};
 use linkflow_model::role::{ErrorIssue, Errors};
@@ -246,6 +246,7 @@ impl Listener {
             needs: Vec::new(),
             held: false,
             inner: true,
+            sort: Sort::Errors,
         };
         self.show.send_replace(vec![stands]);
     }

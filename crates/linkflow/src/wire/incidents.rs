@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::select_all;
 use jiff::tz::TimeZone;
-use linkflow_decide::{Stands, incidents};
+use linkflow_decide::{Sort, Stands, incidents};
 use linkflow_engine::{Engine, Incidents};
 use linkflow_model::config::Config;
 use linkflow_model::{Clock, Event, EventKind, Incident, IncidentStage, Level, Timestamp};
@@ -94,6 +94,10 @@ impl Opener {
             let name = self.names.get(&one.subject);
             // Whatever the status page shows is the public's business.
             one.inner &= name.is_none();
+            let last = match one.sort {
+                Sort::Domain { .. } => one.name.clone(),
+                Sort::Answers | Sort::Reports | Sort::Errors => last,
+            };
             one.name = name.cloned().unwrap_or(last);
         }
         let all: Vec<Incident> = held.values().map(|(_, incident)| incident.clone()).collect();

@@ -7,6 +7,7 @@ pub(crate) mod ci;
 pub(crate) mod control;
 pub(crate) mod dashboard;
 pub(crate) mod docker;
+pub(crate) mod domains;
 pub(crate) mod earlier;
 pub(crate) mod edge;
 pub(crate) mod errors;
@@ -165,6 +166,8 @@ pub(crate) struct Stack {
     pub(crate) releases: Arc<Releases>,
     /// How everything that is watched stands.
     pub(crate) stands: watch::Sender<Vec<Stands>>,
+    /// How every domain that is watched stands.
+    pub(crate) domains: watch::Sender<Vec<Stands>>,
     /// How everything that is waited for stands: heartbeats, and our own jobs.
     pub(crate) awaited: watch::Sender<Vec<Stands>>,
     /// Tells people of incidents, once it is started.
@@ -247,8 +250,7 @@ impl Stack {
         show_live(&options, &home, &edge, &tasks);
         let page_pulse = page.start(&tasks, &store, &clock);
         let sockets = dashboard::beside(edge.sockets(), &dashboard).map_err(OpenError::Listen)?;
-        let made = (&computes, &renderer);
-        let parts = parts(&config, &options, made, channels, (&store, &clock));
+        let parts = parts(&config, &options, (&computes, &renderer), channels, (&store, &clock));
         let engine = Engine::new(Parts { probes: edge.probes(), routes, ..parts });
         know_routes(&engine, handed.is_some()).await?;
         edge.run(&tracker);
@@ -259,6 +261,7 @@ impl Stack {
             edge,
             releases: Arc::new(made),
             stands: watch::channel(Vec::new()).0,
+            domains: watch::channel(Vec::new()).0,
             awaited: watch::channel(Vec::new()).0,
             alerts,
             tasks,

@@ -28,7 +28,7 @@ use tracing::warn;
 use super::beats;
 use super::earlier::before;
 use super::releases::{ReleaseError, Releases};
-use super::watched::{self, Planned};
+use super::watched::{self, Planned, Way};
 use super::{Stack, standing};
 
 /// How long it is waited for a run to be written down: the hook `before` comes first.
@@ -42,6 +42,7 @@ pub(super) struct Running {
     certificates: Certificates,
     watched: Vec<Watched>,
     stands: watch::Receiver<Vec<Stands>>,
+    domains: watch::Receiver<Vec<Stands>>,
     awaited: watch::Receiver<Vec<Stands>>,
     config: Config,
     tasks: Tasks,
@@ -76,6 +77,7 @@ impl Running {
             certificates: stack.edge.certificates(),
             watched: looked_at.chain(heartbeats).collect(),
             stands: stack.stands.subscribe(),
+            domains: stack.domains.subscribe(),
             awaited: stack.awaited.subscribe(),
             config: stack.config.clone(),
             tasks: stack.tasks.clone(),
@@ -238,7 +240,7 @@ fn unmade(errors: Vec<ReleaseError>) -> Refusal {
 fn shown(planned: &Planned, rehearsed: bool) -> Watched {
     let unable = match &planned.watched {
         Err(why) => Some(why.clone()),
-        Ok(watched) if rehearsed && !watched::is_rehearsed(&watched.target) => {
+        Ok(way) if rehearsed && !watched::is_rehearsed(way) => {
             Some("in a rehearsal nothing real is looked at".to_owned())
         }
         Ok(_) => None,
@@ -252,7 +254,7 @@ fn shown(planned: &Planned, rehearsed: bool) -> Watched {
         condition: Condition::Unknown,
         since: None,
         why: None,
-        needs: planned.watched.as_ref().map(|one| one.needs.clone()).unwrap_or_default(),
+        needs: planned.watched.as_ref().map(Way::needs).unwrap_or_default(),
         unable,
     }
 }
@@ -339,8 +341,9 @@ impl Operator for Running {
 
     fn watched(&self) -> Vec<Watched> {
         let (stands, awaited) = (self.stands.borrow(), self.awaited.borrow());
-        let by_name: BTreeMap<&str, &Stands> =
-            stands.iter().chain(awaited.iter()).map(|one| (one.subject.as_str(), one)).collect();
+        let domains = self.domains.borrow();
+        let all = stands.iter().chain(awaited.iter()).chain(domains.iter());
+        let by_name: BTreeMap<&str, &Stands> = all.map(|one| (one.subject.as_str(), one)).collect();
         let now = |one: &Watched| match by_name.get(one.subject.as_str()) {
             None => one.clone(),
             Some(stands) => Watched {

@@ -245,6 +245,7 @@ async fn waiting(store: &dyn Store, now: Timestamp) -> Result<Option<String>, St
 
 #[cfg(test)]
 mod tests {
+    use linkflow_decide::Sort;
     use linkflow_model::clock::SystemClock;
     use linkflow_store::Memory;
 
@@ -260,6 +261,7 @@ mod tests {
             needs: Vec::new(),
             held: false,
             inner: true,
+            sort: Sort::Reports,
         }
     }
 

@@ -15,8 +15,8 @@ use linkflow_model::config::{
 };
 use linkflow_model::{Event, HostRoute, ProviderName, Pulse, Secret, ServiceKind, ServiceName};
 use linkflow_monitor::{
-    Authority, DnsRecord, DnsTarget, Eyes, GrpcTarget, Guard, Here, HttpTarget, JsonRule, Prober,
-    Target, Trust, Watched, Watching,
+    Authority, DnsRecord, DnsTarget, Domain, Eyes, GrpcTarget, Guard, Here, HttpTarget, JsonRule,
+    Prober, Target, Trust, Watched, Watching,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,7 @@ use super::beats::{self, Pulses};
 use super::render::Renderer;
 use super::secrets::Secrets;
 use super::state::Key;
-use super::{OpenOptions, Stack, errors, incidents, outside, watchdog};
+use super::{OpenOptions, Stack, domains, errors, incidents, outside, watchdog};
 
 /// How often what nobody asked for is looked at, and how long an answer may take.
 const BY_ITSELF: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
@@ -38,8 +38,8 @@ const QUERY: &str = "SELECT 1";
 
 /// Something to watch, and how people are told of it.
 pub(crate) struct Planned {
-    /// What the watcher is given; otherwise why it cannot be watched.
-    pub(crate) watched: Result<Watched, String>,
+    /// Who finds out how it is; otherwise why it cannot be watched.
+    pub(crate) watched: Result<Way, String>,
     /// As the config calls it.
     pub(crate) subject: String,
     /// What is looked at, without secrets.
@@ -50,6 +50,24 @@ pub(crate) struct Planned {
     pub(crate) tags: Vec<String>,
     /// Whether it follows from the stack.
     pub(crate) derived: bool,
+}
+
+/// Who finds out how something is.
+pub(crate) enum Way {
+    /// Whoever looks at it.
+    Looks(Box<Watched>),
+    /// The registry of a domain, which is asked.
+    Registry(Domain),
+}
+
+impl Way {
+    /// What it needs, as the config calls it.
+    pub(crate) fn needs(&self) -> Vec<String> {
+        match self {
+            Self::Looks(watched) => watched.needs.clone(),
+            Self::Registry(_) => Vec::new(),
+        }
+    }
 }
 
 /// Where visitors come in.
@@ -78,11 +96,25 @@ pub(crate) fn all(stack: &Stack) -> Vec<Planned> {
 /// Watches in tasks of the stack, and listens to what reports by itself. Gives what cannot be watched, in words.
 pub(crate) async fn watch(stack: &mut Stack, rehearsed: bool) -> Vec<String> {
     let readings = Pulse::default();
-    let mut unable = Vec::new();
-    let looks = look(stack, rehearsed, readings.clone(), &mut unable);
+    let (mut unable, mut watching, mut registered) = (Vec::new(), Vec::new(), Vec::new());
+    for planned in all(stack) {
+        match planned.watched {
+            // In a rehearsal nothing real is looked at.
+            Ok(way) if rehearsed && !is_rehearsed(&way) => {}
+            Ok(Way::Looks(watched)) => watching.push(*watched),
+            Ok(Way::Registry(domain)) => registered.push(domain),
+            Err(why) => unable.push(format!("{} is not watched: {why}", planned.subject)),
+        }
+    }
+    let looks = look(stack, watching, readings.clone(), &mut unable);
+    let asked = Pulse::default();
+    let domains = domains::watch(stack, registered, asked.clone(), &mut unable);
     let mut own = Pulses::from([("loop", stack.engine.pulse()), ("alerts", stack.alerts.pulse())]);
     if looks.is_some() {
         own.insert("readings", readings);
+    }
+    if domains.is_some() {
+        own.insert("domains", asked);
     }
     if stack.config.status_page.is_some() {
         own.insert("page", stack.page_pulse.clone());
@@ -94,8 +126,9 @@ pub(crate) async fn watch(stack: &mut Stack, rehearsed: bool) -> Vec<String> {
     outside::take(stack);
     let errors = errors::start(stack, stack.outside.tellers());
     // Where nothing is watched, incidents are what people make of them.
-    if looks.is_some() || !stack.config.heartbeats.is_empty() || !errors.is_empty() {
-        let all = looks.into_iter().chain([shown.clone()]).chain(errors);
+    let some = looks.is_some() || domains.is_some() || !errors.is_empty();
+    if some || !stack.config.heartbeats.is_empty() {
+        let all = looks.into_iter().chain(domains).chain([shown.clone()]).chain(errors);
         incidents::open(stack, all.collect());
     }
     watchdog::start(stack, shown, listening);
@@ -105,19 +138,10 @@ pub(crate) async fn watch(stack: &mut Stack, rehearsed: bool) -> Vec<String> {
 /// Looks at things in a task of the stack; gives how they stand, where there is anything to look at.
 fn look(
     stack: &Stack,
-    rehearsed: bool,
+    watching: Vec<Watched>,
     pulse: Pulse,
     unable: &mut Vec<String>,
 ) -> Option<watch::Receiver<Vec<Stands>>> {
-    let mut watching = Vec::new();
-    for planned in all(stack) {
-        match planned.watched {
-            // In a rehearsal nothing real is looked at.
-            Ok(watched) if rehearsed && !is_rehearsed(&watched.target) => {}
-            Ok(watched) => watching.push(watched),
-            Err(why) => unable.push(format!("{} is not watched: {why}", planned.subject)),
-        }
-    }
     if watching.is_empty() {
         return None;
     }
@@ -174,8 +198,10 @@ pub(super) fn telling<F: Future<Output = ()> + Send + 'static>(
     });
 }
 
-pub(crate) fn is_rehearsed(target: &Target) -> bool {
-    !target.is_far() && !matches!(target, Target::Postgres { .. } | Target::Redis { .. })
+pub(crate) fn is_rehearsed(way: &Way) -> bool {
+    let Way::Looks(watched) = way else { return false };
+    let is_data = matches!(watched.target, Target::Postgres { .. } | Target::Redis { .. });
+    !watched.target.is_far() && !is_data
 }
 
 struct Plan<'a> {
@@ -193,6 +219,11 @@ impl Plan<'_> {
             let also = stands_for(monitor);
             replaced.extend(also.clone());
             let subject = format!("monitor.{name}");
+            if let Some(domain) = &monitor.domain {
+                let planned = domains::declared(subject, &domain.0, monitor, &self.config.domains);
+                all.push(planned);
+                continue;
+            }
             let target = self.target(monitor);
             let needs = monitor
                 .needs
@@ -209,6 +240,7 @@ impl Plan<'_> {
                 service: monitor.service.clone(),
                 certificate_days: days(monitor.certificate_left),
             });
+            let watched = watched.map(|watched| Way::Looks(Box::new(watched)));
             all.push(Planned {
                 watched,
                 subject,
@@ -219,7 +251,8 @@ impl Plan<'_> {
             });
         }
         if self.config.stack.watch {
-            all.extend(self.derived().into_iter().filter(|p| !replaced.contains(&p.subject)));
+            let derived = self.derived().into_iter().chain(domains::derived(self.config));
+            all.extend(derived.filter(|planned| !replaced.contains(&planned.subject)));
         }
         all
     }
@@ -383,14 +416,16 @@ impl Plan<'_> {
 
 /// What a monitor takes the place of.
 fn stands_for(monitor: &Monitor) -> Vec<String> {
-    let service = monitor.service.iter().map(|service| format!("service.{service}"));
+    let service = monitor.service.iter().filter(|_| monitor.domain.is_none());
+    let service = service.map(|service| format!("service.{service}"));
     let urls = monitor.postgres.iter().chain(&monitor.redis);
     let data = urls.filter_map(|url| match url.parts.as_slice() {
         [Part::Reference(Reference::Database(name))] => Some(format!("database.{name}")),
         [Part::Reference(Reference::Cache(name))] => Some(format!("cache.{name}")),
         _ => None,
     });
-    service.chain(data).collect()
+    let domain = monitor.domain.iter().map(|host| domains::subject(&domains::of(&host.0)));
+    service.chain(data).chain(domain).collect()
 }
 
 fn by_itself(
@@ -418,6 +453,7 @@ fn by_itself(
         service,
         certificate_days: CERTIFICATE_DAYS,
     });
+    let watched = watched.map(|watched| Way::Looks(Box::new(watched)));
     Planned { watched, subject, what, every, tags: Vec::new(), derived: true }
 }
 

@@ -234,6 +234,77 @@ runs_on = ["embedded"]
     assert_eq!(names(&off), declared);
 }
 
+/// IANA's list and a registry of `.com`, whose only domain ends in 20 days: as RFC 9224 and RFC 9083 have it.
+fn registry() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let list = format!(r#"{{ "services": [[["com"], ["http://{at}/rdap/"]]] }}"#);
+    let ends = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(20 * 24 + 1);
+    let domain = format!(
+        r#"{{ "objectClassName": "domain", "ldhName": "ACME-SHOP.COM", "status": ["active"],
+        "events": [{{ "eventAction": "expiration", "eventDate": "{ends}" }}] }}"#
+    );
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4_096];
+            let length = stream.read(&mut request).unwrap_or_default();
+            let asked = String::from_utf8_lossy(&request[..length]).into_owned();
+            let (status, body) = match asked.split(' ').nth(1) {
+                Some("/list") => (200, list.as_str()),
+                Some("/rdap/domain/acme-shop.com") => (200, domain.as_str()),
+                _ => (404, r#"{ "errorCode": 404 }"#),
+            };
+            let length = body.len();
+            let text = format!("HTTP/1.1 {status} x\r\ncontent-length: {length}\r\n\r\n{body}");
+            stream.write_all(text.as_bytes()).ok();
+        }
+    });
+    at
+}
+
+#[test]
+fn the_domain_of_a_route_is_asked_for_at_its_registry_without_being_asked_to() {
+    let ((at, _), registry) = (server(), registry());
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    let page = "[status_page]\nhost = \"status.acme-shop.com\"\n";
+    let more = format!("{page}[domains]\nlist = \"http://{registry}/list\"\n");
+    let own = "[monitors.brand]\ndomain = \"www.acme-brand.com\"\n[monitors.odd]\ndomain = \"acme.nowhere\"\n";
+    let text = format!("{}{more}{own}", stack(at));
+    std::fs::write(folder.join("linkflow.toml"), &text).unwrap();
+    let list = ["monitors", "list", "--json"];
+    let up = Up::start(folder);
+    let said = until(folder, &list, |said| {
+        condition(said, "domain.acme-shop.com") == "degraded"
+            && linkflow(folder, &["events"]).out.contains("acme-shop.com is at risk")
+    });
+    assert_eq!(condition(&said, "monitor.odd"), "unknown");
+    // What one answer says of `monitor.brand` is no outage yet.
+    assert_ne!(condition(&said, "monitor.brand"), "down");
+    let rows = said.value()["result"]["monitors"].as_array().unwrap().clone();
+    let row = rows.iter().find(|row| row["name"] == "domain.acme-shop.com").unwrap();
+    assert_eq!((&row["derived"], &row["every_ms"]), (&Value::Bool(true), &Value::from(43_200_000)));
+    let incidents = until(folder, &["incident", "list"], |said| said.out.contains("acme-shop"));
+    assert!(incidents.out.contains("acme-shop.com may be lost"), "{}", incidents.out);
+    let shown = linkflow(folder, &["monitors", "show", "acme-shop.com"]);
+    for part in ["domain.acme-shop.com is at risk", "20 days left", "is asked again at"] {
+        assert!(shown.out.contains(part), "{part}: {}", shown.out);
+    }
+    drop(up);
+    let tested = linkflow(folder, &["monitors", "test", "brand"]);
+    assert_eq!(tested.code, 1);
+    assert!(tested.err.contains("its registry knows no such domain"), "{}", tested.err);
+    let odd = linkflow(folder, &["monitors", "test", "odd"]);
+    assert!(odd.err.contains("no registry of `.nowhere` answers by RDAP"), "{}", odd.err);
+    for off in ["[domains]\nwatch = false\n", "[monitors.own]\ndomain = \"acme-shop.com\"\n"] {
+        let text = format!("{}{page}{off}", stack(at));
+        std::fs::write(folder.join("linkflow.toml"), text).unwrap();
+        let said = linkflow(folder, &list);
+        assert!(!said.out.contains("domain.acme-shop.com"), "{}", said.out);
+    }
+}
+
 /// What the program that is told writes down: the tone and the title, a line each.
 const TOLD: &str = r#"
 [alerts.team]

@@ -67,7 +67,7 @@ pub use tls::{Acme, Certificate, Challenge};
 pub use values::{Environment, Many, RESERVED, Within};
 use watch::PARTIAL_COUNTS;
 pub use watch::{
-    Alert, AlertLevel, AskedRecord, Component, Cron, Heartbeat, HostPort, JsonIs, Monitor,
+    Alert, AlertLevel, AskedRecord, Component, Cron, Domains, Heartbeat, HostPort, JsonIs, Monitor,
     OtherPlace, Phone, QuietHours, Reports, StatusPage, Telemetry, Watchdog,
 };
 
@@ -108,6 +108,8 @@ section! {
         mail: Option<Mail>,
         /// What is looked at from outside.
         monitors: BTreeMap<ItemName, Monitor>,
+        /// Registered domains.
+        domains: Domains = Domains::blank(),
         /// Who looks as well, from other places.
         vantages: BTreeMap<ItemName, OtherPlace>,
         /// What must report by itself.

@@ -18,7 +18,7 @@ section! {
         domain: Option<Host>,
         /// The folder for what LinkFlow keeps on this machine, beside this file.
         state: String = ".linkflow".to_owned(),
-        /// Whether services with a route, databases and caches are watched without a monitor of their own.
+        /// Whether services with a route, databases, caches and domains are watched without a monitor of their own.
         watch: bool = true,
     }
 }

@@ -22,7 +22,7 @@ use crate::{CronTable, ItemName, ProviderName, Rhythm, ServiceName};
 pub(super) const PARTIAL_COUNTS: Percent = Percent(30);
 
 section! {
-    /// Something that is looked at from outside. It takes exactly one of `http`, `tcp`, `tls`, `grpc`, `dns`, `ping`, `postgres` and `redis`.
+    /// Something that is looked at from outside. It takes exactly one of `http`, `tcp`, `tls`, `grpc`, `dns`, `ping`, `postgres`, `redis` and `domain`.
     pub struct Monitor as "monitor" {
         /// A web address that must answer.
         http: Option<Url>,
@@ -40,7 +40,9 @@ section! {
         postgres: Option<Template>,
         /// The address of a Redis that must let us in and answer `PING`: `${cache.main.url}`.
         redis: Option<Template>,
-        /// How often, `1s` at least.
+        /// A domain that must stay registered. Its registry is asked when it ends.
+        domain: Option<Host>,
+        /// How often, `1s` at least. A `domain` is asked for `1h` apart at least, and as `[domains]` says when this is not said.
         every: Duration = Duration::from_secs(60),
         /// How long an answer may take.
         timeout: Duration = Duration::from_secs(10),
@@ -82,6 +84,8 @@ section! {
         grpc_tls: bool = false,
         /// Warn when the certificate ends sooner than this.
         certificate_left: Duration = Duration::from_secs(14 * 86_400),
+        /// Warn when the domain ends sooner than this.
+        domain_left: Duration = Duration::from_secs(30 * 86_400),
         /// The service it is about. It then takes the place of the monitor that each service with a route has by itself.
         service: Option<ServiceName>,
         /// What it needs: `database.main`, `monitor.gateway`. When one of them is down, that is the cause, and no alarm comes for this one.
@@ -91,6 +95,34 @@ section! {
         /// Providers that look as well, from elsewhere.
         also_on: Vec<ProviderName>,
     }
+}
+
+impl Monitor {
+    /// How often it is looked at, where `domains` says how often registries are asked.
+    pub fn pace(&self, domains: &Domains) -> Duration {
+        // A shorter time can only be the one that fits everything else.
+        let is_said = self.domain.is_none() || self.every >= Domains::LEAST;
+        if is_said { self.every } else { domains.every }
+    }
+}
+
+section! {
+    /// The domains that the stack's hosts are under. Their registries are asked when they end.
+    pub struct Domains as "domains" {
+        /// Whether those of routes, of the status page, of the dashboard and of the mail's sender are watched without a monitor of their own.
+        watch: bool = true,
+        /// How often a registry is asked, `1h` at least.
+        every: Duration = Duration::from_secs(43_200),
+        /// Warn when a domain ends sooner than this.
+        left: Duration = Duration::from_secs(30 * 86_400),
+        /// Where it stands which registry answers for which ending.
+        list: Url = Url("https://data.iana.org/rdap/dns.json".to_owned()),
+    }
+}
+
+impl Domains {
+    /// Registries are not asked more often.
+    pub const LEAST: Duration = Duration::from_secs(3_600);
 }
 
 choice! {

@@ -145,6 +145,22 @@ fn what_is_backed_up_or_watched_must_be_there() {
 }
 
 #[test]
+fn registries_are_asked_seldom() {
+    check(
+        "[monitors.d]\ndomain = \"shop.net\"\nevery = \"5m\"\n\
+         [monitors.e]\ntcp = \"shop.net:25\"\ndomain_left = \"60d\"\n\
+         [domains]\nevery = \"1m\"\n",
+        "linkflow.toml:10:9 LF0309 `monitors.d.every` is less than an hour; registries want to be asked seldom: write `1h` or more\n\
+         linkflow.toml:13:15 LF0305 `domain_left` says nothing of a monitor of `tcp`; it belongs to `domain`\n\
+         linkflow.toml:15:9 LF0309 `domains.every` is less than an hour; registries want to be asked seldom: write `1h` or more",
+    );
+    check(
+        "[monitors.d]\ndomain = \"shop.net\"\n[monitors.e]\ndomain = \"shop.org\"\nevery = \"6h\"\n",
+        "",
+    );
+}
+
+#[test]
 fn a_copy_stands_beside_its_original_nowhere() {
     check(
         "[providers.neon]\nkind = \"neon\"\n[databases.main]\nprimary = { on = \"neon\" }\n\

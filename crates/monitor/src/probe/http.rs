@@ -16,10 +16,10 @@ use super::dial::Dialer;
 use crate::target::{Authority, HttpTarget};
 
 /// What came back.
-struct Answer {
-    status: u16,
-    headers: HeaderMap,
-    body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 pub(super) async fn look(
@@ -27,6 +27,15 @@ pub(super) async fn look(
     target: &HttpTarget,
     watch: &Stopwatch,
 ) -> Result<(), Bad> {
+    judge(target, &fetch(dialer, target, watch).await?)
+}
+
+/// The answer at the end of all redirects, whatever it is.
+pub(super) async fn fetch(
+    dialer: &Dialer,
+    target: &HttpTarget,
+    watch: &Stopwatch,
+) -> Result<Answer, Bad> {
     let mut url = target.url.clone();
     let (mut method, mut body) = (target.method.clone(), target.body.clone());
     let mut left = target.redirects;
@@ -35,7 +44,7 @@ pub(super) async fn look(
         let answer = ask(dialer, target, (&url, is_first), &method, &body, watch).await?;
         let leads = matches!(answer.status, 301 | 302 | 303 | 307 | 308);
         let to = answer.headers.get(header::LOCATION).filter(|_| leads && target.redirects > 0);
-        let Some(to) = to else { return judge(target, &answer) };
+        let Some(to) = to else { return Ok(answer) };
         if left == 0 {
             return Err(Bad::wrong(format!("more than {} redirects", target.redirects)));
         }
@@ -92,7 +101,7 @@ fn request(
     let host = url.authority().map_or("", |authority| authority.as_str());
     headers.insert(header::HOST, HeaderValue::from_str(host).map_err(Bad::wrong)?);
     headers.insert(header::USER_AGENT, HeaderValue::from_static("linkflow-monitor"));
-    headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+    headers.insert(header::ACCEPT, HeaderValue::from_static(target.accept));
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     for (name, value) in target.headers.iter().filter(|_| is_first) {
         headers.insert(name, value.clone());

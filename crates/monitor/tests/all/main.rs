@@ -4,6 +4,7 @@
 
 mod beats;
 mod databases;
+mod domains;
 mod looks;
 mod servers;
 mod watched;

@@ -46,6 +46,13 @@ impl Sentry {
         rows.retain(|row| row["status"] == "unresolved");
         rows.reverse();
         rows.truncate(most);
+        for row in &mut rows {
+            // Only lists have these, and an issue by itself has others of the same names.
+            let since = row["firstSeen"].clone();
+            row["inbox"] = json!({ "reason": 0, "reason_details": null, "date_added": since });
+            row["owners"] =
+                json!({ "type": "ownershipRule", "owner": "team:1", "date_added": since });
+        }
         Answer::json(200, &rows.into())
     }
 
@@ -74,10 +81,9 @@ fn issue(number: u64, title: &str, status: &str, now: &str) -> Value {
     });
     let rest = json!({
         "activity": [], "participants": [], "seenBy": [], "userReportCount": 0, "firstRelease": null,
-        "lastRelease": null, "tags": [], "stats": {}, "filtered": null, "inbox": null, "integrationIssues": [],
+        "lastRelease": null, "tags": [], "stats": {}, "filtered": null, "integrationIssues": [],
         "isUnhandled": true, "latestEventHasAttachments": false, "lifetime": {},
         "matchingEventEnvironment": null, "matchingEventId": null, "sentryAppIssues": [], "sessionCount": 0,
-        "owners": { "type": "ownershipRule", "owner": "team:1", "date_added": now },
         "derivedData": {
             "blocker": "none", "progress": "none", "status": "new", "viewCount": 0, "hasOpenFixPr": false,
             "isAssigned": false, "hasRootCause": false, "lastCompletedAutofixStep": "none", "lastProgressedAt": null,

@@ -8,7 +8,7 @@ use crate::config::data::{Primary, thing};
 use crate::config::problem::nearest;
 use crate::config::provider::Role;
 use crate::config::template::Template;
-use crate::config::watch::Alert;
+use crate::config::watch::{Alert, Domains};
 use crate::{ItemName, ProviderName};
 
 /// What the sections are called whose things can be named as `kind.name`.
@@ -37,11 +37,12 @@ const WAYS: [&str; 11] = [
 ];
 
 /// The keys of a monitor that belong to one kind.
-const ASKED_OF: [(&str, &[&str]); 4] = [
+const ASKED_OF: [(&str, &[&str]); 5] = [
     ("http", &["method", "headers", "body", "status", "contains", "lacks", "json", "redirects"]),
     ("dns", &["record", "answer", "server"]),
     ("postgres", &["query"]),
     ("grpc", &["grpc_service", "grpc_tls"]),
+    ("domain", &["domain_left"]),
 ];
 
 impl Check<'_> {
@@ -270,6 +271,7 @@ impl Check<'_> {
 
     pub(super) fn watchers(&mut self) {
         self.monitors();
+        self.domains();
         let config = self.config;
         for (name, h) in &config.heartbeats {
             let path = ["heartbeats", name.as_str()];
@@ -342,6 +344,7 @@ impl Check<'_> {
                 ("ping", m.ping.is_some()),
                 ("postgres", m.postgres.is_some()),
                 ("redis", m.redis.is_some()),
+                ("domain", m.domain.is_some()),
             ];
             self.one_of(&path, &targets.map(|(key, _)| key), &targets.map(|(_, there)| there));
             let kinds: Vec<&str> =
@@ -367,6 +370,10 @@ impl Check<'_> {
                 let what = "`every` is less than a second".to_owned();
                 self.tell(codes::TIMINGS, &[path[0], path[1], "every"], what, "write `1s` or more");
             }
+            let every = [path[0], path[1], "every"];
+            if m.domain.is_some() && m.every < Domains::LEAST && self.has(&every) {
+                self.seldom(&every);
+            }
             self.rhythm(m.timeout.is_zero(), &[path[0], path[1], "timeout"]);
             if m.timeout > m.every {
                 let what = "`timeout` is longer than `every`".to_owned();
@@ -376,6 +383,23 @@ impl Check<'_> {
                 self.tell(codes::TIMINGS, &[path[0], path[1], key], what, help);
             }
         }
+    }
+
+    /// Checks how often registries of domains are asked.
+    fn domains(&mut self) {
+        if self.config.domains.every < Domains::LEAST {
+            self.seldom(&["domains", "every"]);
+        }
+    }
+
+    fn seldom(&mut self, every: &[&str]) {
+        let what = format!("`{}` is less than an hour", every.join("."));
+        self.tell(
+            codes::TIMINGS,
+            every,
+            what,
+            "registries want to be asked seldom: write `1h` or more",
+        );
     }
 
     /// Checks where copies of the status page are kept.

@@ -172,7 +172,7 @@ async fn what_is_cut_off_while_it_is_sent_changes_nothing_and_is_done_by_the_nex
     let place = open(settings(&sshd, &folder));
     let old = files(&[("index.html", "old"), ("a.html", "old")]);
     place.put(&old).await.unwrap();
-    let new = noise(8 << 20);
+    let new = noise(24 << 20);
     let is_sent = || {
         beside(&folder).is_some_and(|path| fs::metadata(path.join("0")).is_ok_and(|m| m.len() > 0))
     };

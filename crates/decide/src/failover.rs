@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 
 use linkflow_model::plan::Held;
 use linkflow_model::{
-    Action, Health, Lifecycle, Moment, PlacementView, Plan, Policy, ProviderName, ServiceName,
-    ServiceSpec, ServiceView, World,
+    Action, Asked, Health, Lifecycle, Moment, PlacementView, Plan, Policy, ProviderName,
+    ServiceName, ServiceSpec, ServiceView, World,
 };
 
 use crate::judge::{Verdict, is_cut_off, judge};
@@ -49,6 +49,8 @@ pub enum MoveKind {
     Failback,
     /// Its place is drained: somebody wants nothing to serve there.
     Drain,
+    /// Somebody wants it to serve from there.
+    Asked,
     /// It runs where it should, and somewhere else too, or its own place was stopped.
     Tidy,
 }
@@ -98,6 +100,7 @@ impl Scene<'_> {
                 let reason = format!("{active} is drained: {why}");
                 self.leave(active, MoveKind::Drain, reason, decision);
             }
+            _ if self.newly_asked(active).is_some() => self.go_where_asked(active, decision),
             (Verdict::Up { .. }, None) => {
                 if !self.go_back(active, decision) {
                     self.tidy(active, decision);
@@ -107,9 +110,40 @@ impl Scene<'_> {
         }
     }
 
+    /// Where it may run: the place that somebody asked for, and then its cascade.
+    fn preferred(&self) -> impl Iterator<Item = &ProviderName> {
+        let asked = self.view.asked.as_ref().map(|asked| &asked.to);
+        let asked = asked.filter(|to| self.spec.rank(to).is_some());
+        let others = self.spec.runs_on.iter().filter(move |p| Some(*p) != asked);
+        asked.into_iter().chain(others)
+    }
+
+    /// What somebody asked for since it came to `active`, unless that is where it is.
+    fn newly_asked(&self, active: &ProviderName) -> Option<&Asked> {
+        let asked = self.view.asked.as_ref().filter(|asked| asked.is_new && asked.to != *active);
+        asked.filter(|asked| self.spec.rank(&asked.to).is_some())
+    }
+
+    /// Goes at once where somebody asked for it, once it is known to work there.
+    fn go_where_asked(&self, active: &ProviderName, decision: &mut Decision) {
+        let Some(Asked { to, why, .. }) = self.newly_asked(active) else { return };
+        let reason = format!("{to} is asked for: {why}");
+        if self.is_proven(to) {
+            return self.move_to(to, active, MoveKind::Asked, reason, decision);
+        }
+        let awaited = if self.is_waking(to) {
+            format!("it waits for {to}, which is being woken")
+        } else if self.is_drained(to) {
+            format!("{to} is drained")
+        } else {
+            format!("it is not known to work there, so {active} goes on")
+        };
+        self.hold(decision, format!("{reason}; {awaited}"));
+    }
+
     /// Gives a service without a place its most preferred one that works.
     fn settle(&self, decision: &mut Decision) {
-        let Some(to) = self.spec.runs_on.iter().find(|p| self.is_proven(p)) else { return };
+        let Some(to) = self.preferred().find(|p| self.is_proven(p)) else { return };
         let running: Vec<_> = self.running_elsewhere(to).collect();
         if self.spec.exclusive
             && let Some(at) = running.first()
@@ -139,7 +173,7 @@ impl Scene<'_> {
 
     /// Leaves a place that failed or is drained, as `reason` says.
     fn leave(&self, from: &ProviderName, kind: MoveKind, reason: String, decision: &mut Decision) {
-        let best = self.spec.runs_on.iter().find(|p| *p != from && self.is_proven(p));
+        let best = self.preferred().find(|p| *p != from && self.is_proven(p));
         if let Some(waking) = self.preferred_and_waking(from, best) {
             return self
                 .hold(decision, format!("{reason}; it waits for {waking}, which is being woken"));
@@ -147,6 +181,18 @@ impl Scene<'_> {
         let Some(to) = best else {
             return self.hold(decision, format!("{reason}; no other provider can take it"));
         };
+        self.move_to(to, from, kind, reason, decision);
+    }
+
+    /// Has it serve from `to` in place of `from`, unless it must never run twice and may.
+    fn move_to(
+        &self,
+        to: &ProviderName,
+        from: &ProviderName,
+        kind: MoveKind,
+        reason: String,
+        decision: &mut Decision,
+    ) {
         let mut plan = Plan::default();
         if let Err(silent) = self.fence(&mut plan, to, Some(from), &reason) {
             let why = format!(
@@ -166,12 +212,15 @@ impl Scene<'_> {
         from: &ProviderName,
         best: Option<&ProviderName>,
     ) -> Option<&ProviderName> {
-        let before = self.spec.runs_on.iter().take_while(|p| Some(*p) != best);
-        before.filter(|p| *p != from).find(|provider| {
-            let is_down = matches!(self.judge(provider), Verdict::Down { .. });
-            let usable = !is_down && !self.is_drained(provider) && self.can_prove(provider);
-            usable && self.view.on(provider).is_some_and(may_sleep)
-        })
+        let mut before = self.preferred().take_while(|p| Some(*p) != best).filter(|p| *p != from);
+        before.find(|provider| self.is_waking(provider))
+    }
+
+    /// Whether it sleeps on `provider`, or is being woken there, and may serve from there.
+    fn is_waking(&self, provider: &ProviderName) -> bool {
+        let is_down = matches!(self.judge(provider), Verdict::Down { .. });
+        let usable = !is_down && !self.is_drained(provider) && self.can_prove(provider);
+        usable && self.view.on(provider).is_some_and(may_sleep)
     }
 
     /// Goes back to a more preferred place that has been up for long enough. Says whether it does.
@@ -179,14 +228,18 @@ impl Scene<'_> {
         if self.now.since(self.view.active_since) < self.policy.min_stay_ms {
             return false;
         }
-        let before = self.spec.runs_on.iter().take_while(|p| *p != active);
+        let mut before = self.preferred().take_while(|p| *p != active);
         let recovered = |p: &&ProviderName| {
             let verdict = self.judge(p);
             let up_ms = verdict.up_since().map(|since| self.now.since(since));
             up_ms.is_some_and(|ms| ms >= self.policy.failback_after_ms) && self.is_ready(p)
         };
-        let Some(to) = before.clone().find(recovered) else { return false };
-        let reason = format!("{to} is preferred and has recovered");
+        let Some(to) = before.find(recovered) else { return false };
+        let asked = self.view.asked.as_ref().filter(|asked| asked.to == *to);
+        let reason = match asked {
+            Some(Asked { why, .. }) => format!("{to} is asked for and has recovered: {why}"),
+            None => format!("{to} is preferred and has recovered"),
+        };
         let mut plan = Plan::default();
         if self.fence(&mut plan, to, Some(active), &reason).is_err() {
             return false;

@@ -17,11 +17,22 @@ mod tests;
 /// A place that is drained is left at once when another one answers. It stays in the table, behind those: better there than
 /// nowhere.
 ///
+/// A place that somebody asked for comes first as soon as it answers, or is to be woken.
+///
 /// What may sleep may rest, but for the place that is to take over from one that is down: that is woken.
 pub fn routes(services: &[ServiceSpec], world: &World, generation: u64) -> Routes {
     let services = services.iter().filter(|spec| spec.is_probed()).map(|spec| {
         let view = world.services.get(&spec.name);
-        let mut targets: Vec<(bool, bool, bool, Target)> = Vec::new();
+        let mut targets: Vec<(bool, bool, bool, bool, Target)> = Vec::new();
+        let is_asked = |placement: &PlacementView| {
+            let asked = view.and_then(|v| v.asked.as_ref()).filter(|asked| asked.is_new);
+            let works = match placement.health {
+                Health::Up => true,
+                Health::Resting | Health::Waking => placement.sleeps.is_some(),
+                Health::Down | Health::Unknown => false,
+            };
+            works && spec.keeps_standby_warm() && asked.is_some_and(|a| a.to == placement.provider)
+        };
         let is_drained =
             |provider: &ProviderName| view.is_some_and(|v| v.drained.contains_key(provider));
         let answers = |p: &PlacementView| p.health == Health::Up && !is_drained(&p.provider);
@@ -39,10 +50,13 @@ pub fn routes(services: &[ServiceSpec], world: &World, generation: u64) -> Route
                 most: spec.concurrency.at(provider),
             };
             let left = can_leave && is_drained(provider);
-            targets.push((placement.health == Health::Down, left, !is_active, target));
+            let other = !is_asked(placement);
+            targets.push((placement.health == Health::Down, left, other, !is_active, target));
         }
-        targets.sort_by_key(|(down, left, spare, target)| (*down, *left, *spare, target.rank));
-        if let Some((_, _, true, target)) = targets.first_mut()
+        targets.sort_by_key(|(down, left, other, spare, target)| {
+            (*down, *left, *other, *spare, target.rank)
+        });
+        if let Some((_, _, _, true, target)) = targets.first_mut()
             && let Some(sleeps) = &mut target.sleeps
         {
             sleeps.may_rest = false;
@@ -55,7 +69,7 @@ pub fn routes(services: &[ServiceSpec], world: &World, generation: u64) -> Route
             idempotency_key: spec.idempotency_key,
             timeouts: spec.timeouts,
             queue: spec.concurrency.queue,
-            targets: targets.into_iter().map(|(_, _, _, target)| target).collect(),
+            targets: targets.into_iter().map(|(.., target)| target).collect(),
         }
     });
     Routes { generation, services: services.collect() }

@@ -2,15 +2,16 @@
 //!
 //! A line is a service: `web api at fly since 5: fly=up@0 railway=down@3 hetzner=absent@0`. Its kind is `web`, `grpc`,
 //! `worker` or `exclusive` (a worker that must never run twice; `maybe azure,fly` names where it may still run).
-//! `drained fly,koyeb` names where somebody wants it kept away from. A placement is what probes or its provider say of it, since when, then `~` and when its provider was last asked where
+//! `drained fly,koyeb` names where somebody wants it kept away from, `asked fly` where somebody wants it, and `asked-before fly`
+//! where that was so before it came to where it is. A placement is what probes or its provider say of it, since when, then `~` and when its provider was last asked where
 //! that is not now (`~never`), then `#` and what runs there: a letter for the image and a digit for the settings. A
 //! placement that its provider puts to sleep begins with `z`: `zrender=resting@0`.
 
 use std::fmt::Write as _;
 
 use linkflow_model::{
-    Digest, Fingerprint, Health, Lifecycle, Moment, PlacementView, Plan, ServiceKind, ServiceName,
-    ServiceSpec, ServiceView, Size, Sleeps, World,
+    Asked, Digest, Fingerprint, Health, Lifecycle, Moment, PlacementView, Plan, ServiceKind,
+    ServiceName, ServiceSpec, ServiceView, Size, Sleeps, World,
 };
 
 /// What the lines say.
@@ -34,7 +35,14 @@ pub(crate) fn read(lines: &str, now: Moment) -> (Vec<ServiceSpec>, World) {
         let drained = after("drained").into_iter().flat_map(|names| names.split(','));
         let drained = drained.map(|name| (name.parse().unwrap(), "Ann: it is rebuilt".to_owned()));
         let drained = drained.collect();
-        let view = ServiceView { active, active_since, may_run, drained, placements };
+        let asked = after("asked").map(|to| (to, true));
+        let asked = asked.or_else(|| after("asked-before").map(|to| (to, false)));
+        let asked = asked.map(|(to, is_new)| Asked {
+            to: to.parse().unwrap(),
+            why: "Ann: they rebuild".to_owned(),
+            is_new,
+        });
+        let view = ServiceView { active, active_since, may_run, drained, asked, placements };
         world.services.insert(name, view);
     }
     (specs, world)

@@ -7,9 +7,11 @@ use futures_util::future::join_all;
 use linkflow_decide::routes;
 use linkflow_model::role::Seen;
 use linkflow_model::{
-    Drain, EventKind, Fault, Health, Level, Lifecycle, Moment, PlacementView, Probe, ProviderName,
-    ServiceKind, ServiceName, ServiceSpec, ServiceView, Sleeps, Timestamp, World,
+    Asked, Drain, EventKind, FailoverOrder, Fault, Health, Level, Lifecycle, Moment, PlacementView,
+    Probe, ProviderName, ServiceKind, ServiceName, ServiceSpec, ServiceView, Sleeps, Timestamp,
+    World,
 };
+use linkflow_store::StoreError;
 use serde::{Deserialize, Serialize};
 
 use crate::guard::{Patience, guarded};
@@ -32,9 +34,10 @@ pub(crate) struct Look {
 /// Where each service serves, as last read from the store.
 #[derive(Debug, Default)]
 pub(crate) struct Actives {
-    active: BTreeMap<ServiceName, (ProviderName, Moment)>,
+    active: BTreeMap<ServiceName, (Active, Moment)>,
     may_run: BTreeMap<ServiceName, BTreeSet<ProviderName>>,
     drains: Vec<Drain>,
+    orders: Vec<FailoverOrder>,
 }
 
 /// Where a service serves: the document `active/<service>`.
@@ -141,7 +144,7 @@ impl Engine {
     /// The providers that services serve from, or may run on.
     pub(crate) fn held_by_actives(&self) -> Vec<ProviderName> {
         let held = locked(&self.actives);
-        let active = held.active.values().map(|(provider, _)| provider);
+        let active = held.active.values().map(|(active, _)| &active.provider);
         active.chain(held.may_run.values().flatten()).cloned().collect()
     }
 
@@ -164,16 +167,47 @@ impl Engine {
         for document in self.parts.store.list(Drain::PREFIX).await? {
             drains.push(from_value::<Drain>(&document.key, document.body)?);
         }
+        let mut orders = Vec::new();
+        for document in self.parts.store.list(FailoverOrder::PREFIX).await? {
+            orders.push(from_value::<FailoverOrder>(&document.key, document.body)?);
+        }
         let mut held = locked(&self.actives);
-        (held.may_run, held.drains) = (may_run, drains);
+        (held.may_run, held.drains, held.orders) = (may_run, drains, orders);
         for (name, active) in found {
-            if held.active.get(&name).is_some_and(|(provider, _)| *provider == active.provider) {
+            if held.active.get(&name).is_some_and(|(held, _)| held.provider == active.provider) {
                 continue;
             }
             // As long ago as the wall clock says, but never longer than this process remembers.
             let ago = wall.0.saturating_sub(active.since.0);
             let since = Moment(now.0.saturating_sub(ago));
-            held.active.insert(name, (active.provider, since));
+            held.active.insert(name, (active, since));
+        }
+        Ok(())
+    }
+
+    /// Takes orders away whose time is over, and tells that once, whichever process does it.
+    pub(crate) async fn end_orders(&self) -> Result<(), EngineError> {
+        let now = self.parts.clock.wall();
+        // What was read for the last world tells whether there is anything to do.
+        if locked(&self.actives).orders.iter().all(|order| order.holds(now)) {
+            return Ok(());
+        }
+        for document in self.parts.store.list(FailoverOrder::PREFIX).await? {
+            let order: FailoverOrder = from_value(&document.key, document.body)?;
+            if order.holds(now) {
+                continue;
+            }
+            match self.parts.store.remove(&document.key, document.version).await {
+                // Somebody else was faster, or has just said something new.
+                Err(StoreError::Conflict { .. }) => continue,
+                ended => ended?,
+            };
+            let all = || "every service".to_owned();
+            let of = order.service.as_ref().map_or_else(all, ToString::to_string);
+            let said = format!("the time is over for which {} had {of} at {}", order.by, order.to);
+            let mut event = self.event(EventKind::Control, Level::Notice, said);
+            (event.service, event.provider) = (order.service, Some(order.to));
+            self.tell(event).await;
         }
         Ok(())
     }
@@ -183,13 +217,14 @@ impl Engine {
         let looks = locked(&self.looks);
         let probes = self.parts.probes.borrow();
         let awake = locked(&self.awake);
-        let services = self.services();
+        let (services, wall) = (self.services(), self.parts.clock.wall());
         let mut world = World::default();
         for spec in services.iter() {
             let active = actives.active.get(&spec.name);
+            let order = FailoverOrder::of(&actives.orders, &spec.name, wall);
             let may_run = actives.may_run.get(&spec.name).cloned().unwrap_or_default();
             // Where it was before its cascade changed still counts, until it has left.
-            let left = may_run.iter().chain(active.map(|(provider, _)| provider));
+            let left = may_run.iter().chain(active.map(|(active, _)| &active.provider));
             let left: BTreeSet<_> = left.filter(|p| spec.rank(p).is_none()).collect();
             let placements = spec.runs_on.iter().chain(left).map(|provider| {
                 let key = (spec.name.clone(), provider.clone());
@@ -201,10 +236,11 @@ impl Engine {
                 view
             });
             let view = ServiceView {
-                active: active.map(|(provider, _)| provider.clone()),
+                active: active.map(|(active, _)| active.provider.clone()),
                 active_since: active.map(|(_, since)| *since).unwrap_or_default(),
                 placements: placements.collect(),
                 drained: drained(&actives.drains, &spec.name),
+                asked: order.map(|order| asked(order, active.map(|(active, _)| active))),
                 may_run,
             };
             world.services.insert(spec.name.clone(), view);
@@ -231,6 +267,13 @@ impl Engine {
 fn drained(drains: &[Drain], service: &ServiceName) -> BTreeMap<ProviderName, String> {
     let own = drains.iter().filter(|drain| drain.is_for(service));
     own.map(|drain| (drain.provider.clone(), format!("{}: {}", drain.by, drain.why))).collect()
+}
+
+/// What `order` asks for, of a service that serves at `active`.
+fn asked(order: &FailoverOrder, active: Option<&Active>) -> Asked {
+    let FailoverOrder { to, by, why, at, .. } = order;
+    let is_new = active.is_none_or(|active| active.since <= *at);
+    Asked { to: to.clone(), why: format!("{by}: {why}"), is_new }
 }
 
 /// A placement that somebody waits for, so that it may not sleep.

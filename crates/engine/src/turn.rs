@@ -33,6 +33,7 @@ impl Engine {
     /// Observes, decides, acts and tells, once. Gives what was decided.
     pub async fn turn(&self) -> Result<Decision, EngineError> {
         self.follow_live().await?;
+        self.end_orders().await?;
         let world = self.world().await?;
         let now = self.parts.clock.now();
         let decision = failover(&self.services(), &self.parts.policy, &world, now);
@@ -74,15 +75,18 @@ impl Engine {
     async fn make_move(&self, due: &Move, fence: &Fence) -> Result<(), EngineError> {
         let kind = match due.kind {
             MoveKind::Tidy => RunKind::Tidy,
-            MoveKind::Settle | MoveKind::Failover | MoveKind::Failback | MoveKind::Drain => {
-                RunKind::Move
-            }
+            MoveKind::Settle
+            | MoveKind::Failover
+            | MoveKind::Failback
+            | MoveKind::Drain
+            | MoveKind::Asked => RunKind::Move,
         };
         let why = due.plan.stages.last().and_then(|stage| stage.steps.first());
         let why = why.map(|step| step.why.clone()).unwrap_or_default();
         let said = match due.kind {
             MoveKind::Failover => format!("{} moves to {}: {why}", due.service, due.to),
             MoveKind::Drain => format!("{} leaves for {}: {why}", due.service, due.to),
+            MoveKind::Asked => format!("{} goes to {}: {why}", due.service, due.to),
             MoveKind::Failback => format!("{} moves back to {}: {why}", due.service, due.to),
             MoveKind::Settle => format!("{} starts on {}: {why}", due.service, due.to),
             MoveKind::Tidy => format!("{} is stopped where it is not due: {why}", due.service),
@@ -98,7 +102,7 @@ impl Engine {
         let (kind, level) = match due.kind {
             MoveKind::Failover => (EventKind::Failover, Level::Warning),
             MoveKind::Failback => (EventKind::Failback, Level::Notice),
-            MoveKind::Drain => (EventKind::Control, Level::Notice),
+            MoveKind::Drain | MoveKind::Asked => (EventKind::Control, Level::Notice),
             MoveKind::Settle | MoveKind::Tidy => (EventKind::Control, Level::Info),
         };
         self.tell(self.event(kind, level, said).about(&due.service, &due.to)).await;

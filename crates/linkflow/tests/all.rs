@@ -35,6 +35,8 @@ mod rehearsed;
 mod route;
 #[path = "all/server.rs"]
 mod server;
+#[path = "../../providers/tests/pages/sshd.rs"]
+mod sshd;
 #[path = "all/subscribe.rs"]
 mod subscribe;
 #[path = "all/tidy.rs"]

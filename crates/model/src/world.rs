@@ -47,8 +47,23 @@ pub struct ServiceView {
     /// Providers that it is kept away from until somebody lifts it, and who wanted that and why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub drained: BTreeMap<ProviderName, String>,
+    /// Where somebody wants it to serve from, before its cascade, until that is ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
     /// Its placements, in the order of its cascade.
     pub placements: Vec<PlacementView>,
+}
+
+/// Where somebody wants a service to serve from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The provider.
+    pub to: ProviderName,
+    /// Who wants it, and why.
+    pub why: String,
+    /// Whether it was said after the service came to where it serves: then it goes there at once, and not only once the provider
+    /// has been well for as long as a way back takes.
+    pub is_new: bool,
 }
 
 /// One service on one provider, as it stands.

@@ -1,5 +1,8 @@
 //! Files in a bucket: what is written, what is left alone, and what is refused.
 
+mod ssh;
+mod sshd;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 

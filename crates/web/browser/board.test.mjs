@@ -48,7 +48,8 @@ tags = ["shop"]
 `;
 const PHONE = { width: 390, height: 844 };
 const PAGES = ["/", "/services/api", "/routes", "/monitors", "/monitors/monitor.shop", "/incidents", "/maintenance", "/events",
-  "/releases", "/runs/run-000001", "/usage", "/certificates", "/search?q=api", "/do/rollback?release=r1", "/do/drain?provider=a"];
+  "/releases", "/runs/run-000001", "/usage", "/certificates", "/search?q=api", "/do/rollback?release=r1", "/do/drain?provider=a",
+  "/do/failover?to=b&service=api"];
 /** How long something may take to be seen. */
 const SOON = 30_000;
 
@@ -202,6 +203,17 @@ test("without scripts everything is there and can be done", async () => {
   assert.match(await page.locator("#alarms").innerText(), /b is drained by the owner of the state folder.*no script is needed/);
   await page.getByRole("link", { name: "Lift it" }).click();
   await confirm(page, "it is over");
+  await page.goto(`${at}/services/api`);
+  await page.getByRole("link", { name: "Fail over to b" }).click();
+  await page.getByLabel("For how long").selectOption({ label: "an hour" });
+  if (pictures) await page.screenshot({ path: join(pictures, "dashboard-failover.png"), fullPage: true });
+  await confirm(page, "a is slow");
+  assert.match(await page.locator("#alarms").innerText(), /api was failed over to b by the owner of the state folder.*, until .*: a is slow/);
+  for (let n = 0; n < 100 && !(await page.locator('td.on[data-cell="api/b"]').count()); n++) await page.reload();
+  await page.locator('td.on[data-cell="api/b"]').waitFor();
+  await page.getByRole("link", { name: "End it" }).click();
+  await confirm(page, "it is over");
+  assert.ok(!(await page.locator("#alarms").innerText()).includes("failed over"));
   await page.getByRole("link", { name: "Monitors", exact: true }).click();
   await page.getByLabel("Name or target").fill("shop");
   await page.getByRole("button", { name: "Filter" }).click();

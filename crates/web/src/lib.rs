@@ -12,6 +12,7 @@ pub mod hook;
 mod live;
 mod metrics;
 pub mod operator;
+pub mod order;
 #[cfg(test)]
 mod scripted;
 pub mod shape;

@@ -19,6 +19,7 @@ fn check(world: &str, now: u64, expected: &str) {
             MoveKind::Failover => "failover",
             MoveKind::Failback => "failback",
             MoveKind::Drain => "drain",
+            MoveKind::Asked => "asked",
             MoveKind::Tidy => "tidy",
         };
         writeln!(said, "{kind} {} to {}\n{}", one.service, one.to, lines(&one.plan)).unwrap();
@@ -438,5 +439,95 @@ fn an_exclusive_service_leaves_a_drained_place_stopped_and_proven_so() {
          prove: prove that timer has stopped on azure (timer must never run twice)
          start: run 1 of timer on fly (its standby is kept stopped)
          switch: serve timer from fly (azure is drained: Ann: it is rebuilt)",
+    );
+}
+
+#[test]
+fn where_somebody_asks_for_a_service_it_goes_at_once_and_stays() {
+    check(
+        "web api asked hetzner at fly since 0: fly=up@0 railway=up@0 hetzner=up@0",
+        1_000,
+        "asked api to hetzner
+         switch: serve api from hetzner (hetzner is asked for: Ann: they rebuild)",
+    );
+    let there =
+        "web api asked-before hetzner at hetzner since 0: fly=up@0 railway=up@0 hetzner=up@0";
+    check(there, 900_000, "");
+    // A service without a place begins there.
+    check(
+        "web api asked railway: fly=up@0 railway=up@0",
+        1_000,
+        "settle api to railway
+         switch: serve api from railway (railway is the most preferred that works)",
+    );
+}
+
+#[test]
+fn what_is_asked_for_is_no_guess_and_waits_for_what_is_not_known_to_work() {
+    check(
+        "web api asked railway at fly: fly=up@0 railway=down@0",
+        1_000,
+        "wait api: railway is asked for: Ann: they rebuild; it is not known to work there, so fly goes on",
+    );
+    check(
+        "web api asked railway at fly: fly=up@0 railway=unprobed@0",
+        1_000,
+        "wait api: railway is asked for: Ann: they rebuild; it is not known to work there, so fly goes on",
+    );
+    check(
+        "web api asked render at fly: fly=up@0 zrender=resting@0",
+        1_000,
+        "wait api: render is asked for: Ann: they rebuild; it waits for render, which is being woken",
+    );
+    check(
+        "web api drained railway asked railway at fly: fly=up@0 railway=up@0",
+        1_000,
+        "wait api: railway is asked for: Ann: they rebuild; railway is drained",
+    );
+    // It is not in the cascade, so the order is about others.
+    check("web api asked koyeb at fly: fly=up@0 railway=up@0", 1_000, "");
+}
+
+#[test]
+fn what_dies_where_it_was_asked_for_fails_over_and_goes_back_there_when_it_has_recovered() {
+    check(
+        "web api asked-before hetzner at hetzner: fly=up@0 railway=up@0 hetzner=down@0",
+        10_000,
+        "failover api to fly
+         switch: serve api from fly (hetzner has been down for 10.0 s: refused)",
+    );
+    let away =
+        "web api asked-before hetzner at fly since 0: fly=up@0 railway=up@0 hetzner=up@300000";
+    check(away, 419_999, "");
+    check(
+        away,
+        420_000,
+        "failback api to hetzner
+         switch: serve api from hetzner (hetzner is asked for and has recovered: Ann: they rebuild)",
+    );
+    // What dies meanwhile is left for the place that is asked for.
+    check(
+        "web api asked hetzner at fly: fly=down@0 railway=up@0 hetzner=up@0",
+        10_000,
+        "failover api to hetzner
+         switch: serve api from hetzner (fly has been down for 10.0 s: refused)",
+    );
+}
+
+#[test]
+fn an_exclusive_service_goes_where_it_is_asked_for_stopped_and_proven_so() {
+    check(
+        "exclusive timer asked fly at azure: azure=running@0 fly=stopped@0",
+        1_000,
+        "asked timer to fly
+         fence: stop timer on azure (fly is asked for: Ann: they rebuild)
+         prove: prove that timer has stopped on azure (timer must never run twice)
+         start: run 1 of timer on fly (its standby is kept stopped)
+         switch: serve timer from fly (fly is asked for: Ann: they rebuild)",
+    );
+    check(
+        "exclusive timer asked fly at azure: azure=running@0~never fly=stopped@0",
+        1_000,
+        "wait timer: fly is asked for: Ann: they rebuild; its stop cannot be proven while azure does not answer, and it must never run twice",
     );
 }

@@ -110,3 +110,15 @@ fn a_drained_target_stands_behind_those_that_answer_and_before_those_that_are_do
     );
     check("web api drained fly at fly: fly=up@0 railway=down@0", "api fly:0 railway:1");
 }
+
+#[test]
+fn a_target_that_somebody_asked_for_is_first_once_it_answers() {
+    check(
+        "web api asked hetzner at fly: fly=up@0 railway=up@0 hetzner=up@0",
+        "api hetzner:2 fly:0 railway:1",
+    );
+    check("web api asked railway at fly: fly=up@0 railway=down@0", "api fly:0 railway:1");
+    check("web api asked railway at fly: fly=up@0 railway=unprobed@0", "api fly:0 railway:1");
+    // It was tried, and was left: the way back is that of failback.
+    check("web api asked-before railway at fly: fly=up@0 railway=up@0", "api fly:0 railway:1");
+}

@@ -1,13 +1,12 @@
 //! `linkflow drain` and `linkflow undrain`: keeping a provider free of services, until it is lifted.
 
 use clap::Args;
-use linkflow_model::{Drain, Event, EventKind, Level, ProviderName, ServiceName};
-use linkflow_store::Store;
+use linkflow_model::{ProviderName, ServiceName};
+use linkflow_web::order;
 use serde_json::json;
 
 use crate::say::answer::Answer;
 
-use super::tell::Teller;
 use super::{Answered, Context};
 
 /// Keep a provider free of services, until it is lifted.
@@ -55,28 +54,12 @@ pub(crate) struct Meant {
 pub(crate) async fn drain(context: &Context, args: &DrainArgs) -> Answered {
     let teller = context.teller()?;
     let (provider, service) = (&args.meant.provider, args.meant.service.as_ref());
-    let services = teller.config.services.iter();
-    let meant = services.filter(|(name, _)| service.is_none_or(|service| service == *name));
-    if !meant.clone().any(|(_, service)| service.runs_on.contains(provider)) {
-        let what = match service {
-            Some(service) => format!("{service} may not run on `{provider}` anyway"),
-            None => format!("no service may run on `{provider}`"),
-        };
-        return Answer::failed(2, &what, "`linkflow status` tells what may run where");
-    }
-    let (by, why, at) = (teller.who.clone(), args.meant.reason.trim().to_owned(), teller.now);
+    let why = args.meant.reason.trim();
     if why.is_empty() {
         return Answer::failed(2, "a drain has a reason", "`--reason` says why, in a few words");
     }
-    let drain = Drain { provider: provider.clone(), service: service.cloned(), by, why, at };
-    let key = Drain::key(provider, service);
-    let held = teller.store.read(&key).await?.map(|document| document.version);
-    teller.store.write(&key, held, &json!(drain), None).await?;
-    let said = match service {
-        Some(service) => format!("{} keeps {service} away from {provider}", drain.by),
-        None => format!("{} drains {provider}", drain.by),
-    };
-    note(&teller, provider, service, format!("{said}: {}", drain.why)).await?;
+    let places = order::places_of_config(&teller.config);
+    let drain = order::drain::drain(teller.hand(), &places, provider, service, why).await?;
     let out = format!("{provider} is drained; the running `linkflow up` moves what serves there\n");
     Ok(Answer { out, result: json!(drain), ..Answer::default() })
 }
@@ -85,47 +68,8 @@ pub(crate) async fn drain(context: &Context, args: &DrainArgs) -> Answered {
 pub(crate) async fn undrain(context: &Context, args: &UndrainArgs) -> Answered {
     let teller = context.teller()?;
     let (provider, service) = (&args.meant.provider, args.meant.service.as_ref());
-    let key = Drain::key(provider, service);
-    let Some(document) = teller.store.read(&key).await? else {
-        let what = match service {
-            Some(service) => format!("{service} is not kept away from `{provider}` alone"),
-            None => format!("`{provider}` is not drained"),
-        };
-        let help = match held(&teller).await?.as_slice() {
-            [] => "nothing is drained".to_owned(),
-            all => format!("drained: {}", all.join(", ")),
-        };
-        return Answer::failed(2, &what, &help);
-    };
-    teller.store.remove(&key, document.version).await?;
-    let (who, why) = (&teller.who, args.meant.reason.trim());
-    let said = match service {
-        Some(service) => format!("{who} lets {service} run on {provider} again: {why}"),
-        None => format!("{who} lets services run on {provider} again: {why}"),
-    };
-    note(&teller, provider, service, said).await?;
+    let why = args.meant.reason.trim();
+    let drain = order::drain::lift(teller.hand(), provider, service, why).await?;
     let out = format!("{provider} may be used again\n");
-    Ok(Answer { out, result: document.body, ..Answer::default() })
-}
-
-/// What is drained, in words.
-async fn held(teller: &Teller) -> Result<Vec<String>, Box<Answer>> {
-    let all: Vec<Drain> = teller.all(Drain::PREFIX).await?;
-    let words = |drain: &Drain| match &drain.service {
-        Some(service) => format!("{} for {service}", drain.provider),
-        None => drain.provider.to_string(),
-    };
-    Ok(all.iter().map(words).collect())
-}
-
-async fn note(
-    teller: &Teller,
-    provider: &ProviderName,
-    service: Option<&ServiceName>,
-    said: String,
-) -> Result<(), Box<Answer>> {
-    let mut event = Event::new(teller.now, EventKind::Control, Level::Notice, said);
-    (event.provider, event.service) = (Some(provider.clone()), service.cloned());
-    teller.store.append(&event).await?;
-    Ok(())
+    Ok(Answer { out, result: json!(drain), ..Answer::default() })
 }

@@ -22,6 +22,7 @@ mod drift;
 mod drill;
 mod events;
 mod explain;
+mod failover;
 mod heartbeat;
 mod heartbeat_run;
 mod history;
@@ -131,6 +132,7 @@ enum Command {
     Swap(swap::SwapArgs),
     Drain(drain::DrainArgs),
     Undrain(drain::UndrainArgs),
+    Failover(failover::FailoverArgs),
     #[command(subcommand)]
     Server(server::ServerCommand),
     #[command(subcommand)]
@@ -273,6 +275,7 @@ fn run(command: Command, context: &Context) -> Answered {
         Command::Route(command) => on_runtime(route::answer(context, &command)),
         Command::Drain(args) => once(drain::drain(context, &args)),
         Command::Undrain(args) => once(drain::undrain(context, &args)),
+        Command::Failover(args) => once(failover::answer(context, &args)),
         Command::Top(args) => on_runtime(Box::pin(top::answer(context, &args))),
         Command::Status(args) => once(status::answer(context, &args)),
         Command::Ci(command) => ci::answer(context, &command),

@@ -6,6 +6,8 @@ use jiff::tz::TimeZone;
 use linkflow_model::config::Config;
 use linkflow_model::{Event, EventKind, Level, Timestamp};
 use linkflow_store::{Sqlite, Store, StoreError};
+use linkflow_web::operator::{Refusal, Why};
+use linkflow_web::order::Hand;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -52,7 +54,24 @@ impl Context {
     }
 }
 
+impl From<Refusal> for Box<Answer> {
+    fn from(refusal: Refusal) -> Self {
+        let code = match refusal.why {
+            Why::Missing | Why::Wrong => 2,
+            Why::Forbidden => 5,
+            Why::Busy => 4,
+            Why::Failed => 1,
+        };
+        Self::new(Answer::failure(code, &refusal.what, &refusal.help))
+    }
+}
+
 impl Teller {
+    /// Gives orders in the name of whoever typed the command.
+    pub(super) fn hand(&self) -> Hand<'_> {
+        Hand { store: &self.store, by: &self.who, now: self.now }
+    }
+
     /// Writes a new document under the first of `keys` that is free; gives which.
     pub(super) async fn create<T: Serialize>(
         &self,

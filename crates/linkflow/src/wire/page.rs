@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
+use futures_util::future::join_all;
 use linkflow_edge::{Answers, OwnHost};
 use linkflow_engine::{Stop, Tasks};
-use linkflow_model::config::{Config, SecretRef, StatusPage};
+use linkflow_model::config::{Config, PagePlace, SecretRef, SshFolder, StatusPage};
 use linkflow_model::role::Pages;
-use linkflow_model::{Clock, Event, EventKind, Level, ProviderName, Pulse, Timestamp};
+use linkflow_model::{Clock, Event, EventKind, Level, ProviderName, Pulse, Secret, Timestamp};
 use linkflow_providers::kit::Kit;
-use linkflow_providers::pages::{bucket, embedded};
+use linkflow_providers::pages::{bucket, embedded, ssh};
 use linkflow_store::Store;
 use linkflow_web::Shelf;
 use linkflow_web::status::{Bundle, Look, gather};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tracing::warn;
 
 use super::secrets::Secrets;
@@ -113,7 +114,7 @@ pub(crate) fn look(
 /// Where copies are kept: in the state folder first, then wherever the config asks, in its order.
 ///
 /// # Errors
-/// When the key of a bucket is not there.
+/// When the key of a place is not there.
 pub(crate) fn places(
     settings: Option<&StatusPage>,
     (state, workdir): (&Path, &Path),
@@ -126,27 +127,62 @@ pub(crate) fn places(
     let mut places = vec![folder(state.join(FOLDER))];
     for place in settings.into_iter().flat_map(|page| &page.publish) {
         places.extend(place.folder.as_ref().map(|path| folder(workdir.join(path))));
-        let Some(name) = &place.bucket else { continue };
-        let follow = |key: &'static str, reference: &Option<SecretRef>| {
-            reference.as_ref().and_then(|reference| secrets.follow(reference)).ok_or_else(|| {
-                OpenError::Missing {
-                    what: format!("the `{key}` of the bucket `{name}` is not there"),
-                    help: "export what `status_page.publish` names before you start LinkFlow"
-                        .to_owned(),
-                }
-            })
-        };
-        let endpoint = place.endpoint.as_ref().map(|url| url.0.trim_end_matches('/').to_owned());
-        let settings = bucket::Settings {
-            bucket: name.clone(),
-            endpoint: endpoint.unwrap_or_default(),
-            region: place.region.clone(),
-            key: follow("key", &place.key)?,
-            secret: follow("secret", &place.secret)?,
-        };
-        places.push(Box::new(bucket::open(settings, kit, &here)));
+        if let Some(name) = &place.bucket {
+            places.push(Box::new(bucket::open(bucket_of(name, place, secrets)?, kit, &here)));
+        }
+        if let Some(at) = &place.ssh {
+            places.push(Box::new(ssh::open(folder_of(at, place, secrets)?, kit, &here)));
+        }
     }
     Ok(places)
+}
+
+/// What opens the bucket `name`.
+fn bucket_of(
+    name: &str,
+    place: &PagePlace,
+    secrets: &Secrets,
+) -> Result<bucket::Settings, OpenError> {
+    let of = format!("the bucket `{name}`");
+    let endpoint = place.endpoint.as_ref().map(|url| url.0.trim_end_matches('/').to_owned());
+    Ok(bucket::Settings {
+        bucket: name.to_owned(),
+        endpoint: endpoint.unwrap_or_default(),
+        region: place.region.clone(),
+        key: follow("key", &of, place.key.as_ref(), secrets)?,
+        secret: follow("secret", &of, place.secret.as_ref(), secrets)?,
+    })
+}
+
+/// What opens the folder `at` behind SSH.
+fn folder_of(
+    at: &SshFolder,
+    place: &PagePlace,
+    secrets: &Secrets,
+) -> Result<ssh::Settings, OpenError> {
+    let name = at.to_string();
+    Ok(ssh::Settings {
+        address: at.host.clone(),
+        port: at.port,
+        user: at.user.clone(),
+        key: follow("key", &format!("`{name}`"), place.key.as_ref(), secrets)?,
+        host_key: place.host_key.clone().unwrap_or_default(),
+        folder: at.folder.clone(),
+        name,
+    })
+}
+
+/// The secret that `key` of a place names.
+fn follow(
+    key: &str,
+    of: &str,
+    reference: Option<&SecretRef>,
+    secrets: &Secrets,
+) -> Result<Secret, OpenError> {
+    reference.and_then(|reference| secrets.follow(reference)).ok_or_else(|| OpenError::Missing {
+        what: format!("the `{key}` of {of} is not there"),
+        help: "export what `status_page.publish` names before you start LinkFlow".to_owned(),
+    })
 }
 
 /// Answers visitors of the edge from the shelf.
@@ -181,7 +217,7 @@ pub(super) struct Opened {
 /// Opens what the page of `config` needs, for a process that serves. A rehearsal puts it nowhere beside what is real.
 ///
 /// # Errors
-/// When its logo cannot be used, or the key of a bucket is not there.
+/// When its logo cannot be used, or the key of a place is not there.
 pub(super) fn open(
     config: &Config,
     options: &OpenOptions,
@@ -223,7 +259,8 @@ struct Kept {
     worked: Option<bool>,
 }
 
-/// Keeps the page fresh on the shelf and in all places, until it is asked to stop. `pulse` beats while that works.
+/// Keeps the page fresh on the shelf and in all places, until it is asked to stop. `pulse` beats while that works. What is under
+/// way then is cut off: each place stands that, and the next process finishes it.
 pub(crate) async fn keep(
     stop: Stop,
     maker: PageMaker,
@@ -231,8 +268,24 @@ pub(crate) async fn keep(
     places: Vec<Box<dyn Pages>>,
     pulse: Pulse,
 ) {
-    let mut places: Vec<Kept> =
-        places.into_iter().map(|place| Kept { place, worked: None }).collect();
+    let made = watch::Sender::new(None);
+    // Each at its own pace: one that is slow or away holds up neither the others nor visitors.
+    let kept = places.into_iter().map(|place| keep_in(place, made.subscribe(), &maker));
+    let kept = join_all(kept);
+    tokio::select! {
+        () = keep_fresh(stop, &maker, &shelf, &made, &pulse) => {}
+        () = async { kept.await; std::future::pending().await } => {}
+    }
+}
+
+/// Renders the page when something happened and every minute, and gives it to the shelf and to whoever hears `made`.
+async fn keep_fresh(
+    stop: Stop,
+    maker: &PageMaker,
+    shelf: &Arc<Shelf>,
+    made: &watch::Sender<Option<Arc<Bundle>>>,
+    pulse: &Pulse,
+) {
     let mut rendered: Option<(u64, Timestamp)> = None;
     loop {
         let newest = maker.store.newest_event().await.unwrap_or_default();
@@ -246,13 +299,11 @@ pub(crate) async fn keep(
                 Ok(bundle) => {
                     pulse.beat();
                     let bundle = Arc::new(bundle);
-                    let (shelf, made) = (Arc::clone(&shelf), Arc::clone(&bundle));
-                    if let Err(error) = behind(move || shelf.put(&made)).await {
+                    let (shelf, shown) = (Arc::clone(shelf), Arc::clone(&bundle));
+                    if let Err(error) = behind(move || shelf.put(&shown)).await {
                         warn!(error, "the status page could not be shown");
                     }
-                    for kept in &mut places {
-                        put(kept, &bundle, &maker).await;
-                    }
+                    made.send_replace(Some(bundle));
                 }
                 Err(why) => warn!(why, "the status page could not be made"),
             }
@@ -261,6 +312,21 @@ pub(crate) async fn keep(
         }
         if stop.or(tokio::time::sleep(LOOK)).await.is_none() {
             return;
+        }
+    }
+}
+
+/// Puts the newest page into a place, as often as there is a newer one.
+async fn keep_in(
+    place: Box<dyn Pages>,
+    mut made: watch::Receiver<Option<Arc<Bundle>>>,
+    maker: &PageMaker,
+) {
+    let mut kept = Kept { place, worked: None };
+    while made.changed().await.is_ok() {
+        let newest = made.borrow_and_update().clone();
+        if let Some(bundle) = newest {
+            put(&mut kept, &bundle, maker).await;
         }
     }
 }

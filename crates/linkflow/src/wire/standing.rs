@@ -66,6 +66,8 @@ fn why(spec: &ServiceSpec, view: &ServiceView, placement: &PlacementView) -> Str
     let said = || placement.why.clone().map(|why| format!(": {why}")).unwrap_or_default();
     let rank = |provider: &ProviderName| spec.rank(provider).unwrap_or(usize::MAX);
     let drained = view.drained.get(&placement.provider);
+    let asked = view.asked.as_ref().filter(|asked| spec.rank(&asked.to).is_some());
+    let asked_here = asked.filter(|asked| asked.to == placement.provider);
     let Some(active) = &view.active else { return "nothing serves yet".to_owned() };
     if *active == placement.provider {
         return match placement.health {
@@ -76,7 +78,9 @@ fn why(spec: &ServiceSpec, view: &ServiceView, placement: &PlacementView) -> Str
             }
             Health::Waking => "serves, and is being woken".to_owned(),
             Health::Up | Health::Unknown | Health::Resting => {
-                if rank(active) == 0 {
+                if let Some(asked) = asked_here {
+                    format!("serves, asked for by {}", asked.why)
+                } else if rank(active) == 0 {
                     "serves".to_owned()
                 } else {
                     "serves in place of what is preferred".to_owned()
@@ -92,6 +96,12 @@ fn why(spec: &ServiceSpec, view: &ServiceView, placement: &PlacementView) -> Str
         (Lifecycle::Starting, _) => "is starting".to_owned(),
         _ if drained.is_some() => {
             format!("drained by {}", drained.map(String::as_str).unwrap_or_default())
+        }
+        _ if let Some(asked) = asked_here => {
+            format!("asked for by {}; serves when it is known to work there", asked.why)
+        }
+        _ if asked.is_some_and(|asked| asked.to == *active) => {
+            format!("standby: {active} is asked for")
         }
         _ if rank(&placement.provider) < rank(active) => {
             "preferred; serves again when it has been well for a while".to_owned()

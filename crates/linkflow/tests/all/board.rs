@@ -188,6 +188,55 @@ fn a_provider_dies_is_drained_and_comes_back_and_a_release_is_put_back_from_the_
 }
 
 #[test]
+fn a_service_is_failed_over_to_a_provider_that_is_named_and_stays_there_until_that_is_over() {
+    let board = Board::new();
+    board.serves_from("a");
+    board.until("/api/v1/services/api", |api| api["placements"][1]["state"] == "up");
+    let failover = |words: &[&str], code: i32| {
+        let words: Vec<&str> = ["failover"].iter().chain(words).copied().collect();
+        board.stage.expect(&words, code)
+    };
+    let said = failover(&["api", "--to", "z", "--reason", "x"], 2);
+    assert!(said.err.contains("api may not run on `z`"), "{}", said.err);
+
+    // It goes there at once, although nothing is wrong with what is preferred.
+    let said = failover(&["api", "--to", "b", "--for", "1h", "--reason", "a is slow", "--json"], 0);
+    assert_eq!(said.value()["result"]["to"], "b");
+    let api = board.serves_from("b");
+    let why = api["placements"][1]["why"].as_str().unwrap();
+    assert!(why.starts_with("serves, asked for by ") && why.ends_with(": a is slow"), "{why}");
+    assert_eq!(api["placements"][0]["why"], "standby: b is asked for");
+    let run = board.until("/api/v1/runs", |runs| runs["runs"][0]["state"] == "done");
+    assert!(run["runs"][0]["why"].as_str().unwrap().contains("b is asked for"), "{run}");
+    let status = board.get("/api/v1/status");
+    assert_eq!(status["failovers"][0]["service"], "api");
+    let top = board.stage.expect(&["top", "--once"], 0);
+    assert!(top.out.contains("api was failed over to b by"), "{}", top.out);
+    let events = board.stage.expect(&["events"], 0);
+    assert!(events.out.contains("has api serve from b: a is slow"), "{}", events.out);
+
+    // What is known to be down is refused, and taken when it is forced: it goes there once it answers.
+    failover(&["api", "--back", "--reason", "it is fast again"], 0);
+    assert_eq!(board.get("/api/v1/failovers"), json!({ "failovers": [] }));
+    board.stage.expect(&["drill", "set", "a", "killed"], 0);
+    board.until("/api/v1/services/api", |api| api["placements"][0]["health"] == "down");
+    let said = failover(&["--all", "--to", "a"], 5);
+    assert!(said.err.contains("api is ") && said.err.contains(" on a"), "{}", said.err);
+    failover(&["--all", "--to", "a", "--force"], 0);
+    board.stage.expect(&["drill", "clear"], 0);
+    board.serves_from("a");
+    let gone = failover(&["api", "--back"], 2);
+    assert!(gone.err.contains("ordered: every service to a"), "{}", gone.err);
+    failover(&["--all", "--back"], 0);
+
+    // Its time is over by itself, and that is told.
+    failover(&["api", "--to", "b", "--for", "10s"], 0);
+    board.serves_from("b");
+    board.until("/api/v1/events?q=time+is+over", |events| events["events"][0].is_object());
+    assert_eq!(board.get("/api/v1/failovers"), json!({ "failovers": [] }));
+}
+
+#[test]
 fn nobody_comes_in_at_the_address_without_a_sign_in_but_for_numbers() {
     let board = Board::new();
     let at = board.said["dashboard"].as_str().unwrap().trim_start_matches("http://").to_owned();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::conversations::{Said, linkflow};
+use crate::sshd::Sshd;
 
 const STACK: &str = r#"
 [stack]
@@ -206,8 +207,14 @@ impl Drop for Running {
 
 /// Starts LinkFlow and reads the first JSON value that it says.
 pub(crate) fn start(folder: &Path, arguments: &[&str]) -> (Running, Value) {
+    start_with(folder, arguments, &[])
+}
+
+/// The same, with `vars` in its environment.
+fn start_with(folder: &Path, arguments: &[&str], vars: &[(&str, &str)]) -> (Running, Value) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_linkflow"));
     command.current_dir(folder).args(arguments).arg("--json").env_clear();
+    command.envs(vars.iter().copied());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     let mut text = String::new();
@@ -282,6 +289,46 @@ fn the_edge_serves_it_beside_the_stack_and_keeps_the_copies_the_same() {
         copies.iter().all(|copy| copy.as_ref().is_ok_and(|copy| copy == body(&served).as_bytes()))
     });
     assert!(same, "the copies are byte for byte what is served");
+}
+
+#[test]
+fn a_copy_behind_ssh_is_what_is_served_and_is_made_good_after_the_machine_was_away() {
+    let Some(sshd) = Sshd::start(false, "") else { return };
+    let (dir, web) = (stack(), tempfile::tempdir().unwrap());
+    let folder = web.path().join("status");
+    let place = format!(
+        "publish = [{{ folder = \"public\" }}, {{ ssh = \"ssh://root@127.0.0.1:{}{}\", host_key = \"{}\", key = \"${{secret.STATUS_SSH_KEY}}\" }}]",
+        sshd.port,
+        folder.display(),
+        sshd.fingerprint()
+    );
+    let config = STACK.replace("publish = [{ folder = \"public\" }]", &place);
+    std::fs::write(dir.path().join("linkflow.toml"), config).unwrap();
+    let key = sshd.key();
+    let vars = [("STATUS_SSH_KEY", key.as_str())];
+    let (_up, said) = start_with(dir.path(), &["up", "--listen", "127.0.0.1:0"], &vars);
+    let at: SocketAddr = said["result"]["public"].as_str().unwrap().parse().unwrap();
+    let host = "status.shop.example";
+    let is_same = || {
+        std::thread::sleep(Duration::from_millis(100));
+        let served = ask(at, "GET", host, "/");
+        let copy = std::fs::read(folder.join("index.html"));
+        copy.is_ok_and(|copy| copy == body(&served).as_bytes())
+    };
+    assert!((0..300).any(|_| is_same()), "it is byte for byte what is served");
+
+    sshd.tell("stop");
+    expect(dir.path(), &["incident", "open", "Payments fail", "--on", "API"], 0);
+    let told = |part: &str| expect(dir.path(), &["events"], 0).out.contains(part);
+    let waits = || std::thread::sleep(Duration::from_millis(200));
+    assert!((0..300).any(|_| (told("is old: "), waits()).0), "that it is old is told");
+    ask_until(at, host, "/", "Payments fail");
+    assert!(read(dir.path(), "public/index.html").contains("Payments fail"), "others go on");
+    sshd.tell("start");
+    expect(dir.path(), &["incident", "open", "Mails fail", "--on", "API"], 0);
+    ask_until(at, host, "/", "Mails fail");
+    assert!((0..300).any(|_| is_same()), "and the next page is there again");
+    assert!(!told(&key[40..80]), "nobody reads the key");
 }
 
 #[test]

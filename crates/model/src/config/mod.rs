@@ -28,6 +28,7 @@ mod schema;
 mod service;
 mod shape;
 mod source;
+mod ssh;
 mod stack;
 mod template;
 mod tls;
@@ -58,6 +59,7 @@ pub use route::{HeaderKey, Hosts, Method, PathPrefix, RouteTable};
 pub use schema::schema;
 pub use service::{Build, Service, Size, Timeouts};
 pub use source::{Files, Source, Sources};
+pub use ssh::SshFolder;
 pub use stack::{AtLimit, Budget, Failover, Period, Quota, Secrets, Stack};
 pub use template::{
     BucketProperty, Part, Reference, SecretRef, ServiceProperty, StackProperty, Template,

@@ -7,6 +7,7 @@ use super::node::Node;
 use super::print::Printed;
 use super::read::{Field, Reader};
 use super::shape::{Book, Shape};
+use super::ssh::SshFolder;
 use super::template::SecretRef;
 use super::values::{Written, written};
 use crate::Impact;
@@ -22,7 +23,7 @@ section! {
 }
 
 section! {
-    /// A place that keeps a copy of the status page. It takes exactly one of `folder` and `bucket`.
+    /// A place that keeps a copy of the status page. It takes exactly one of `folder`, `bucket` and `ssh`.
     pub struct PagePlace as "page_place" {
         /// A folder, beside this file or anywhere: of a web server, of a mounted disk, or one that something else carries on.
         folder: Option<String>,
@@ -32,9 +33,14 @@ section! {
         endpoint: Option<Url>,
         /// The store's region. With `bucket`.
         region: String = "auto".to_owned(),
-        /// The id of the key that writes there. With `bucket`.
+        /// A folder on a machine behind SSH, which a web server there shows: `ssh://USER@HOST:PORT/FOLDER`, or `/~/FOLDER` in
+        /// the user's home.
+        ssh: Option<SshFolder>,
+        /// The fingerprint that the machine's own key must have, `SHA256:…`. With `ssh`.
+        host_key: Option<String>,
+        /// What writes there: with `bucket` the id of the key, with `ssh` the private key, without a passphrase.
         key: Option<SecretRef>,
-        /// The secret of that key. With `bucket`.
+        /// The secret of the bucket's key. With `bucket`.
         secret: Option<SecretRef>,
     }
 }

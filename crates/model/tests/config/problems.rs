@@ -263,3 +263,25 @@ fn the_dashboard_has_a_host_of_its_own() {
     check("[dashboard]\non = false\nhost = \"api.example.com\"\n", "");
     check("[dashboard]\nhost = \"ops.example.com\"\n", "");
 }
+
+#[test]
+fn a_place_behind_ssh_names_its_key_and_the_machines() {
+    let told = |place: &str| {
+        told(&parse(&with(&format!("[status_page]\npublish = [{{ {place} }}]\n")), None))
+    };
+    let at = "ssh = \"ssh://deploy@web.example/srv/status\"";
+    let good = format!("{at}, key = \"${{secret.KEY}}\", host_key = \"SHA256:abc\"");
+    assert_eq!(told(&good), "");
+    let without = told(at);
+    for part in ["has no `key`", "has no `host_key`", "what web.example shows"] {
+        assert!(without.contains(part), "{part}: {without}");
+    }
+    let wrong = good.replace("SHA256:abc", "ssh-ed25519 AAAA");
+    assert!(told(&wrong).contains("`host_key` is no fingerprint"), "{}", told(&wrong));
+    assert!(told(&format!("{good}, folder = \"x\"")).contains("LF"), "one place is one");
+    let password = told("ssh = \"ssh://deploy:hunter2@web.example/srv\"");
+    assert!(
+        password.contains("a password must not stand") && !password.contains("hunter2"),
+        "{password}"
+    );
+}

@@ -1,4 +1,6 @@
 //! Places that show files to people.
 
+mod archive;
 pub mod bucket;
 pub mod embedded;
+pub mod ssh;

@@ -11,7 +11,8 @@ use linkflow_model::access::Caller;
 
 use super::Api;
 use super::ask::{
-    ApplyAsk, DeployAsk, DrainAsk, OrderWord, PlanAsk, RestartAsk, RollbackAsk, Told,
+    ApplyAsk, BackAsk, DeployAsk, DrainAsk, FailoverAsk, OrderWord, PlanAsk, RestartAsk,
+    RollbackAsk, Told,
 };
 use super::describe::Operation;
 use super::lists::Given;
@@ -19,8 +20,10 @@ use super::problem::Refused;
 use crate::Site;
 use crate::door::doing;
 use crate::operator::{Begun, Order, Outline, Refusal, Why};
+use crate::order::failover::Wanted;
 use crate::shape::ImageWord;
 use crate::view::drains::{self, Drained};
+use crate::view::failovers::{self, Ordered};
 use crate::view::told::{
     self, Announce, IncidentView, OpenIncident, ResolveIncident, UpdateIncident, Work,
 };
@@ -71,6 +74,13 @@ pub(super) fn add(api: &mut Api) {
     let about = "Lets services run on a provider again.";
     let op = post("/actions/undrain", about).takes::<DrainAsk>(&mut api.book);
     api.add::<Drained, _, _>(op, lift);
+    let about = "Has a service, or every one, serve from a provider until that is ended or its time is over.";
+    let op = post("/actions/failover", about).takes::<FailoverAsk>(&mut api.book);
+    api.add::<Ordered, _, _>(op, fail_over);
+    let about =
+        "Ends a failover that was ordered. What is preferred takes over again as it always does.";
+    let op = post("/actions/failback", about).takes::<BackAsk>(&mut api.book);
+    api.add::<Ordered, _, _>(op, back);
 }
 
 async fn open(
@@ -170,4 +180,23 @@ async fn drain(State(site): Of, Extension(by): By, Told(ask): Told<DrainAsk>) ->
 async fn lift(State(site): Of, Extension(by): By, Told(ask): Told<DrainAsk>) -> Given<Drained> {
     let (service, why) = (ask.service.as_ref(), ask.reason.as_str());
     Ok(Json(drains::lift(&site, &by.name, &ask.provider, service, why).await?))
+}
+
+async fn fail_over(
+    State(site): Of,
+    Extension(by): By,
+    Told(ask): Told<FailoverAsk>,
+) -> Given<Ordered> {
+    let wanted = Wanted {
+        to: ask.to,
+        service: ask.service,
+        for_ms: ask.minutes.map(|minutes| minutes.0 * 60_000),
+        force: ask.force.unwrap_or(false),
+    };
+    Ok(Json(failovers::fail_over(&site, &by.name, &wanted, ask.reason.as_str()).await?))
+}
+
+async fn back(State(site): Of, Extension(by): By, Told(ask): Told<BackAsk>) -> Given<Ordered> {
+    let why = ask.reason.as_str();
+    Ok(Json(failovers::back(&site, &by.name, ask.service.as_ref(), why).await?))
 }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::problem::Refused;
-use crate::shape::{Book, Days, ImageWord, Limit, Number, Reason, Shape, shapes};
+use crate::shape::{Book, Days, ImageWord, Limit, Minutes, Number, Reason, Shape, shapes};
 
 /// The query of a request.
 pub(crate) struct Asked<T>(pub(crate) T);
@@ -270,6 +270,28 @@ shapes! {
         /// Which.
         pub provider: ProviderName,
         /// Only this service.
+        pub service: Option<ServiceName>,
+    }
+
+    /// A service, or every one, is to serve from a provider.
+    pub struct FailoverAsk {
+        /// Why.
+        pub reason: Reason,
+        /// The provider.
+        pub to: ProviderName,
+        /// Only this service; every one that may run there when not said.
+        pub service: Option<ServiceName>,
+        /// For how many minutes; until it is ended when not said.
+        pub minutes: Option<Minutes>,
+        /// Also where it is known not to serve there now: then it goes there as soon as it does.
+        pub force: Option<bool>,
+    }
+
+    /// Such an order is to end.
+    pub struct BackAsk {
+        /// Why.
+        pub reason: Reason,
+        /// The service that it is about; that about every one when not said.
         pub service: Option<ServiceName>,
     }
 }

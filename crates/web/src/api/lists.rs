@@ -22,7 +22,7 @@ use crate::view::overview::{self, Status};
 use crate::view::releases::{self, ReleaseRow, Run, RunRow};
 use crate::view::search::{self, Found};
 use crate::view::told::{self, IncidentRow, IncidentView, Work};
-use crate::view::{drains, missing};
+use crate::view::{drains, failovers, missing};
 
 /// What a handler gives.
 pub(super) type Given<T> = Result<Json<T>, Refused>;
@@ -105,6 +105,12 @@ shapes! {
         pub drains: Vec<drains::Drained>,
     }
 
+    /// Services that serve from where somebody asked for them.
+    pub struct Failovers {
+        /// The orders.
+        pub failovers: Vec<failovers::Ordered>,
+    }
+
     /// The certificates of the edge.
     pub struct Certificates {
         /// The certificates.
@@ -176,6 +182,8 @@ pub(super) fn add(api: &mut Api) {
     );
     let about = "Providers that are kept free of services, and who wants that.";
     api.add::<Drains, _, _>(get("/drains", about), drained);
+    let about = "Services that serve from where somebody asked for them, and who wants that.";
+    api.add::<Failovers, _, _>(get("/failovers", about), ordered);
     api.add::<Copies, _, _>(get("/copies", "Copies and backups of data."), copies);
     let op = get("/search", "Everything that has a page and these words in it.");
     let op = op.asks::<SearchAsk>(&mut api.book);
@@ -326,6 +334,10 @@ async fn certificates(State(site): Of) -> Json<Certificates> {
 
 async fn drained(State(site): Of) -> Given<Drains> {
     Ok(Json(Drains { drains: drains::drains(&site).await? }))
+}
+
+async fn ordered(State(site): Of) -> Given<Failovers> {
+    Ok(Json(Failovers { failovers: failovers::failovers(&site).await? }))
 }
 
 async fn copies() -> Json<Copies> {

@@ -190,6 +190,39 @@ async fn a_drain_is_a_document_until_it_is_lifted() {
 }
 
 #[tokio::test]
+async fn a_failover_is_audited_before_it_is_ordered_and_ends() {
+    let stage = Stage::new().await;
+    let wrong = json!({ "reason": "x", "to": "c" });
+    let refused = stage.ask("POST", "/api/v1/actions/failover", Some(wrong)).await;
+    assert_eq!(refused.status, StatusCode::NOT_FOUND);
+    let body = json!({ "reason": "it is rebuilt", "to": "b", "service": "api", "minutes": 90 });
+    let ordered = stage.ask("POST", "/api/v1/actions/failover", Some(body)).await;
+    assert_eq!(ordered.status, StatusCode::OK, "{}", ordered.text);
+    assert_eq!(ordered.json()["until"], NOW + 90 * 60_000);
+    assert!(stage.store.read("failover/api").await.unwrap().is_some());
+    let all = stage.ask("GET", "/api/v1/failovers", None).await.json();
+    assert_eq!(all["failovers"][0]["to"], "b");
+    let body = json!({ "reason": "it is over", "service": "api" });
+    let ended = stage.ask("POST", "/api/v1/actions/failback", Some(body.clone())).await;
+    assert_eq!(ended.status, StatusCode::OK, "{}", ended.text);
+    let again = stage.ask("POST", "/api/v1/actions/failback", Some(body)).await;
+    assert_eq!(again.status, StatusCode::NOT_FOUND);
+    let deeds = crate::door::deeds(&*stage.store, &crate::door::month(Timestamp(NOW))).await;
+    let told: Vec<[String; 2]> =
+        deeds.unwrap().into_iter().map(|deed| [deed.what, deed.outcome]).collect();
+    let told: Vec<[&str; 2]> = told.iter().map(|[what, end]| [&**what, &**end]).collect();
+    assert_eq!(
+        told,
+        [
+            ["end the failover of api", "refused: 404 Not Found"],
+            ["end the failover of api", "done"],
+            ["fail api over to b", "done"],
+            ["fail every service over to c", "refused: 404 Not Found"],
+        ]
+    );
+}
+
+#[tokio::test]
 async fn an_incident_is_opened_taken_goes_on_and_ends() {
     let stage = Stage::new().await;
     let body =

@@ -16,9 +16,10 @@ use crate::Site;
 use crate::door::doing;
 use crate::frame::{Frame, show};
 use crate::operator::{Order, Outline, Refusal, Why};
+use crate::order::failover::Wanted;
 use crate::shape::{Date, Minutes, Reason, Title, Words};
-use crate::view::drains;
 use crate::view::told::{self, Announce, OpenIncident, OpenStage, ResolveIncident, UpdateIncident};
+use crate::view::{drains, failovers};
 
 type Of = State<Arc<Site>>;
 type By = Extension<Caller>;
@@ -30,6 +31,8 @@ enum Wish {
     Order(Order),
     Drain(ProviderName, Option<ServiceName>),
     Lift(ProviderName, Option<ServiceName>),
+    FailOver(Wanted),
+    Back(Option<ServiceName>),
 }
 
 fn wrong(what: impl Into<String>) -> Refusal {
@@ -75,11 +78,23 @@ fn wish(what: &str, fields: &Fields) -> Result<Wish, Refusal> {
         }
         "drain" => Wish::Drain(provider()?, service()?),
         "undrain" => Wish::Lift(provider()?, service()?),
+        "failover" => Wish::FailOver(Wanted {
+            to: needed(parsed(fields, "to")?, "to")?,
+            service: service()?,
+            for_ms: lasts(fields)?.map(|minutes| minutes.0 * 60_000),
+            force: fields.contains_key("force"),
+        }),
+        "failback" => Wish::Back(service()?),
         other => {
             let what = format!("nobody can `{other}` here");
             return Err(Refusal::new(Why::Missing, what, "the pages lead to what can be done"));
         }
     })
+}
+
+/// For how long, where that is said.
+fn lasts(fields: &Fields) -> Result<Option<Minutes>, Refusal> {
+    parsed::<u64>(fields, "minutes")?.map(|n| Minutes::try_from(n).map_err(wrong)).transpose()
 }
 
 impl Wish {
@@ -100,6 +115,11 @@ impl Wish {
                 of(provider, service, ["let", "run again on"])
             }
             Self::Lift(provider, None) => format!("let services run on {provider} again"),
+            Self::FailOver(wanted) => wanted.words(),
+            Self::Back(service) => {
+                let of = service.as_ref().map_or("every service", ServiceName::as_str);
+                format!("end the failover of {of}")
+            }
         }
     }
 
@@ -112,6 +132,13 @@ impl Wish {
             }
             Self::Lift(..) => {
                 "Services come back by themselves, once the provider has been well for as long as the config says."
+            }
+            Self::FailOver(_) => {
+                "It goes there at once, and stays until this is ended or its time is over. When it dies there, it fails over as \
+                 always, and goes back there when it has recovered."
+            }
+            Self::Back(_) => {
+                "What is preferred takes over again, once it has been well for as long as the config says."
             }
         }
     }
@@ -127,6 +154,8 @@ struct ConfirmPage {
     fields: Vec<(String, String)>,
     outline: Option<Outline>,
     forbidden: bool,
+    /// Where it may be said for how long: why it would be refused unless it is forced.
+    failover: Option<Vec<String>>,
 }
 
 pub(super) async fn confirm(
@@ -137,12 +166,20 @@ pub(super) async fn confirm(
 ) -> Shown {
     let able = within(&frame);
     let wish = wish(&verb, &fields).map_err(&able)?;
-    let outline = match &wish {
-        Wish::Order(order) => Some(site.operator.plan(order).await.map_err(&able)?),
-        Wish::Drain(..) | Wish::Lift(..) => None,
-    };
+    let (mut outline, mut failover) = (None, None);
+    match &wish {
+        Wish::Order(order) => {
+            outline = Some(site.operator.plan(order).await.map_err(&able)?);
+        }
+        Wish::FailOver(wanted) => {
+            failover = Some(failovers::doubts(&site, wanted).await.map_err(&able)?);
+        }
+        Wish::Drain(..) | Wish::Lift(..) | Wish::Back(..) => {}
+    }
     let forbidden = outline.iter().flat_map(|one| &one.findings).any(|doubt| doubt.forbids);
-    let kept = |(name, _): &(String, String)| name != "reason" && name != "csrf";
+    // The others are fields of the form itself.
+    let own = ["reason", "csrf", "minutes", "force"];
+    let kept = |(name, _): &(String, String)| !own.contains(&name.as_str());
     let page = ConfirmPage {
         what: wish.words(),
         about: wish.about(),
@@ -150,6 +187,7 @@ pub(super) async fn confirm(
         verb,
         outline,
         forbidden,
+        failover,
         frame: frame.clone(),
     };
     Ok(show(StatusCode::OK, &page))
@@ -180,6 +218,16 @@ pub(super) async fn carry_out(
         Wish::Lift(provider, service) => {
             let done =
                 drains::lift(&site, &by.name, &provider, service.as_ref(), reason.as_str()).await;
+            done.map_err(&able)?;
+            "/".to_owned()
+        }
+        Wish::FailOver(wanted) => {
+            let done = failovers::fail_over(&site, &by.name, &wanted, reason.as_str()).await;
+            done.map_err(&able)?;
+            "/".to_owned()
+        }
+        Wish::Back(service) => {
+            let done = failovers::back(&site, &by.name, service.as_ref(), reason.as_str()).await;
             done.map_err(&able)?;
             "/".to_owned()
         }

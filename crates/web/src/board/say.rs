@@ -8,6 +8,7 @@ use crate::operator::{
 };
 use crate::view::drains::Drained;
 use crate::view::events::Happened;
+use crate::view::failovers::Ordered;
 use crate::view::monitors::{Look, Outage, Times, Uptime};
 use crate::view::releases::{ReleaseRow, RunRow, RunStep};
 use crate::view::told::{IncidentRow, Said, Work};
@@ -332,6 +333,28 @@ impl Drained {
             Some(service) => format!("provider={}&service={service}", self.provider),
             None => format!("provider={}", self.provider),
         }
+    }
+}
+
+impl Ordered {
+    pub(super) fn when(&self) -> At {
+        at(self.at)
+    }
+
+    pub(super) fn ends_at(&self) -> Option<At> {
+        self.until.map(at)
+    }
+
+    /// What was ordered.
+    pub(super) fn words(&self) -> String {
+        match &self.service {
+            Some(service) => format!("{service} was failed over to {}", self.to),
+            None => format!("Every service was failed over to {}", self.to),
+        }
+    }
+
+    pub(super) fn query(&self) -> String {
+        self.service.as_ref().map(|service| format!("service={service}")).unwrap_or_default()
     }
 }
 

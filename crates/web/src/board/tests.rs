@@ -13,7 +13,7 @@ use tower::ServiceExt;
 use crate::operator::PlacementState;
 use crate::scripted::{NOW, Stage, watched};
 
-const PAGES: [&str; 16] = [
+const PAGES: [&str; 17] = [
     "/",
     "/services/api",
     "/routes",
@@ -30,6 +30,7 @@ const PAGES: [&str; 16] = [
     "/search?q=api",
     "/do/rollback?release=r1",
     "/do/drain?provider=a",
+    "/do/failover?to=b&service=api",
 ];
 
 #[tokio::test]
@@ -107,6 +108,34 @@ async fn a_drain_is_shown_and_lifted_on_the_pages() {
     let lifted = stage.form("/do/undrain", "provider=a&reason=done").await;
     assert_eq!(lifted.status, StatusCode::SEE_OTHER);
     assert!(!stage.ask("GET", "/", None).await.text.contains("a is drained"));
+}
+
+#[tokio::test]
+async fn a_failover_is_ordered_with_a_time_and_forced_where_there_is_doubt() {
+    let stage = Stage::new().await;
+    let page = stage.ask("GET", "/do/failover?to=b&service=api", None).await.text;
+    assert!(page.contains("To fail api over to b") && !page.contains("name=\"force\""), "{page}");
+    let done = stage.form("/do/failover", "to=b&service=api&minutes=60&reason=they+rebuild").await;
+    assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
+    let page = stage.ask("GET", "/", None).await.text;
+    for part in ["api was failed over to b", "they rebuild", "until", "/do/failback?service=api"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let ended = stage.form("/do/failback", "service=api&reason=done").await;
+    assert_eq!(ended.status, StatusCode::SEE_OTHER, "{}", ended.text);
+    assert!(!stage.ask("GET", "/", None).await.text.contains("was failed over"));
+
+    *stage.operator.state.lock().unwrap() = PlacementState::Down;
+    let page = stage.ask("GET", "/do/failover?to=a", None).await.text;
+    assert!(page.contains("api is down on a") && page.contains("name=\"force\""), "{page}");
+    let refused = stage.form("/do/failover", "to=a&minutes=&reason=x").await;
+    assert!(refused.text.contains("api is down on a"), "{}", refused.text);
+    let forced = stage.form("/do/failover", "to=a&minutes=&force=on&reason=we+know").await;
+    assert_eq!(forced.status, StatusCode::SEE_OTHER, "{}", forced.text);
+    let nowhere = stage.ask("GET", "/do/failover?to=c", None).await;
+    assert!(nowhere.text.contains("no service may run on `c`"), "{}", nowhere.text);
+    let long = stage.form("/do/failover", "to=b&minutes=99999999&reason=x").await;
+    assert_ne!(long.status, StatusCode::SEE_OTHER);
 }
 
 #[tokio::test]

@@ -157,6 +157,8 @@ struct Unsent {
     passing: bool,
     /// How long nobody should try.
     wait_ms: u64,
+    /// Whether its web address says that it is there no more and will not be again (410).
+    gone: bool,
 }
 
 impl From<linkflow_model::Fault> for Unsent {
@@ -168,7 +170,7 @@ impl From<linkflow_model::Fault> for Unsent {
         };
         let passing = !matches!(fault.kind, FaultKind::Invalid | FaultKind::Missing);
         let unclear = fault.kind == FaultKind::Unclear;
-        Self { said: fault.to_string(), unclear, passing, wait_ms }
+        Self { said: fault.to_string(), unclear, passing, wait_ms, gone: false }
     }
 }
 
@@ -271,19 +273,25 @@ impl Sender {
             unclear: true,
             passing: true,
             wait_ms: 0,
+            gone: false,
         };
         match (due, &self.couriers.mail, &self.couriers.hook) {
             (Due::Letter(letter), Some(mail), _) => {
                 timeout(WITHIN, mail.send(&letter)).await.map_err(|_| late())??;
             }
             (Due::Call(call, challenge), _, Some(hook)) => {
-                let said = timeout(WITHIN, hook.call(&call)).await.map_err(|_| late())??;
+                let said = timeout(WITHIN, hook.call(&call)).await.map_err(|_| late())?;
+                let said = said.map_err(|fault| {
+                    let gone = fault.kind == FaultKind::Missing;
+                    Unsent { gone, ..fault.into() }
+                })?;
                 if parcel.what == What::Question && !letter::answers(&said, &challenge) {
                     return Err(Unsent {
                         said: "it did not answer with the challenge".to_owned(),
                         unclear: false,
                         passing: true,
                         wait_ms: 0,
+                        gone: false,
                     });
                 }
                 if parcel.what == What::Question {
@@ -294,6 +302,7 @@ impl Sender {
                         unclear: false,
                         passing: true,
                         wait_ms: 0,
+                        gone: false,
                     })?;
                 }
             }
@@ -304,6 +313,7 @@ impl Sender {
                     unclear: false,
                     passing: true,
                     wait_ms: 0,
+                    gone: false,
                 });
             }
         }
@@ -330,6 +340,14 @@ impl Sender {
         parcel.state = if is_last { State::GivenUp } else { State::Waiting };
         parcel.said = Some(unsent.said);
         self.write(&held).await?;
+        if unsent.gone {
+            // As if they had ended it themselves: nothing more is sent there, and nothing is kept of them.
+            subscriber::remove(&*self.store, &held.value.to).await?;
+            let told = format!("the subscriber {} is gone: its web address says so", held.value.to);
+            let event = Event::new(now, EventKind::Notice, Level::Notice, told);
+            self.store.append(&event).await?;
+            return self.store.finish_job(job).await;
+        }
         if !is_last {
             return self.store.return_job(job, due).await;
         }

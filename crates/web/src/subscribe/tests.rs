@@ -450,6 +450,31 @@ async fn a_web_address_is_told_once_it_answered_with_the_challenge() {
 }
 
 #[tokio::test]
+async fn a_web_address_that_says_that_it_is_gone_is_forgotten() {
+    let mut town = Town::new();
+    town.ask("POST", "/subscribe", "address=https://hooks.example.com/a").await;
+    town.post().await;
+    assert_eq!(town.told().await.len(), 1);
+    town.clock.pass(1_000);
+    town.incident(1).await;
+    // What is wrong with one call is no word about all of them.
+    *town.world.refuse.lock().unwrap() = Some(FaultKind::Invalid);
+    town.post().await;
+    assert_eq!(town.told().await.len(), 1);
+    town.incident(2).await;
+    *town.world.refuse.lock().unwrap() = Some(FaultKind::Missing);
+    town.post().await;
+    assert_eq!(town.told().await, [], "nothing is kept of it");
+    let told = town.store.events(0, 10).await.unwrap();
+    assert!(told.iter().any(|(_, event)| event.message.contains("is gone")), "{told:?}");
+    town.calls();
+    town.incident(3).await;
+    town.clock.pass(3_600_000);
+    town.post().await;
+    assert_eq!(town.calls(), [] as [Value; 0]);
+}
+
+#[tokio::test]
 async fn what_may_have_come_says_so_and_what_is_refused_is_given_up() {
     let mut town = Town::new();
     town.subscribe("ann@example.com", "").await;

@@ -1,13 +1,12 @@
 //! Providers that are kept free of services: which, and how people say so and lift it.
 
-use linkflow_model::{Drain, Event, EventKind, Level, ProviderName, ServiceName};
-use linkflow_store::StoreError;
-use serde_json::json;
+use linkflow_model::{Drain, ProviderName, ServiceName};
 
 use super::documents;
 use crate::Site;
 use crate::door::doing;
-use crate::operator::{Refusal, Why};
+use crate::operator::Refusal;
+use crate::order::{self, Hand};
 use crate::shape::shapes;
 
 shapes! {
@@ -39,7 +38,7 @@ pub(crate) async fn drains(site: &Site) -> Result<Vec<Drained>, Refusal> {
     Ok(all.into_iter().map(Drained::from).collect())
 }
 
-/// Keeps `service`, or every one, away from `provider`. The loop moves what serves there as soon as it sees this.
+/// Keeps `service`, or every one, away from `provider`, and has that in the audit before.
 pub(crate) async fn drain(
     site: &Site,
     by: &str,
@@ -48,42 +47,12 @@ pub(crate) async fn drain(
     why: &str,
 ) -> Result<Drained, Refusal> {
     doing(words("drain", provider, service), why).await;
-    let services = site.operator.services().await?.services;
-    let meant = |name: &ServiceName| service.is_none_or(|one| one == name);
-    let may = services.iter().filter(|one| meant(&one.service));
-    if !may.flat_map(|one| &one.placements).any(|held| held.provider == *provider) {
-        let what = match service {
-            Some(service) => format!("{service} may not run on `{provider}` anyway"),
-            None => format!("no service may run on `{provider}`"),
-        };
-        return Err(Refusal::new(Why::Missing, what, "/api/v1/services lists what may run where"));
-    }
-    let drain = Drain {
-        provider: provider.clone(),
-        service: service.cloned(),
-        by: by.to_owned(),
-        why: why.to_owned(),
-        at: site.clock.wall(),
-    };
-    let key = Drain::key(provider, service);
-    let held = site.store.read(&key).await?.map(|document| document.version);
-    match site.store.write(&key, held, &json!(drain), None).await {
-        Ok(_) => {}
-        Err(StoreError::Conflict { .. }) => {
-            let what = format!("somebody else drains {provider} at this moment");
-            return Err(Refusal::new(Why::Busy, what, "look again"));
-        }
-        Err(error) => return Err(error.into()),
-    }
-    let said = match service {
-        Some(service) => format!("{by} keeps {service} away from {provider}: {why}"),
-        None => format!("{by} drains {provider}: {why}"),
-    };
-    note(site, provider, service, said).await?;
-    Ok(drain.into())
+    let places = order::places(&site.operator.services().await?);
+    let hand = Hand::of(site, by);
+    Ok(order::drain::drain(hand, &places, provider, service, why).await?.into())
 }
 
-/// Lets services run on `provider` again. They come back when it has been well for as long as the config says.
+/// Lets services run on `provider` again, and has that in the audit before.
 pub(crate) async fn lift(
     site: &Site,
     by: &str,
@@ -92,42 +61,11 @@ pub(crate) async fn lift(
     why: &str,
 ) -> Result<Drained, Refusal> {
     doing(words("undrain", provider, service), why).await;
-    let key = Drain::key(provider, service);
-    let document = site.store.read(&key).await?;
-    let held = document.and_then(|document| {
-        let drain = serde_json::from_value::<Drain>(document.body).ok()?;
-        Some((document.version, drain))
-    });
-    let Some((version, drain)) = held else {
-        let what = match service {
-            Some(service) => format!("nobody keeps {service} away from `{provider}`"),
-            None => format!("`{provider}` is not drained"),
-        };
-        return Err(Refusal::new(Why::Missing, what, "/api/v1/drains lists what is"));
-    };
-    site.store.remove(&key, version).await?;
-    let said = match service {
-        Some(service) => format!("{by} lets {service} run on {provider} again: {why}"),
-        None => format!("{by} lets services run on {provider} again: {why}"),
-    };
-    note(site, provider, service, said).await?;
-    Ok(drain.into())
+    Ok(order::drain::lift(Hand::of(site, by), provider, service, why).await?.into())
 }
 
 /// `drain fly`, `drain fly of api`.
 fn words(verb: &str, provider: &ProviderName, service: Option<&ServiceName>) -> String {
     let of = service.map(|service| format!(" of {service}")).unwrap_or_default();
     format!("{verb} {provider}{of}")
-}
-
-async fn note(
-    site: &Site,
-    provider: &ProviderName,
-    service: Option<&ServiceName>,
-    said: String,
-) -> Result<(), Refusal> {
-    let mut event = Event::new(site.clock.wall(), EventKind::Control, Level::Notice, said);
-    (event.provider, event.service) = (Some(provider.clone()), service.cloned());
-    site.store.append(&event).await?;
-    Ok(())
 }

@@ -2,6 +2,7 @@
 
 pub mod drains;
 pub mod events;
+pub mod failovers;
 pub mod monitors;
 pub mod overview;
 pub mod releases;

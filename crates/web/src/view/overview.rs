@@ -1,6 +1,7 @@
 //! The one screen: services on providers, what is wrong, where visitors go, what runs.
 
 use super::drains::{Drained, drains};
+use super::failovers::{Ordered, failovers};
 use super::releases::{ReleaseRow, RunRow, releases, runs};
 use super::told::{IncidentRow, Work, incidents, works};
 use crate::Site;
@@ -26,6 +27,8 @@ shapes! {
         pub silent: Vec<Silent>,
         /// Providers that are kept free of services.
         pub drained: Vec<Drained>,
+        /// Services that serve from where somebody asked for them.
+        pub failovers: Vec<Ordered>,
         /// Incidents that are not over.
         pub incidents: Vec<IncidentRow>,
         /// Work that is under way or comes within a week.
@@ -72,6 +75,7 @@ pub(crate) async fn status(site: &Site) -> Result<Status, Refusal> {
         providers,
         silent,
         drained: drains(site).await?,
+        failovers: failovers(site).await?,
         incidents: open.collect(),
         maintenance: works(site).await?.into_iter().filter(near).collect(),
         quotas: quotas(site.operator.usage()),

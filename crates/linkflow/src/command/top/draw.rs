@@ -1,6 +1,6 @@
 //! How the dashboard is drawn in a terminal.
 
-use linkflow_model::Timestamp;
+use linkflow_model::{ServiceName, Timestamp};
 use linkflow_web::operator::{Service, TargetTraffic};
 
 use super::Seen;
@@ -94,6 +94,10 @@ impl Sheet {
         for drain in &status.drained {
             let of = drain.service.as_ref().map(|one| format!(" for {one}")).unwrap_or_default();
             warn(format!("{} is drained{of} by {}: {}", drain.provider, drain.by, drain.why));
+        }
+        for order in &status.failovers {
+            let of = order.service.as_ref().map_or("every service", ServiceName::as_str);
+            warn(format!("{of} was failed over to {} by {}: {}", order.to, order.by, order.why));
         }
         for silent in &status.silent {
             warn(format!("{} does not answer: {}", silent.provider, silent.why));
@@ -202,6 +206,7 @@ mod tests {
             "stack": "shop", "at": 1_796_006_460_000_u64, "live": null, "running": null,
             "services": [service("api"), service("docs")], "providers": ["a", "b"], "silent": [],
             "drained": [{ "provider": "b", "service": null, "by": "ann", "why": "it is rebuilt", "at": 0 }],
+            "failovers": [{ "to": "a", "service": null, "by": "bob", "why": "b is slow", "at": 0, "until": null }],
             "incidents": [], "maintenance": [], "quotas": [],
         }))
         .unwrap();
@@ -219,7 +224,11 @@ mod tests {
     #[test]
     fn the_picture_has_what_matters_and_a_filter_leaves_the_rest_out() {
         let text = Sheet::default().draw(&seen());
-        for part in ["shop  nothing is live, 4.0 req/s", "b is drained by ann: it is rebuilt"] {
+        for part in [
+            "shop  nothing is live, 4.0 req/s",
+            "b is drained by ann: it is rebuilt",
+            "every service was failed over to a by bob: b is slow",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(text.contains("docs") && text.contains("serving"), "{text}");

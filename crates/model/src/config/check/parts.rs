@@ -408,18 +408,36 @@ impl Check<'_> {
         for (i, place) in page.publish.iter().enumerate() {
             let index = i.to_string();
             let path = ["status_page", "publish", index.as_str()];
-            let there = [place.folder.is_some(), place.bucket.is_some()];
-            self.one_of(&path, &["folder", "bucket"], &there);
-            let due = [
-                ("endpoint", place.endpoint.is_some()),
-                ("key", place.key.is_some()),
-                ("secret", place.secret.is_some()),
-            ];
-            for (name, _) in due.iter().filter(|(_, there)| place.bucket.is_some() && !there) {
-                let what = format!("`{}` has no `{name}`", path.join("."));
-                let help = "a bucket takes `endpoint`, `key` and `secret`";
-                self.tell(codes::MISSING, &path, what, help);
+            let there = [place.folder.is_some(), place.bucket.is_some(), place.ssh.is_some()];
+            self.one_of(&path, &["folder", "bucket", "ssh"], &there);
+            let key = ("key", place.key.is_some());
+            let bucket =
+                [("endpoint", place.endpoint.is_some()), key, ("secret", place.secret.is_some())];
+            if place.bucket.is_some() {
+                self.due(&path, &bucket, "a bucket takes `endpoint`, `key` and `secret`");
             }
+            let ssh = [key, ("host_key", place.host_key.is_some())];
+            if let Some(at) = &place.ssh {
+                let help = format!(
+                    "a folder behind SSH takes `key` and `host_key`; on the machine, `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` says what {} shows",
+                    at.host
+                );
+                self.due(&path, &ssh, &help);
+            }
+            if place.host_key.as_ref().is_some_and(|key| !key.starts_with("SHA256:")) {
+                let what = "`host_key` is no fingerprint".to_owned();
+                let help = "it begins with `SHA256:`, as `ssh-keygen -lf` writes it";
+                let at = [path[0], path[1], path[2], "host_key"];
+                self.tell(codes::BAD_VALUE, &at, what, help);
+            }
+        }
+    }
+
+    /// Tells which of `keys` are not there.
+    fn due(&mut self, path: &[&str], keys: &[(&str, bool)], help: &str) {
+        for (name, _) in keys.iter().filter(|(_, there)| !there) {
+            let what = format!("`{}` has no `{name}`", path.join("."));
+            self.tell(codes::MISSING, path, what, help);
         }
     }
 

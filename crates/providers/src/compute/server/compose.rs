@@ -9,7 +9,7 @@ use linkflow_model::Definition;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::shell::quote;
+use crate::shell::quote;
 use super::{Network, Place};
 
 /// How much of a fingerprint is in the name of a folder.

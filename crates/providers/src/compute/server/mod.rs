@@ -10,11 +10,7 @@
 //! others stand by.
 
 mod compose;
-mod host_key;
-mod judge;
 mod seen;
-mod shell;
-mod ssh;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -32,11 +28,11 @@ use linkflow_model::{
 
 use super::time::timestamp;
 use crate::kit::Kit;
+use crate::shell::host_key::HostKey;
+use crate::shell::ssh::{Login, Ssh};
+use crate::shell::{Local, Shell, judge, quote, whole};
 
 use compose::What;
-use host_key::HostKey;
-use shell::{Local, Shell, quote, whole};
-use ssh::Ssh;
 
 /// What is asked of a machine in one go.
 const CALLS: &str = include_str!("calls.sh");
@@ -142,7 +138,7 @@ pub(super) fn open(
     let reached = settings.place.reached(&settings.address);
     let Settings { address, port, user, key, host_key, state, place } = settings;
     let host_key = HostKey::of(host_key, &state, &address, port);
-    let ssh = Ssh { address, port, user, key, host_key, held: tokio::sync::Mutex::default() };
+    let ssh = Ssh::new(Login { address, port, user, key, host_key });
     Machine::new(Box::new(ssh), place, reached, kit, stack, provider)
 }
 

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use linkflow_model::FaultKind;
 
-use super::shell::Broken;
+use super::Broken;
 
 /// What is known of a machine's own key.
 #[derive(Clone, Debug)]
-pub(super) enum HostKey {
+pub(crate) enum HostKey {
     /// The config names its fingerprint.
     Pinned(String),
     /// The fingerprint that it showed first is in this file, or will be.
@@ -18,7 +18,7 @@ pub(super) enum HostKey {
 
 impl HostKey {
     /// What is known of the machine at `address` and `port`.
-    pub(super) fn of(pinned: Option<String>, state: &Path, address: &str, port: u16) -> Self {
+    pub(crate) fn of(pinned: Option<String>, state: &Path, address: &str, port: u16) -> Self {
         match pinned {
             Some(fingerprint) => Self::Pinned(fingerprint),
             None => {
@@ -29,7 +29,7 @@ impl HostKey {
     }
 
     /// Why a machine that shows `fingerprint` is not talked to.
-    pub(super) fn refusal(&self, fingerprint: &str) -> Option<String> {
+    pub(crate) fn refusal(&self, fingerprint: &str) -> Option<String> {
         match self {
             Self::Pinned(wanted) if wanted.trim_end_matches('=') == fingerprint => None,
             Self::Pinned(wanted) => Some(format!(
@@ -49,7 +49,7 @@ impl HostKey {
     }
 
     /// Remembers `fingerprint` unless one is known.
-    pub(super) fn remember(&self, fingerprint: &str) -> Result<(), Broken> {
+    pub(crate) fn remember(&self, fingerprint: &str) -> Result<(), Broken> {
         let Self::Remembered(file) = self else { return Ok(()) };
         let write = || -> io::Result<()> {
             std::fs::create_dir_all(file.parent().unwrap_or(Path::new(".")))?;
@@ -61,7 +61,8 @@ impl HostKey {
             open.sync_all()
         };
         write().map_err(|error| {
-            let said = format!("the machine's key cannot be remembered in {}: {error}", file.display());
+            let said =
+                format!("the machine's key cannot be remembered in {}: {error}", file.display());
             Broken::new(FaultKind::Denied, said)
         })
     }

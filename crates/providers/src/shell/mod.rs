@@ -1,5 +1,9 @@
 //! Ways to have a script carried out: by a shell on this machine, or by one behind SSH.
 
+pub(crate) mod host_key;
+pub(crate) mod judge;
+pub(crate) mod ssh;
+
 use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,57 +15,57 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 /// The most of one stream that is kept, in bytes.
-pub(super) const LARGEST: usize = 8 << 20;
+pub(crate) const LARGEST: usize = 8 << 20;
 
 /// What a script came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Output {
+pub(crate) struct Output {
     /// The exit code; `None` when a signal ended it.
-    pub(super) code: Option<u32>,
-    pub(super) stdout: String,
-    pub(super) stderr: String,
+    pub(crate) code: Option<u32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// Why a script has no output.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Broken {
+pub(crate) struct Broken {
     /// [`FaultKind::Unclear`] once the script may have begun.
-    pub(super) kind: FaultKind,
-    pub(super) said: String,
+    pub(crate) kind: FaultKind,
+    pub(crate) said: String,
 }
 
 impl Broken {
-    pub(super) fn new(kind: FaultKind, said: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: FaultKind, said: impl Into<String>) -> Self {
         Self { kind, said: said.into() }
     }
 
     /// The way broke, or was too slow, after the script may have begun.
-    pub(super) fn unclear(said: impl Into<String>) -> Self {
+    pub(crate) fn unclear(said: impl Into<String>) -> Self {
         Self::new(FaultKind::Unclear, said)
     }
 }
 
 /// Carries scripts out.
 #[async_trait]
-pub(super) trait Shell: Send + Sync {
+pub(crate) trait Shell: Send + Sync {
     /// Has `sh` carry out `script`, which it reads from its standard input, within `limit`.
     async fn run(&self, script: &str, limit: Duration) -> Result<Output, Broken>;
 }
 
 /// `text` as one word of a shell, whatever is in it.
-pub(super) fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// `body` so that a shell that gets it by its standard input begins only when it has all of it.
-pub(super) fn whole(body: &str) -> String {
+pub(crate) fn whole(body: &str) -> String {
     format!("linkflow() {{\n{body}\n}}\nlinkflow </dev/null\n")
 }
 
 /// The shell of this machine.
-pub(super) struct Local {
+pub(crate) struct Local {
     /// All that scripts find in their environment.
-    pub(super) env: BTreeMap<String, String>,
+    pub(crate) env: BTreeMap<String, String>,
 }
 
 #[async_trait]
@@ -72,7 +76,8 @@ impl Shell for Local {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let no_shell = |error| Broken::new(FaultKind::Invalid, format!("/bin/sh: {error}"));
         let mut child = command.spawn().map_err(no_shell)?;
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let done = async {
             let write = async {
                 if let Some(mut stdin) = stdin {

@@ -8,12 +8,12 @@ use async_trait::async_trait;
 use linkflow_model::{FaultKind, Secret};
 use russh::client::{self, AuthResult, Handle, Handler};
 use russh::keys::{HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate, decode_secret_key};
-use russh::{Channel, ChannelMsg, Disconnect};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, Disconnect};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::host_key::HostKey;
-use super::shell::{Broken, LARGEST, Output, Shell};
+use super::{Broken, LARGEST, Output, Shell};
 
 /// How long connecting and logging in may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -25,17 +25,23 @@ const ALIVE: Duration = Duration::from_secs(15);
 const UNSENT: FaultKind = FaultKind::Unreachable;
 
 /// Where the machine is, and who logs in.
-pub(super) struct Ssh {
-    pub(super) address: String,
-    pub(super) port: u16,
-    pub(super) user: String,
-    pub(super) key: Secret,
-    pub(super) host_key: HostKey,
-    pub(super) held: Mutex<Option<Arc<Handle<Client>>>>,
+pub(crate) struct Login {
+    pub(crate) address: String,
+    pub(crate) port: u16,
+    pub(crate) user: String,
+    /// The private key, in the form of OpenSSH or PEM, without a passphrase.
+    pub(crate) key: Secret,
+    pub(crate) host_key: HostKey,
+}
+
+/// A machine behind SSH.
+pub(crate) struct Ssh {
+    login: Login,
+    held: Mutex<Option<Arc<Handle<Client>>>>,
 }
 
 /// Looks at the machine's key.
-pub(super) struct Client {
+pub(crate) struct Client {
     host_key: HostKey,
     shown: Arc<Held<Shown>>,
 }
@@ -50,7 +56,10 @@ struct Shown {
 impl Handler for Client {
     type Error = russh::Error;
 
-    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
+    async fn check_server_key(
+        &mut self,
+        key: &PublicKeyOrCertificate,
+    ) -> Result<bool, russh::Error> {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         let PublicKeyOrCertificate::PublicKey { key, .. } = key else {
             shown.refusal = Some("it shows a certificate in place of a key".to_owned());
@@ -63,6 +72,26 @@ impl Handler for Client {
 }
 
 impl Ssh {
+    /// Nothing is connected before it is needed.
+    pub(crate) fn new(login: Login) -> Self {
+        Self { login, held: Mutex::default() }
+    }
+
+    /// Has the command line `command` carried out within `limit`, with `input` as its standard input. It is read by the login
+    /// shell of the user, whichever that is. What is sent may be cut off: whoever uses it checks that all of it is there.
+    pub(crate) async fn feed(
+        &self,
+        command: &str,
+        input: &[u8],
+        limit: Duration,
+    ) -> Result<Output, Broken> {
+        let channel = self.channel().await?;
+        match timeout(limit, carry(channel, command, input)).await {
+            Ok(done) => done,
+            Err(_) => Err(Broken::unclear(format!("no answer within {} s", limit.as_secs()))),
+        }
+    }
+
     /// The connection, a new one when there is none that lives.
     async fn connection(&self) -> Result<Arc<Handle<Client>>, Broken> {
         let mut held = self.held.lock().await;
@@ -70,7 +99,10 @@ impl Ssh {
             return Ok(Arc::clone(handle));
         }
         let handle = timeout(CONNECT, self.connect()).await.unwrap_or_else(|_| {
-            Err(Broken::new(UNSENT, format!("{} does not answer within {} s", self.place(), CONNECT.as_secs())))
+            Err(Broken::new(
+                UNSENT,
+                format!("{} does not answer within {} s", self.place(), CONNECT.as_secs()),
+            ))
         });
         let handle = Arc::new(handle?);
         *held = Some(Arc::clone(&handle));
@@ -79,7 +111,7 @@ impl Ssh {
 
     async fn connect(&self) -> Result<Handle<Client>, Broken> {
         // Only a key that can be read is worth a connection; what the parser says may hold parts of it.
-        let key = decode_secret_key(self.key.expose(), None).map_err(|_| {
+        let key = decode_secret_key(self.login.key.expose(), None).map_err(|_| {
             Broken::new(FaultKind::Denied, "`key` is no private key without a passphrase, in the form of OpenSSH or PEM; RSA keys are not taken: make one with `ssh-keygen -t ed25519`")
         })?;
         let config = client::Config {
@@ -89,16 +121,17 @@ impl Ssh {
             ..client::Config::default()
         };
         let shown = Arc::<Held<Shown>>::default();
-        let client = Client { host_key: self.host_key.clone(), shown: Arc::clone(&shown) };
-        let at = (self.address.as_str(), self.port);
+        let client = Client { host_key: self.login.host_key.clone(), shown: Arc::clone(&shown) };
+        let at = (self.login.address.as_str(), self.login.port);
         let connected = client::connect(Arc::new(config), at, client).await;
         let refusal = shown.lock().unwrap_or_else(PoisonError::into_inner).refusal.take();
         if let Some(why) = refusal {
             return Err(Broken::new(FaultKind::Denied, format!("{}: {why}", self.place())));
         }
-        let mut handle = connected.map_err(|e| Broken::new(UNSENT, format!("{}: {e}", self.place())))?;
+        let mut handle =
+            connected.map_err(|e| Broken::new(UNSENT, format!("{}: {e}", self.place())))?;
         let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
-        let login = handle.authenticate_publickey(self.user.clone(), key).await;
+        let login = handle.authenticate_publickey(self.login.user.clone(), key).await;
         let login = login.map_err(|e| Broken::new(UNSENT, format!("{}: {e}", self.place())))?;
         match login {
             AuthResult::Success => {}
@@ -108,13 +141,13 @@ impl Ssh {
                 return Err(Broken::new(UNSENT, said));
             }
             AuthResult::Failure { .. } => {
-                let (place, user) = (self.place(), &self.user);
+                let (place, user) = (self.place(), &self.login.user);
                 let said = format!("{place} does not take this key for the user {user}");
                 return Err(Broken::new(FaultKind::Denied, said));
             }
         }
         let fingerprint = shown.lock().unwrap_or_else(PoisonError::into_inner).fingerprint.clone();
-        self.host_key.remember(&fingerprint)?;
+        self.login.host_key.remember(&fingerprint)?;
         Ok(handle)
     }
 
@@ -149,9 +182,9 @@ impl Ssh {
     }
 
     fn place(&self) -> String {
-        match self.address.parse::<IpAddr>() {
-            Ok(ip) => std::net::SocketAddr::new(ip, self.port).to_string(),
-            Err(_) => format!("{}:{}", self.address, self.port),
+        match self.login.address.parse::<IpAddr>() {
+            Ok(ip) => std::net::SocketAddr::new(ip, self.login.port).to_string(),
+            Err(_) => format!("{}:{}", self.login.address, self.login.port),
         }
     }
 }
@@ -159,20 +192,38 @@ impl Ssh {
 #[async_trait]
 impl Shell for Ssh {
     async fn run(&self, script: &str, limit: Duration) -> Result<Output, Broken> {
-        let channel = self.channel().await?;
-        match timeout(limit, carry(channel, script)).await {
-            Ok(done) => done,
-            Err(_) => Err(Broken::unclear(format!("no answer within {} s", limit.as_secs()))),
-        }
+        self.feed("exec sh -s", script.as_bytes(), limit).await
     }
 }
 
-/// Has `script` carried out on `channel`.
-async fn carry(mut channel: Channel<client::Msg>, script: &str) -> Result<Output, Broken> {
+/// Has `command` carried out on `channel`, with `input` as its standard input.
+async fn carry(
+    channel: Channel<client::Msg>,
+    command: &str,
+    input: &[u8],
+) -> Result<Output, Broken> {
     let cut = |error: russh::Error| Broken::unclear(format!("the connection broke: {error}"));
-    channel.exec(true, "exec sh -s").await.map_err(cut)?;
-    channel.data(script.as_bytes()).await.map_err(cut)?;
-    channel.eof().await.map_err(cut)?;
+    channel.exec(true, command).await.map_err(cut)?;
+    let (read, write) = channel.split();
+    let send = async {
+        write.data(input).await.map_err(cut)?;
+        write.eof().await.map_err(cut)
+    };
+    let hear = hear(read);
+    tokio::pin!(send, hear);
+    // Whoever ends without reading everything says more than the pipe that breaks.
+    tokio::select! {
+        biased;
+        heard = &mut hear => heard,
+        sent = &mut send => match (sent, hear.await) {
+            (Err(broken), Err(_)) => Err(broken),
+            (_, heard) => heard,
+        },
+    }
+}
+
+/// What comes back until the other side ends.
+async fn hear(mut channel: ChannelReadHalf) -> Result<Output, Broken> {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let (mut code, mut closed) = (None, false);
     while let Some(message) = channel.wait().await {

@@ -2,7 +2,7 @@
 
 use linkflow_model::FaultKind;
 
-use super::shell::Output;
+use super::Output;
 
 /// Codes of `calls.sh`.
 const CODES: [(u32, FaultKind); 3] =
@@ -24,7 +24,7 @@ const GROUP: &str = "this user may not use Docker (`usermod -aG docker USER` hel
 const DAEMON: &str = "Docker does not run there: ";
 
 /// What `output` means: its text, or what is wrong.
-pub(super) fn judge(output: Output, writes: bool) -> Result<String, (FaultKind, String)> {
+pub(crate) fn judge(output: Output, writes: bool) -> Result<String, (FaultKind, String)> {
     if output.code == Some(0) {
         return Ok(output.stdout);
     }
@@ -42,7 +42,7 @@ pub(super) fn judge(output: Output, writes: bool) -> Result<String, (FaultKind, 
 }
 
 /// What a text that is known means.
-pub(super) fn known(said: &str) -> Option<(FaultKind, String)> {
+pub(crate) fn known(said: &str) -> Option<(FaultKind, String)> {
     let lower = said.to_lowercase();
     let found = TEXTS.iter().find(|(text, _, _)| lower.contains(text));
     found.map(|(_, kind, help)| (*kind, format!("{help}{said}")))
@@ -54,11 +54,8 @@ mod tests {
 
     #[track_caller]
     fn check(code: u32, stderr: &str, read: FaultKind, write: FaultKind) {
-        let output = |_| Output {
-            code: Some(code),
-            stdout: String::new(),
-            stderr: stderr.to_owned(),
-        };
+        let output =
+            |_| Output { code: Some(code), stdout: String::new(), stderr: stderr.to_owned() };
         assert_eq!(judge(output(()), false).unwrap_err().0, read, "reading: {stderr}");
         assert_eq!(judge(output(()), true).unwrap_err().0, write, "writing: {stderr}");
     }
@@ -71,7 +68,11 @@ mod tests {
         same(44, "api is not deployed here", Missing);
         same(49, "the job still runs", Conflict);
         same(2, "sh: 1: cannot create x: No space left on device", Exhausted);
-        same(1, "Got permission denied while trying to connect to the Docker daemon socket", Denied);
+        same(
+            1,
+            "Got permission denied while trying to connect to the Docker daemon socket",
+            Denied,
+        );
         same(1, "permission denied while trying to connect to the docker API at unix:///x", Denied);
         same(1, "Cannot connect to the Docker daemon at unix:///x. Is it running?", Unreachable);
         same(2, "mkdir: cannot create directory: Permission denied", Denied);

@@ -1,6 +1,6 @@
 //! Domains, in stories: what the registry said at which hour, and how the domain is by that.
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::*;
@@ -14,7 +14,7 @@ const TERMS: Terms = Terms { every_ms: 12 * HOUR_MS, left_ms: 30 * DAY_MS };
 fn asked(text: &str) -> Asked {
     let (kind, status) = text.split_once(':').unwrap_or((text, ""));
     let status: Vec<String> =
-        status.split(',').filter(|word| !word.is_empty()).map(ToString::to_string).collect();
+        status.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect();
     let registered =
         |ends| Asked::Registered(Registration { ends, status: status.clone(), registrar: None });
     match kind {

@@ -274,7 +274,7 @@ pub(super) async fn token(asked: Asked, Form(typed): Form<Typed>) -> Result<Resp
 pub(super) async fn revoke(asked: Asked, Form(typed): Form<Typed>) -> Result<Response, Refused> {
     admitted(&asked)?;
     let store = &*asked.site.store;
-    let every = tokens::every(store).await.map_err(AccessError::from)?;
+    let every = tokens::every(store).await?;
     let token = every.into_iter().find(|token| token.id == typed.id);
     let act = async {
         tokens::revoke(store, &typed.id).await?;

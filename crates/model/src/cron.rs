@@ -281,6 +281,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn a_time_comes_after_the_one_before_and_is_one_that_the_fields_name(
             minute in 0..60_u32,
@@ -308,7 +310,10 @@ mod tests {
             let (mut now, end) = (Timestamp(from), from + 86_400_000);
             while now.0 < end {
                 let next = often.after(now, &zone).unwrap();
-                prop_assert!(next > now && next.0 - now.0 <= u64::from(every) * 60_000);
+                // Clocks that are set by half an hour need not meet the same minutes again.
+                let is_set = wall(next).duration_since(wall(now)).as_millis() != i128::from(next.0 - now.0);
+                let most = u64::from(every) * if is_set { 2 } else { 1 };
+                prop_assert!(next > now && next.0 - now.0 <= most * 60_000);
                 prop_assert_eq!(u32::try_from(wall(next).minute()).unwrap() % every, 0);
                 now = next;
             }

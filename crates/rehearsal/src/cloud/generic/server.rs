@@ -391,7 +391,8 @@ impl Generic {
             |phase: Phase| processes.iter().any(|(_, process)| process.status().phase == phase);
         let (lifecycle, said) = if running > 0 {
             (Lifecycle::Running, "running")
-        } else if under && service.wanted.replicas > 0 {
+        } else if under && (service.wanted.replicas > 0 || service.live.is_none()) {
+            // Between one deployment and the next it has neither processes nor an image.
             (Lifecycle::Starting, "starting")
         } else if has(Phase::Stopping) || has(Phase::New) {
             (Lifecycle::Starting, "moving")

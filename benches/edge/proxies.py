@@ -26,12 +26,19 @@ def render(name, d, **kw):
     return str(f)
 
 
+def edges():
+    """LinkFlow's edge as it is handed out, where `train.py` has built it, and as cargo alone builds it."""
+    trained, plain = HERE / "target/trained/edge", BIN / "edge"
+    both = {"linkflow": trained, "linkflow-plain": plain} if trained.exists() else {"linkflow": plain}
+    return {name: edge for name, edge in both.items() if edge.exists()}
+
+
 def proxies():
     """Those whose binary is there."""
     P = {}
     a, b = f"127.0.0.1:{A}", f"127.0.0.1:{B}"
-    if (BIN / "edge").exists():
-        P["linkflow"] = lambda d: [str(BIN / "edge"), str(PORT), *certificate()[:2], f"http://{a}", f"http://{b}"]
+    for name, edge in edges().items():
+        P[name] = lambda d, edge=edge: [str(edge), str(PORT), *certificate()[:2], f"http://{a}", f"http://{b}"]
     if h := which("HAPROXY", "haproxy", "/usr/sbin/haproxy"):
         P["haproxy"] = lambda d: [h, "-db", "-f", render("conf/haproxy.cfg", d, SHAPE="backup")]
         P["haproxy-w"] = lambda d: [h, "-db", "-f", render("conf/haproxy.cfg", d, SHAPE="")]
@@ -54,9 +61,9 @@ def proxies():
 def special(part):
     """The same for what only some can be set up for: three targets, other routes while they serve, a limit for each target."""
     P, urls = {}, [f"http://127.0.0.1:{port}" for port in (A, B, C)]
-    if (BIN / "edge").exists():
-        edge = lambda *more: lambda d: [*more, str(BIN / "edge"), str(PORT), *certificate()[:2], *urls[: 3 if part == "three" else 2]]
-        P["linkflow"] = edge("env", f"MOST={SMALL}") if part == "overload" else edge()
+    for name, edge in edges().items():
+        limit = ["env", f"MOST={SMALL}"] if part == "overload" else []
+        P[name] = lambda d, edge=edge, limit=limit: [*limit, str(edge), str(PORT), *certificate()[:2], *urls[: 3 if part == "three" else 2]]
     if h := which("HAPROXY", "haproxy", "/usr/sbin/haproxy"):
         kw = dict(SHAPE="backup")
         if part == "three":

@@ -1,7 +1,8 @@
-//! The chores: `cargo xtask test`, `cargo xtask docs`, `cargo xtask picture`.
+//! The chores: `cargo xtask test`, `cargo xtask dist`, `cargo xtask docs`, `cargo xtask picture`.
 
 #![expect(clippy::print_stdout, reason = "the chores talk to whoever runs them")]
 
+mod dist;
 mod docs;
 mod needs;
 mod rehearse;
@@ -16,6 +17,7 @@ Usage: cargo xtask CHORE
 
   test      everything that has to hold: format, lints, tests, a rehearsal, the vendors' API descriptions, licences;
             installs what the tests need where it is missing. `cargo xtask test format lints` runs only these parts
+  dist      builds the binary that is handed out, laid out by what a running one does most: a quarter of an hour
   docs      writes examples/linkflow/linkflow.schema.json and docs/config.md anew
   picture   runs a rehearsal and puts its pictures into docs/pictures";
 
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["test", parts @ ..] => test::test(parts),
         ["docs"] => docs::docs(),
+        ["dist"] => dist::dist(),
         ["picture"] => docs::picture(),
         // Cargo calls this one, for each program of tests.
         ["run-test", program @ ..] => test::run_test(program),

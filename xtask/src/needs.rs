@@ -10,13 +10,14 @@ pub(crate) const DESCRIPTIONS: &str = "../shared/specs";
 /// See [`DESCRIPTIONS`].
 pub(crate) const CONFORMANCE: &str = "../shared/tools/conformance.py";
 
-/// Something that tests need.
-struct Need {
+/// Something that a chore needs.
+pub(crate) struct Need {
     /// What for.
-    what: &'static str,
+    pub(crate) what: &'static str,
     /// Debian's packages that hold it.
-    packages: &'static [&'static str],
-    is_there: fn() -> bool,
+    pub(crate) packages: &'static [&'static str],
+    /// Whether it is there.
+    pub(crate) is_there: fn() -> bool,
 }
 
 const NEEDS: &[Need] = &[
@@ -119,12 +120,18 @@ pub(crate) fn describes() -> bool {
     root.join(DESCRIPTIONS).is_dir() && root.join(CONFORMANCE).is_file()
 }
 
-/// Installs what is missing, and says what.
+/// Installs what the tests need and is missing, and says what.
 pub(crate) fn install() -> Done {
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.is_there)()).collect();
+    installed(NEEDS)?;
+    npm_packages()
+}
+
+/// Installs what is missing of `needs`, and says what.
+pub(crate) fn installed(needs: &[Need]) -> Done {
+    let missing: Vec<&Need> = needs.iter().filter(|need| !(need.is_there)()).collect();
     if missing.is_empty() {
-        println!("all that the tests need is there");
-        return npm_packages();
+        println!("all that is needed is there");
+        return Ok(());
     }
     let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
     for need in &missing {
@@ -144,12 +151,16 @@ pub(crate) fn install() -> Done {
         Some(need) => {
             Err(format!("{} is still missing after the installation of {list}", need.what))
         }
-        None => npm_packages(),
+        None => Ok(()),
     }
 }
 
 /// Installs npm's packages, each at one version.
 fn npm_packages() -> Done {
+    if !works(&["npm", "--version"]) {
+        println!("npm is not there: what needs its packages is not tested");
+        return Ok(());
+    }
     npm(WORKFLOW_TOOLS, WORKFLOW_PACKAGES)?;
     npm(WORKER_TOOLS, WORKER_PACKAGES)?;
     npm(BROWSER_TOOLS, BROWSER_PACKAGES)

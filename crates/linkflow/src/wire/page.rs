@@ -16,7 +16,7 @@ use linkflow_providers::pages::{bucket, embedded, ssh};
 use linkflow_store::Store;
 use linkflow_web::Shelf;
 use linkflow_web::status::{Bundle, Look, gather};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tracing::warn;
 
 use super::secrets::Secrets;
@@ -30,9 +30,6 @@ const EVERY_MS: u64 = 60_000;
 
 /// How often the store is asked whether something happened.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// How much the threads that render give way: a tenth of a processor's time that others want as well.
-const GIVES_WAY: i32 = 10;
 
 /// How large a logo may be: every page carries it.
 const LOGO_BYTES: usize = 8 << 10;
@@ -57,20 +54,12 @@ impl PageMaker {
     }
 }
 
-/// Does `work` on a thread of its own, which gives way to all others: visitors are answered meanwhile, on one processor too.
+/// Does `work` where no thread that answers visitors is held up.
 ///
 /// # Errors
-/// One sentence, when there is no thread to be had, or the work broke down.
+/// One sentence, when the work broke down.
 async fn behind<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    let (tell, told) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("status page".to_owned());
-    let begun = thread.spawn(move || {
-        // Linux counts this for each thread (setpriority(2), "C library/kernel differences"). It is a wish.
-        rustix::process::nice(GIVES_WAY).ok();
-        tell.send(work()).ok();
-    });
-    begun.map_err(|error| format!("the status page has no thread: {error}"))?;
-    told.await.map_err(|_| "rendering the status page broke down".to_owned())
+    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
 }
 
 /// Where the page is from outside, when it has a host.
@@ -357,17 +346,6 @@ mod tests {
         let text = format!("[stack]\nname = \"shop\"\n[status_page]\n{text}");
         let files = std::collections::BTreeMap::from([("linkflow.toml".to_owned(), text)]);
         Config::parse(&files, "linkflow.toml", None).config.unwrap().status_page.unwrap()
-    }
-
-    #[tokio::test]
-    async fn only_the_thread_that_renders_gives_way() {
-        let own = || rustix::process::getpriority_process(None).unwrap();
-        let before = own();
-        let expected = (before + GIVES_WAY).min(19);
-        assert_eq!(behind(own).await, Ok(expected));
-        assert_eq!(own(), before);
-        let broken = behind(|| panic!("as a test")).await;
-        assert!(broken.is_err_and(|why: String| why.contains("broke down")));
     }
 
     #[test]

@@ -71,11 +71,11 @@ pub fn heard(terms: &Terms, state: &mut HeartbeatState, beat: &Beat) -> bool {
     }
     let mut beat = beat.clone();
     if let Some(end) = overtaken(state, &beat) {
-        state.recent.insert(end, beat);
-        let more = state.recent.len().saturating_sub(RECENT);
-        state.recent.drain(..more);
+        remember(state, end, beat);
         return true;
     }
+    // It is remembered as it came: its output is kept under the time that it had.
+    let came = beat.at;
     beat.at = beat.at.max(began(state, &beat).unwrap_or_default());
     if beat.says != Says::Log {
         // What was overdue before it came is so, whenever that is noticed.
@@ -89,10 +89,16 @@ pub fn heard(terms: &Terms, state: &mut HeartbeatState, beat: &Beat) -> bool {
         state.last = Some(beat.at);
         take(terms, state, &mut beat);
     }
-    state.recent.push(beat);
+    beat.at = came;
+    remember(state, state.recent.len(), beat);
+    true
+}
+
+/// Puts `beat` before the report at `place`, and forgets the oldest.
+fn remember(state: &mut HeartbeatState, place: usize, beat: Beat) {
+    state.recent.insert(place, beat);
     let more = state.recent.len().saturating_sub(RECENT);
     state.recent.drain(..more);
-    true
 }
 
 /// Which report ended the run that `beat` begins, where that one came first: two that come at once, or are sent later and

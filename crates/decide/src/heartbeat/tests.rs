@@ -1,6 +1,6 @@
 //! Stories of jobs, in minutes, and what is told of them.
 
-use linkflow_model::CronTable;
+use linkflow_model::{CronTable, Output};
 
 use super::*;
 
@@ -248,6 +248,29 @@ fn an_end_that_overtakes_its_beginning_ends_it() {
     check(&terms, "complete/a:10 run/a:10.2 to:25", &late);
     let again = ["Up@10", "Down@20.06: a run has not ended after 10 min"];
     check(&terms, "run/a:9 complete/a:10 run/a:10.06 to:25", &again);
+}
+
+#[test]
+fn a_report_is_remembered_with_the_time_under_which_its_output_is_kept() {
+    let (terms, mut state) = (every(60), begin(&every(60), at(0.0)));
+    let beat = |id: &str, minutes, says| Beat {
+        id: id.to_owned(),
+        heartbeat: "job".to_owned(),
+        at: at(minutes),
+        says,
+        series: Some("a".to_owned()),
+        message: None,
+        exit: None,
+        took_ms: None,
+        counts: Default::default(),
+        host: None,
+        output: Some(3),
+    };
+    let end = beat("2", 10.0, Says::Fail);
+    assert!(heard(&terms, &mut state, &beat("1", 10.06, Says::Run)));
+    assert!(heard(&terms, &mut state, &end));
+    assert!(state.runs.is_empty());
+    assert_eq!(Output::key(state.recent.last().unwrap()), Output::key(&end));
 }
 
 #[test]

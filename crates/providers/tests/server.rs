@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use super::contract::{self, Address, Versions};
 use super::stage::{SECRET, deployed, ended, kit, seen};
-use engine::{Engine, Like, PASSWORD, USER};
+use engine::{DRAIN, Engine, Like, PASSWORD, USER};
 
 /// A machine, or `None` after a word on why it is not tested.
 fn machine(like: Like) -> Option<Engine> {
@@ -169,7 +169,7 @@ async fn a_release_takes_over_without_a_lost_request_and_old_ones_are_removed() 
             sleep(Duration::from_secs(1)).await;
         }
         // The last one drains as well.
-        sleep(Duration::from_millis(2_500)).await;
+        sleep(DRAIN + Duration::from_millis(500)).await;
         stop.store(true, Ordering::SeqCst);
     };
     let (answered, ()) = tokio::join!(ask_without_pause(&*compute, &service, &stop), change);
@@ -180,7 +180,7 @@ async fn a_release_takes_over_without_a_lost_request_and_old_ones_are_removed() 
         names.filter(|entry| entry.file_type().unwrap().is_dir()).count()
     };
     let images = || engine.docker(&["images", "-q"]).lines().count();
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + DRAIN + Duration::from_secs(20);
     while (engine.docker(&["ps", "-aq"]).lines().count(), kept(), images()) != (1, 3, 3) {
         assert!(Instant::now() < end, "{} {} {}", engine.docker(&["ps", "-a"]), kept(), images());
         sleep(Duration::from_millis(200)).await;

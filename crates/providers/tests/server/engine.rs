@@ -22,6 +22,9 @@ pub(crate) const PASSWORD: &str = "let-me-$in";
 /// `puller:let-me-$in`, as htpasswd writes it.
 const HTPASSWD: &str = "puller:$2a$05$abcdefghijklmnopqrstuupBiPWUJn2D4ybRp4uHpEe.N1Q64p1WS\n";
 
+/// How long an old release answers after another one took over: a busy machine may need seconds to ask where it is.
+pub(crate) const DRAIN: Duration = Duration::from_secs(15);
+
 /// What a machine is to be like.
 #[derive(Default)]
 pub(crate) struct Like {
@@ -35,6 +38,8 @@ pub(crate) struct Like {
 pub(crate) struct Engine {
     keeper: Mutex<Keeper>,
     folder: PathBuf,
+    /// No other machine of these tests has it.
+    number: u16,
     registry: u16,
     ssh: u16,
     login: bool,
@@ -79,7 +84,8 @@ impl Engine {
         let (stdin, stdout) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
         let mut keeper = Keeper { child, stdin, stdout };
         keeper.answer()?;
-        Ok(Self { keeper: Mutex::new(keeper), folder, registry, ssh, login: like.login })
+        let number = (std::process::id() as u16).wrapping_add(number as u16);
+        Ok(Self { keeper: Mutex::new(keeper), folder, number, registry, ssh, login: like.login })
     }
 
     /// Has the keeper do one of its functions.
@@ -122,10 +128,10 @@ impl Engine {
 
     /// On this machine, with ports and times that suit tests.
     pub(crate) fn place(&self) -> Place {
-        let from = 10_000 + self.registry % 200 * 100;
+        let from = 10_000 + self.number % 200 * 100;
         Place {
             ports: (from, from + 99),
-            drain: Duration::from_secs(2),
+            drain: DRAIN,
             docker_host: Some(self.docker_host()),
             folder: Some(self.home().to_str().unwrap().to_owned()),
             ..Place::on(Ipv4Addr::LOCALHOST.into())

@@ -42,6 +42,12 @@ def certificate():
     return str(chain), str(key), str(OUT / "both.pem")
 
 
+def cpu(pid):
+    """User and system time of a process so far, in seconds: of all threads, from the scheduler, finer than ticks."""
+    threads = os.listdir(f"/proc/{pid}/task")
+    return sum(int(Path(f"/proc/{pid}/task/{t}/schedstat").read_text().split()[0]) for t in threads) / 1e9
+
+
 class Up:
     """A target: a process of `src/bin/up.rs`."""
     def __init__(self, name, port, log=None):
@@ -124,12 +130,8 @@ class Proxy:
         return sum(int(re.search(r"^Pss:\s+(\d+)", t, re.M)[1]) for t in rollups) / 1024
 
     def cpu(self):
-        """User and system time so far, in seconds: of all threads, from the scheduler, finer than ticks."""
-        ns = 0
-        for x in self.pids():
-            for t in os.listdir(f"/proc/{x}/task"):
-                ns += int(Path(f"/proc/{x}/task/{t}/schedstat").read_text().split()[0])
-        return ns / 1e9
+        """User and system time so far, in seconds."""
+        return sum(map(cpu, self.pids()))
 
     def stop(self):
         for sgn in (signal.SIGTERM, signal.SIGKILL):

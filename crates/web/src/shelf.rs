@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::mem::replace;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -40,7 +41,9 @@ impl Shelf {
             (path.clone(), item)
         };
         let fresh = Arc::new(bundle.0.iter().map(item).collect());
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        let old = replace(&mut *self.0.write().unwrap_or_else(PoisonError::into_inner), fresh);
+        // Taken apart when nobody waits for it any more.
+        drop((held, old));
     }
 
     fn held(&self) -> Arc<BTreeMap<String, Arc<Item>>> {

@@ -84,7 +84,7 @@ pub(crate) async fn answer(context: &Context, command: &PageCommand) -> Answered
 }
 
 /// What makes the page of the config.
-fn maker(context: &Context) -> Result<PageMaker, Box<Answer>> {
+fn maker(context: &Context) -> Result<Arc<PageMaker>, Box<Answer>> {
     let teller = context.teller()?;
     let look = page::look(teller.config.status_page.as_ref(), &context.workdir());
     let look = look.or_else(|(what, help)| Answer::failed(2, &what, &help))?;
@@ -93,10 +93,11 @@ fn maker(context: &Context) -> Result<PageMaker, Box<Answer>> {
         return Answer::failed(2, "the config has no status page", help);
     }
     let clock = Arc::new(linkflow_model::clock::SystemClock::start());
-    Ok(PageMaker { store: Arc::new(teller.store), config: teller.config, look, clock })
+    let (store, config) = (Arc::new(teller.store), teller.config);
+    Ok(Arc::new(PageMaker { store, config, look, clock }))
 }
 
-async fn build(maker: &PageMaker, args: &BuildArgs) -> Answered {
+async fn build(maker: &Arc<PageMaker>, args: &BuildArgs) -> Answered {
     let made = maker.render().await;
     let bundle =
         made.or_else(|why| Answer::failed(1, &why, "see whether the state folder is whole"))?;
@@ -112,7 +113,7 @@ async fn build(maker: &PageMaker, args: &BuildArgs) -> Answered {
     Ok(Answer { out, result, ..Answer::default() })
 }
 
-async fn serve(context: &Context, maker: PageMaker, args: &ServeArgs) -> Answered {
+async fn serve(context: &Context, maker: Arc<PageMaker>, args: &ServeArgs) -> Answered {
     let listener = TcpListener::bind(args.listen).await;
     let listener = listener.or_else(|error| {
         let what = format!("nothing can listen at {}: {error}", args.listen);

@@ -16,6 +16,7 @@ use linkflow_providers::pages::{bucket, embedded, ssh};
 use linkflow_store::Store;
 use linkflow_web::Shelf;
 use linkflow_web::status::{Bundle, Look, gather};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -43,14 +44,18 @@ pub(crate) struct PageMaker {
 }
 
 impl PageMaker {
-    /// The page as it is now.
+    /// The page as it is now. It is gathered where it is rendered, as reading years of incidents takes its time, too.
     ///
     /// # Errors
     /// One sentence, when the store cannot be read.
-    pub(crate) async fn render(&self) -> Result<Bundle, String> {
-        let page = gather(&*self.store, &self.config, &self.look, self.clock.wall()).await;
-        let page = page.map_err(|error| error.to_string())?;
-        behind(move || Bundle::render(&page)).await?.map_err(|error| error.to_string())
+    pub(crate) async fn render(self: &Arc<Self>) -> Result<Bundle, String> {
+        let (maker, here) = (Arc::clone(self), Handle::current());
+        behind(move || {
+            let page = gather(&*maker.store, &maker.config, &maker.look, maker.clock.wall());
+            let page = here.block_on(page).map_err(|error| error.to_string())?;
+            Bundle::render(&page).map_err(|error| error.to_string())
+        })
+        .await?
     }
 }
 
@@ -234,7 +239,7 @@ impl Opened {
         let Self { shelf, config, look, places, serves } = self;
         if serves && config.status_page.is_some() {
             let (store, clock) = (Arc::clone(store), Arc::clone(clock));
-            let maker = PageMaker { store, config, look, clock };
+            let maker = Arc::new(PageMaker { store, config, look, clock });
             let beats = pulse.clone();
             tasks.start("status page", |stop| keep(stop, maker, shelf, places, beats));
         }
@@ -252,7 +257,7 @@ struct Kept {
 /// way then is cut off: each place stands that, and the next process finishes it.
 pub(crate) async fn keep(
     stop: Stop,
-    maker: PageMaker,
+    maker: Arc<PageMaker>,
     shelf: Arc<Shelf>,
     places: Vec<Box<dyn Pages>>,
     pulse: Pulse,
@@ -270,7 +275,7 @@ pub(crate) async fn keep(
 /// Renders the page when something happened and every minute, and gives it to the shelf and to whoever hears `made`.
 async fn keep_fresh(
     stop: Stop,
-    maker: &PageMaker,
+    maker: &Arc<PageMaker>,
     shelf: &Arc<Shelf>,
     made: &watch::Sender<Option<Arc<Bundle>>>,
     pulse: &Pulse,
@@ -372,12 +377,12 @@ mod tests {
         let text = "[stack]\nname = \"shop\"\n".to_owned();
         let files = std::collections::BTreeMap::from([("linkflow.toml".to_owned(), text)]);
         let config = Config::parse(&files, "linkflow.toml", None).config.unwrap();
-        let maker = PageMaker {
+        let maker = Arc::new(PageMaker {
             store: Arc::new(linkflow_store::Memory::default()),
             config,
             look: Look::default(),
             clock: Arc::new(linkflow_model::clock::SystemClock::start()),
-        };
+        });
         let bundle = maker.render().await.unwrap();
         let kit = linkflow_providers::kit::KitOptions {
             record: None,

@@ -233,6 +233,9 @@ async fn nine_hundred_monitors_are_one_page() {
     stage.operator.more.lock().unwrap().extend(more);
     let page = stage.ask("GET", "/monitors", None).await.text;
     assert_eq!(page.matches("<th scope=\"row\">").count(), 901);
+    // In parts that are laid out when they come into view; each says which it is.
+    assert_eq!(page.matches("<table aria-label=").count(), 10);
+    assert!(page.contains("<table aria-label=\"901 to 901 of 901\">"), "{page}");
     let some = stage.ask("GET", "/monitors?q=shop-89&condition=up&tag=shop", None).await.text;
     assert_eq!(some.matches("<th scope=\"row\">").count(), 11);
     // The search finds what stands far down.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use linkflow_decide::heartbeat::{self, Deaf, Terms};
 use linkflow_decide::{Sort, Stands};
 use linkflow_model::{
@@ -37,6 +38,9 @@ const MANY: usize = 20;
 
 /// How many reports of one heartbeat are taken in at a time: fewer than are remembered, so that none is taken in twice.
 const AT_ONCE: usize = heartbeat::RECENT / 2;
+
+/// How many changes of documents are under way at once: the store commits together what waits together.
+const TOGETHER: usize = 256;
 
 /// How many outputs of a heartbeat are kept.
 const OUTPUTS: usize = 20;
@@ -237,12 +241,7 @@ impl Keeper {
         self.keep(wall).await?;
         let count = taken.len();
         // Only now is it certain that they are not needed again.
-        for (key, version) in taken {
-            match self.store.remove(&key, version).await {
-                Ok(()) | Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
+        remove(&*self.store, taken).await?;
         self.tell_all(wall).await?;
         if wall.0.abs_diff(self.noted.0) >= NOTED_MS {
             self.note(wall).await?;
@@ -329,29 +328,30 @@ impl Keeper {
 
     /// Keeps what is new, so that what came is not lost when this process is.
     async fn keep(&mut self, wall: Timestamp) -> Result<(), StoreError> {
-        for entry in &mut self.entries {
-            let is_own = entry.awaited.pulse.is_some();
-            let turned = entry.told.0 != entry.state.condition;
-            let is_due = !is_own || turned || wall.0.abs_diff(entry.kept.0) >= OWN_MS;
-            if !entry.is_new || !is_due {
-                continue;
-            }
-            let key = HeartbeatState::key(entry.awaited.name());
-            match self.store.write(&key, entry.version, &json!(entry.state), None).await {
+        let store = Arc::clone(&self.store);
+        let due = self.entries.iter().enumerate().filter(|(_, entry)| entry.is_due(wall));
+        let written = due.map(|(at, entry)| {
+            let (key, body) = (HeartbeatState::key(entry.awaited.name()), json!(entry.state));
+            let (store, version) = (&store, entry.version);
+            async move { (at, store.write(&key, version, &body, None).await) }
+        });
+        let written: Vec<_> = written.collect();
+        let written: Vec<_> = stream::iter(written).buffer_unordered(TOGETHER).collect().await;
+        let mut kept = Ok(());
+        for (at, written) in written {
+            let entry = &mut self.entries[at];
+            match written {
                 Ok(version) => {
                     (entry.version, entry.is_new, entry.kept) = (Some(version), false, wall);
+                    entry.thin_out(&*store, wall).await?;
                 }
                 // Another process listens as well: what it knows is gone on with.
-                Err(StoreError::Conflict { .. }) => entry.load(&*self.store, wall).await?,
-                Err(error) => return Err(error),
-            }
-            let outputs = entry.state.recent.iter().filter(|beat| beat.output.is_some()).count();
-            if outputs > 0 && wall.0.abs_diff(entry.thinned_out.0) >= THIN_OUT_MS {
-                entry.thinned_out = wall;
-                thin_out(&*self.store, entry.awaited.name()).await?;
+                Err(StoreError::Conflict { .. }) => entry.load(&*store, wall).await?,
+                // The others are kept none the less, and known to be.
+                Err(error) => kept = Err(error),
             }
         }
-        Ok(())
+        kept
     }
 
     /// Tells what stands otherwise than before.
@@ -398,20 +398,39 @@ impl Keeper {
     }
 }
 
-/// Drops all outputs of a heartbeat but the newest.
-async fn thin_out(store: &dyn Store, name: &str) -> Result<(), StoreError> {
-    let all = store.list(&Output::prefix(name)).await?;
-    let more = all.len().saturating_sub(OUTPUTS);
-    for document in all.into_iter().take(more) {
-        match store.remove(&document.key, document.version).await {
-            Ok(()) | Err(StoreError::Conflict { .. }) => {}
-            Err(error) => return Err(error),
+/// Drops documents that are not needed any more; that somebody else did so is as well.
+async fn remove(store: &dyn Store, documents: Vec<(String, u64)>) -> Result<(), StoreError> {
+    let removed = documents.into_iter().map(|(key, version)| async move {
+        match store.remove(&key, version).await {
+            Err(StoreError::Conflict { .. }) => Ok(()),
+            other => other,
         }
-    }
-    Ok(())
+    });
+    let removed: Vec<_> = removed.collect();
+    stream::iter(removed).buffer_unordered(TOGETHER).try_collect().await
 }
 
 impl Entry {
+    /// Whether its state is to be kept now. Those of our own jobs beat all the time.
+    fn is_due(&self, wall: Timestamp) -> bool {
+        let turned = self.told.0 != self.state.condition;
+        let is_own = self.awaited.pulse.is_some();
+        self.is_new && (!is_own || turned || wall.0.abs_diff(self.kept.0) >= OWN_MS)
+    }
+
+    /// Drops all its outputs but the newest, now and then.
+    async fn thin_out(&mut self, store: &dyn Store, wall: Timestamp) -> Result<(), StoreError> {
+        let is_due = wall.0.abs_diff(self.thinned_out.0) >= THIN_OUT_MS;
+        if !is_due || self.state.recent.iter().all(|beat| beat.output.is_none()) {
+            return Ok(());
+        }
+        self.thinned_out = wall;
+        let all = store.list(&Output::prefix(self.awaited.name())).await?;
+        let more = all.len().saturating_sub(OUTPUTS);
+        let old = all.into_iter().take(more).map(|document| (document.key, document.version));
+        remove(store, old.collect()).await
+    }
+
     /// Reads what the store knows of it.
     async fn load(&mut self, store: &dyn Store, wall: Timestamp) -> Result<(), StoreError> {
         let Some(document) = store.read(&HeartbeatState::key(self.awaited.name())).await? else {

@@ -70,6 +70,11 @@ const NEEDS: &[Need] = &[
         is_there: has_docker,
     },
     Need {
+        what: "git with its server program, for the status page in a branch",
+        packages: &["git"],
+        is_there: || works(&["git", "--version"]),
+    },
+    Need {
         what: "Python 3 with venv, for the check of recordings and the tester of the API",
         packages: &["python3", "python3-venv", "python3-pip"],
         is_there: || works(&["python3", "-c", "import ensurepip"]),

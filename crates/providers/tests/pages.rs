@@ -1,5 +1,6 @@
 //! Files in a bucket: what is written, what is left alone, and what is refused.
 
+mod git;
 mod ssh;
 mod sshd;
 

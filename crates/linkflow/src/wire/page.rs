@@ -1,6 +1,6 @@
 //! The status page, kept fresh: rendered when something changed and every minute, and put wherever the config asks.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use linkflow_model::config::{Config, PagePlace, SecretRef, SshFolder, StatusPage
 use linkflow_model::role::Pages;
 use linkflow_model::{Clock, Event, EventKind, Level, ProviderName, Pulse, Secret, Timestamp};
 use linkflow_providers::kit::Kit;
-use linkflow_providers::pages::{bucket, embedded, ssh};
+use linkflow_providers::pages::{bucket, embedded, git, ssh};
 use linkflow_store::Store;
 use linkflow_web::Shelf;
 use linkflow_web::status::{Bundle, Look, gather};
@@ -31,6 +31,10 @@ const EVERY_MS: u64 = 60_000;
 
 /// How often the store is asked whether something happened.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// What `git` finds in its environment: where programs are, and how the network is reached.
+const GIT_FINDS: [&str; 6] =
+    ["PATH", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE"];
 
 /// How large a logo may be: every page carries it.
 const LOGO_BYTES: usize = 8 << 10;
@@ -127,6 +131,10 @@ pub(crate) fn places(
         if let Some(at) = &place.ssh {
             places.push(Box::new(ssh::open(folder_of(at, place, secrets)?, kit, &here)));
         }
+        if let Some(url) = &place.git {
+            let work = state.join(format!("{FOLDER}-git-{}", places.len()));
+            places.push(Box::new(git::open(branch_of(&url.0, place, work, secrets)?, kit, &here)));
+        }
     }
     Ok(places)
 }
@@ -163,6 +171,23 @@ fn folder_of(
         host_key: place.host_key.clone().unwrap_or_default(),
         folder: at.folder.clone(),
         name,
+    })
+}
+
+/// What opens a branch of the repository at `url`. Files lie in `work` while they are pushed.
+fn branch_of(
+    url: &str,
+    place: &PagePlace,
+    work: PathBuf,
+    secrets: &Secrets,
+) -> Result<git::Settings, OpenError> {
+    Ok(git::Settings {
+        url: url.to_owned(),
+        branch: place.branch.clone(),
+        token: follow("key", &format!("`{url}`"), place.key.as_ref(), secrets)?,
+        per_hour: place.per_hour,
+        work,
+        env: secrets.environment(&GIT_FINDS),
     })
 }
 

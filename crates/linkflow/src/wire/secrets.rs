@@ -37,6 +37,12 @@ impl Secrets {
         }
     }
 
+    /// What a program finds in its environment: those of `names` that are set.
+    pub(crate) fn environment(&self, names: &[&str]) -> BTreeMap<String, String> {
+        let found = |name: &&str| Some(((*name).to_owned(), self.vars.get(*name)?.clone()));
+        names.iter().filter_map(found).collect()
+    }
+
     /// What `reference` leads to; `None` when it is not there, or is no secret.
     pub(crate) fn follow(&self, reference: &SecretRef) -> Option<Secret> {
         match &reference.reference {

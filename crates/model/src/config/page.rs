@@ -38,7 +38,13 @@ section! {
         ssh: Option<SshFolder>,
         /// The fingerprint that the machine's own key must have, `SHA256:…`. With `ssh`.
         host_key: Option<String>,
-        /// What writes there: with `bucket` the id of the key, with `ssh` the private key, without a passphrase.
+        /// A git repository whose host shows a branch of it to the web, as GitHub, GitLab, Codeberg and Cloudflare Pages do.
+        git: Option<Url>,
+        /// The branch, which is there for the page alone. With `git`.
+        branch: String = "gh-pages".to_owned(),
+        /// How many times an hour the branch is pushed at most: hosts count how often they build it. With `git`.
+        per_hour: u32 = 8,
+        /// What writes there: with `bucket` the id of the key, with `ssh` the private key, without a passphrase, with `git` a token.
         key: Option<SecretRef>,
         /// The secret of the bucket's key. With `bucket`.
         secret: Option<SecretRef>,

@@ -265,6 +265,26 @@ fn the_dashboard_has_a_host_of_its_own() {
 }
 
 #[test]
+fn a_branch_takes_a_token_over_https() {
+    let told = |place: &str| {
+        told(&parse(&with(&format!("[status_page]\npublish = [{{ {place} }}]\n")), None))
+    };
+    let good = "git = \"https://github.com/shop/status.git\", key = \"${secret.KEY}\"";
+    assert_eq!(told(good), "");
+    assert_eq!(told(&format!("{good}, branch = \"pages/status\", per_hour = 1")), "");
+    let check = |place: &str, part: &str| {
+        let told = told(place);
+        assert!(told.contains(part) && told.lines().count() == 1, "{place}: {told}");
+    };
+    check("git = \"https://github.com/shop/status.git\"", "has no `key`");
+    check(&good.replace("https", "http"), "in the clear");
+    check(&format!("{good}, branch = \"-f\""), "`-f` is no branch");
+    check(&format!("{good}, branch = \"a..b\""), "`a..b` is no branch");
+    check(&format!("{good}, per_hour = 0"), "never be pushed");
+    check(&format!("{good}, folder = \"x\""), "LF");
+}
+
+#[test]
 fn a_place_behind_ssh_names_its_key_and_the_machines() {
     let told = |place: &str| {
         told(&parse(&with(&format!("[status_page]\npublish = [{{ {place} }}]\n")), None))

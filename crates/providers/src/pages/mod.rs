@@ -3,4 +3,5 @@
 mod archive;
 pub mod bucket;
 pub mod embedded;
+pub mod git;
 pub mod ssh;

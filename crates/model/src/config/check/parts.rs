@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Check;
 use crate::config::codes;
 use crate::config::data::{Primary, thing};
+use crate::config::page::PagePlace;
 use crate::config::problem::nearest;
 use crate::config::provider::Role;
 use crate::config::template::Template;
@@ -408,8 +409,13 @@ impl Check<'_> {
         for (i, place) in page.publish.iter().enumerate() {
             let index = i.to_string();
             let path = ["status_page", "publish", index.as_str()];
-            let there = [place.folder.is_some(), place.bucket.is_some(), place.ssh.is_some()];
-            self.one_of(&path, &["folder", "bucket", "ssh"], &there);
+            let there = [
+                place.folder.is_some(),
+                place.bucket.is_some(),
+                place.ssh.is_some(),
+                place.git.is_some(),
+            ];
+            self.one_of(&path, &["folder", "bucket", "ssh", "git"], &there);
             let key = ("key", place.key.is_some());
             let bucket =
                 [("endpoint", place.endpoint.is_some()), key, ("secret", place.secret.is_some())];
@@ -430,6 +436,32 @@ impl Check<'_> {
                 let at = [path[0], path[1], path[2], "host_key"];
                 self.tell(codes::BAD_VALUE, &at, what, help);
             }
+            if let Some(url) = &place.git {
+                self.due(&path, &[key], "a branch takes `key`, a token that may push to it");
+                self.branch(&path, place, &url.0);
+            }
+        }
+    }
+
+    /// Checks the branch of a git repository that shows the status page.
+    fn branch(&mut self, path: &[&str; 3], place: &PagePlace, url: &str) {
+        let at = |key| [path[0], path[1], path[2], key];
+        if !url.starts_with("https://") {
+            let what = "a token would go over the network in the clear".to_owned();
+            self.tell(codes::BAD_VALUE, &at("git"), what, "write `https://`");
+        }
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+        let branch = &place.branch;
+        let is_part = |part: &str| !part.is_empty() && !part.starts_with(['.', '-']);
+        if !branch.chars().all(is_plain) || !branch.split('/').all(is_part) || branch.contains("..")
+        {
+            let what = format!("`{branch}` is no branch");
+            let help = "a branch has letters, digits and `._-/`, like `gh-pages`";
+            self.tell(codes::BAD_VALUE, &at("branch"), what, help);
+        }
+        if place.per_hour == 0 {
+            let what = "the branch would never be pushed".to_owned();
+            self.tell(codes::BAD_VALUE, &at("per_hour"), what, "write 1 or more");
         }
     }
 

@@ -38,7 +38,7 @@ const HOUR_MS: u64 = 3_600_000;
 const SELDOM_MS: u64 = HOUR_MS / 2;
 
 /// Texts of git, in lower case, with what they mean and what helps.
-const TEXTS: [(&str, FaultKind, &str); 10] = [
+const TEXTS: [(&str, FaultKind, &str); 11] = [
     ("authentication failed", FaultKind::Denied, TOKEN),
     ("could not read username", FaultKind::Denied, TOKEN),
     ("requested url returned error: 403", FaultKind::Denied, TOKEN),
@@ -48,6 +48,7 @@ const TEXTS: [(&str, FaultKind, &str); 10] = [
     ("not found", FaultKind::Missing, ""),
     ("stale info", FaultKind::Unreachable, OTHERS),
     ("fetch first", FaultKind::Unreachable, OTHERS),
+    ("cannot lock ref", FaultKind::Unreachable, OTHERS),
     ("[remote rejected]", FaultKind::Denied, ""),
 ];
 

@@ -116,6 +116,7 @@ fn answer(root: &Path, asked: &Asked) -> Reply {
         .env("GIT_PROTOCOL", asked.header("git-protocol").unwrap_or_default())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     child.stdin.take().unwrap().write_all(&asked.body).unwrap();

@@ -25,8 +25,9 @@ impl WatchChanges {
     }
 }
 
-/// What has to change so that of ours there is `wanted`, as far as `fit` lets it be, and nothing else. Incidents are
-/// history, and so is announced work that is over: what of them is not wanted any more stays.
+/// What has to change so that of ours there is `wanted`, as far as `fit` lets it be, and nothing else.
+///
+/// Incidents are history, and so is announced work that is over: what of them is not wanted any more stays.
 pub fn watchers(
     wanted: &[Watch],
     held: &[HeldWatch],

@@ -1,6 +1,7 @@
 //! Windows that come again: what is announced at which moment, in the time of their zone.
 
-use alloc::string::{String, ToString};
+use alloc::borrow::ToOwned;
+use alloc::string::String;
 use alloc::vec;
 use core::time::Duration;
 
@@ -42,7 +43,7 @@ type Windows = BTreeMap<ItemName, Window>;
 fn shown(all: &[Maintenance]) -> Vec<String> {
     let time = |at: Timestamp| {
         let text = minute_text(at);
-        text.split_once('-').unwrap().1.to_string()
+        text.split_once('-').unwrap().1.to_owned()
     };
     let one = |work: &Maintenance| {
         let mark = if work.cancelled { " cancelled" } else { "" };

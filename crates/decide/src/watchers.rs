@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use linkflow_model::role::{HeldWatch, Watch, WatchSort};
+use linkflow_model::role::{HeldWatch, Watch, WatchSort, Watching, WorkStage};
 
 /// What differs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,8 +25,9 @@ impl WatchChanges {
     }
 }
 
-/// What has to change so that of ours there is `wanted`, as far as `fit` lets it be, and nothing else. Incidents are
-/// history: one that is not wanted any more stays.
+/// What has to change so that of ours there is `wanted`, as far as `fit` lets it be, and nothing else.
+///
+/// Incidents are history, and so is announced work that is over: what of them is not wanted any more stays.
 pub fn watchers(
     wanted: &[Watch],
     held: &[HeldWatch],
@@ -55,10 +56,15 @@ pub fn watchers(
             None => changes.create.push(fitted),
         }
     }
-    let is_history = |held: &&HeldWatch| held.watch.what.sort() == WatchSort::Incident;
-    changes.remove = free.into_iter().filter(|held| !is_history(held)).cloned().collect();
+    let is_left = |held: &&HeldWatch| !is_history(&held.watch.what);
+    changes.remove = free.into_iter().filter(is_left).cloned().collect();
     changes.remove.sort_by(|a, b| a.watch.cmp(&b.watch));
     changes
+}
+
+fn is_history(what: &Watching) -> bool {
+    let is_over = matches!(what, Watching::Maintenance { stage: WorkStage::Over, .. });
+    is_over || what.sort() == WatchSort::Incident
 }
 
 #[cfg(test)]
@@ -68,11 +74,11 @@ mod tests {
 
     use linkflow_model::IncidentStage;
     use linkflow_model::Timestamp;
-    use linkflow_model::role::{Schedule, Watching};
+    use linkflow_model::role::Schedule;
 
     use super::*;
 
-    /// `api:60`: asked every minute; `api:tcp`: connected to; `job:beat`: waited for; `x:incident`.
+    /// `api:60`: asked every minute; `api:tcp`: connected to; `job:beat`: waited for; `x:incident`; `x:work`, `x:over`.
     fn watch(text: &str) -> Watch {
         let (name, how) = text.split_once(':').unwrap();
         let host = "a.example.com".to_owned();
@@ -85,6 +91,15 @@ mod tests {
                 began: Timestamp(0),
                 components: Vec::new(),
                 said: Vec::new(),
+            },
+            "work" | "over" => Watching::Maintenance {
+                title: name.to_owned(),
+                text: String::new(),
+                from: Timestamp(0),
+                minutes: 1,
+                stage: if how == "over" { WorkStage::Over } else { WorkStage::ToCome },
+                components: Vec::new(),
+                tell: true,
             },
             every => Watching::Http {
                 url: "https://a.example.com".to_owned(),
@@ -146,5 +161,14 @@ mod tests {
     fn an_incident_that_is_over_stays_where_it_is_told() {
         check("", "x:incident", "");
         check("x:incident", "x:incident", "");
+    }
+
+    #[test]
+    fn work_that_was_called_off_goes_and_what_is_over_stays() {
+        check("", "x:work", "-x");
+        check("", "x:over", "");
+        check("x:over", "x:work", "~x");
+        check("x:work", "x:over", "");
+        check("x:work", "x:incident", "+x");
     }
 }

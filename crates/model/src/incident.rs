@@ -120,6 +120,28 @@ pub struct Maintenance {
     /// When it was announced, or changed last.
     #[serde(default)]
     pub changed: Timestamp,
+    /// The window of the config that it is one time of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recurs: Option<Recurs>,
+}
+
+/// Of which window announced work is one time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recurs {
+    /// The name of the window in the config.
+    pub name: String,
+    /// Whether feeds and subscribers are left out.
+    #[serde(default)]
+    pub quiet: bool,
+    /// Whether it was called off because the window has this time no more, and not by a person.
+    #[serde(default)]
+    pub withdrawn: bool,
+}
+
+/// The minute of `at` in UTC, as ids of recurring work have it: `20261206-0200`.
+pub fn minute_text(at: Timestamp) -> String {
+    let at = i64::try_from(at.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    at.unwrap_or_default().strftime("%Y%m%d-%H%M").to_string()
 }
 
 impl Incident {
@@ -144,6 +166,11 @@ impl Maintenance {
     /// The key of its document.
     pub fn key(&self) -> String {
         format!("{}{}", Self::PREFIX, self.id)
+    }
+
+    /// Whether feeds and subscribers are told of it.
+    pub fn is_news(&self) -> bool {
+        self.recurs.as_ref().is_none_or(|recurs| !recurs.quiet)
     }
 
     /// Whether it is under way at `now`.

@@ -39,7 +39,9 @@ pub use fault::{Fault, FaultKind};
 pub use health::{Health, Probe, ProbePicture};
 pub use heartbeat::{Beat, HeartbeatState, OpenRun, Output, Paused, Rhythm, Says};
 pub use image::{Digest, ImageRef, PinnedImage};
-pub use incident::{Acknowledged, Impact, Incident, IncidentStage, IncidentUpdate, Maintenance};
+pub use incident::{
+    Acknowledged, Impact, Incident, IncidentStage, IncidentUpdate, Maintenance, Recurs,
+};
 pub use monitor::{Condition, Looked, StateSpan};
 pub use name::{ItemName, ProviderName, ServiceName, StackName};
 pub use plan::{Action, Change, Finding, Placement, Plan, Stage, Step};

@@ -12,6 +12,7 @@ pub mod target;
 mod usual;
 mod vantage;
 mod watcher;
+mod windows;
 
 pub use beats::{Awaited, Listening};
 pub use domains::{Domain, Domains};
@@ -25,3 +26,4 @@ pub use target::{
 };
 pub use vantage::Here;
 pub use watcher::{Watched, Watching, Witness};
+pub use windows::Windows;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use linkflow_decide::watchers;
-use linkflow_model::role::{HeldWatch, Said, Schedule, Watch, Watcher, Watching};
+use linkflow_model::role::{HeldWatch, Said, Schedule, Watch, Watcher, Watching, WorkStage};
 use linkflow_model::{Condition, FaultKind, IncidentStage, Secret, Timestamp};
 use linkflow_providers::watcher::{
     self, Settings, betterstack, cronitor, healthchecks, instatus, uptimerobot,
@@ -101,6 +101,11 @@ impl Place {
             };
             self.ask(Method::POST, &path, Some(body)).await;
         }
+        if self.name == "instatus" {
+            let start = "2030-01-01T02:00:00Z";
+            let body = json!({ "name": "The database moves", "message": "By hand.", "start": start, "duration": 30 });
+            self.ask(Method::POST, &format!("/v1/{page}/maintenances"), Some(body)).await;
+        }
         if let Some((path, body)) = self.webhook() {
             self.ask(Method::POST, path, Some(body)).await;
         }
@@ -140,7 +145,11 @@ impl Place {
             ],
             "cronitor" => vec!["/api/monitors".to_owned()],
             "healthchecks" => vec!["/api/v3/checks/".to_owned()],
-            _ => vec![format!("/v2/{page}/components"), format!("/v1/{page}/incidents")],
+            _ => vec![
+                format!("/v2/{page}/components"),
+                format!("/v1/{page}/incidents"),
+                format!("/v1/{page}/maintenances"),
+            ],
         };
         for path in paths {
             let told = self.ask(Method::GET, &path, None).await;
@@ -207,6 +216,23 @@ fn incident(said: &[(IncidentStage, &str)]) -> Watch {
     watch("20261129-api-1", what)
 }
 
+/// Work of an hour that begins at `from`.
+fn work(from: Timestamp, text: &str, stage: WorkStage) -> Watch {
+    let what = Watching::Maintenance {
+        title: "The database moves".to_owned(),
+        text: text.to_owned(),
+        from,
+        minutes: 60,
+        stage,
+        components: vec!["Database".to_owned(), "api".to_owned()],
+        tell: true,
+    };
+    watch("20300101-database", what)
+}
+
+/// 2030-01-01 02:00.
+const LATER: Timestamp = Timestamp(1_893_463_200_000);
+
 /// One of each that the config knows.
 fn wanted() -> Vec<Watch> {
     let host = "db.example.com".to_owned();
@@ -222,6 +248,7 @@ fn wanted() -> Vec<Watch> {
         component("Database", Some("Data"), None),
         incident(&[(IncidentStage::Investigating, "We are looking at it.")]),
         hook("key-1", &["api", "db", "machine", "strict", "text"]),
+        work(LATER, "A minute of errors.", WorkStage::ToCome),
     ]
 }
 
@@ -236,7 +263,7 @@ fn count(name: &str) -> usize {
         "uptimerobot" | "betterstack" => 7,
         "cronitor" => 5,
         "healthchecks" => 2,
-        _ => 3,
+        _ => 4,
     }
 }
 
@@ -270,7 +297,8 @@ async fn check(name: &'static str) {
     let place = Place::new(name).await;
     place.lived_in().await;
     let theirs = place.theirs().await;
-    assert_eq!(theirs.len(), 13 + usize::from(place.webhook().is_some()), "{name}");
+    let besides = place.webhook().is_some() || name == "instatus";
+    assert_eq!(theirs.len(), 13 + usize::from(besides), "{name}");
     let shop = place.of("shop");
     assert_eq!(shop.held().await.unwrap(), [], "{name}");
 
@@ -291,6 +319,7 @@ async fn check(name: &'static str) {
         (IncidentStage::Resolved, "It has more room now."),
     ]);
     other[10] = hook("key-2", &["api", "db", "machine", "text"]);
+    other[11] = work(Timestamp(LATER.0 + 60_000), "Two minutes of errors.", WorkStage::ToCome);
     other.remove(1);
     let before = names(&shop.held().await.unwrap());
     let (made, changed, removed) = apply(&*shop, &other).await;
@@ -338,6 +367,48 @@ async fn healthchecks_keeps_the_promises() {
 #[tokio::test]
 async fn instatus_keeps_the_promises() {
     check("instatus").await;
+}
+
+#[tokio::test]
+async fn announced_work_is_there_once_and_goes_through_its_stages() {
+    let place = Place::new("instatus").await;
+    place.lived_in().await;
+    let theirs = place.theirs().await;
+    let lossy = Lossy::to(&place.api()).await;
+    let shop = place.by("shop", &lossy.url, &place.token());
+    let page = [component("api", None, None), component("Database", None, None)];
+    let with = |work: Watch| [&page[..], &[work]].concat();
+    let to_come = |from| work(from, "A minute of errors.", WorkStage::ToCome);
+    apply(&*shop, &page).await;
+    lossy.lose_after(0);
+    let fault = shop.ensure(&shop.fit(&to_come(LATER)).unwrap(), None).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Unclear, "{fault}");
+    assert_eq!(apply(&*shop, &with(to_come(LATER))).await, (0, 0, 0), "it was carried out");
+
+    // It is now: there it begins by itself, and is not set back by whoever is late.
+    let now = jiff::Timestamp::now().as_millisecond();
+    let now = Timestamp(u64::try_from(now).unwrap() - 60_000);
+    assert_eq!(apply(&*shop, &with(to_come(now))).await, (0, 1, 0));
+    let stage = async || {
+        let held = shop.held().await.unwrap();
+        let work = held.into_iter().find(|held| held.watch.name == "20300101-database");
+        work.map(|work| match work.watch.what {
+            Watching::Maintenance { stage, components, .. } => {
+                assert_eq!(components, ["Database", "api"]);
+                stage
+            }
+            other => panic!("{other:?}"),
+        })
+    };
+    assert_eq!(stage().await, Some(WorkStage::UnderWay));
+    assert_eq!(apply(&*shop, &with(to_come(now))).await, (0, 0, 0));
+    // Somebody ends it early; then it is history.
+    let over = work(now, "A minute of errors.", WorkStage::Over);
+    assert_eq!(apply(&*shop, &with(over)).await, (0, 1, 0));
+    assert_eq!(stage().await, Some(WorkStage::Over));
+    assert_eq!(apply(&*shop, &page).await, (0, 0, 0));
+    assert_eq!(place.theirs().await, theirs);
+    place.stage.stop().await;
 }
 
 #[tokio::test]

@@ -45,6 +45,12 @@ tcp = "127.0.0.1:9"
 every = "1s"
 timeout = "1s"
 tags = ["shop"]
+[maintenance.backup]
+title = "Backups"
+cron = "30 2 * * *"
+time_zone = "Europe/Berlin"
+lasts = "1h"
+on = "service.api"
 `;
 const PHONE = { width: 390, height: 844 };
 const PAGES = ["/", "/services/api", "/routes", "/monitors", "/monitors/monitor.shop", "/incidents", "/maintenance", "/events",

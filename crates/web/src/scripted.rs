@@ -286,7 +286,9 @@ pub(crate) fn site(store: &Arc<Memory>, clock: Arc<dyn Clock>, config: Config) -
 }
 
 const CONFIG: &str = "[stack]\nname = \"shop\"\n[services.api]\nimage = \"ghcr.io/acme/api:1.0\"\nport = 80\n\
-                      [monitors.api]\nhttp = \"https://shop.example/health\"\n";
+                      [monitors.api]\nhttp = \"https://shop.example/health\"\n\
+                      [maintenance.backup]\ntitle = \"Backups\"\ncron = \"30 2 * * 0\"\n\
+                      time_zone = \"Europe/Berlin\"\nlasts = \"1h\"\non = \"service.api\"\n";
 
 impl Stage {
     /// A release, a run, events, an outage with its looks.

@@ -1,8 +1,9 @@
 //! `linkflow maintenance`: announcing work, and calling it off.
 
 use clap::{Args, Subcommand};
-use linkflow_model::{Level, Maintenance};
-use serde_json::json;
+use linkflow_decide::next_time;
+use linkflow_model::{Level, Maintenance, Timestamp};
+use serde_json::{Value, json};
 
 use crate::say::answer::Answer;
 use crate::say::table::{Table, Tone};
@@ -24,7 +25,7 @@ pub(crate) enum MaintenanceCommand {
     /// Call it off, or end it early.
     #[command(after_help = "Examples:\n  linkflow maintenance cancel 20261201-database-moves")]
     Cancel(CancelArgs),
-    /// List announced work, the newest first.
+    /// List announced work, the newest first, with the next times of each window of `[maintenance]`.
     #[command(
         after_help = "Examples:\n  linkflow maintenance list\n  linkflow maintenance list --json"
     )]
@@ -96,11 +97,12 @@ async fn schedule(teller: &Teller, args: &ScheduleArgs) -> Answered {
         title: args.title.trim().to_owned(),
         text: said(&args.text)?,
         from,
-        to: linkflow_model::Timestamp(from.0.saturating_add(lasts)),
+        to: Timestamp(from.0.saturating_add(lasts)),
         subjects: teller.subjects(&args.on)?,
         cancelled: false,
         sequence: 0,
         changed: teller.now,
+        recurs: None,
     };
     let first = format!("{}-{}", teller.day(from), slug(&work.title));
     let ids = std::iter::once(first.clone()).chain((2..100).map(|n| format!("{first}-{n}")));
@@ -164,6 +166,40 @@ async fn list(teller: &Teller, colours: bool) -> Answered {
         ]);
     }
     let nothing = works.is_empty();
-    let out = if nothing { "no work is announced\n".to_owned() } else { table.render(colours) };
-    Ok(Answer { out, result: json!({ "maintenance": works }), ..Answer::default() })
+    let mut out = if nothing { "no work is announced\n".to_owned() } else { table.render(colours) };
+    let (told, windows) = windows(teller, &works, colours);
+    out.push_str(&told);
+    let result = json!({ "maintenance": works, "windows": windows });
+    Ok(Answer { out, result, ..Answer::default() })
+}
+
+/// The windows of the config with the next time of each, where `works` is what is announced: for people, and for programs.
+fn windows(teller: &Teller, works: &[Maintenance], colours: bool) -> (String, Vec<Value>) {
+    let mut table = Table::new(&["WINDOW", "NEXT FROM", "TO", "STATE", "CRON", "TITLE"]);
+    let mut rows = Vec::new();
+    for (name, window) in &teller.config.maintenance {
+        let next = next_time(name, window, teller.now);
+        let held = next.as_ref().and_then(|next| works.iter().find(|work| work.id == next.id));
+        let (state, tone) = match held {
+            Some(work) if work.cancelled => ("called off", Tone::Faint),
+            Some(_) => ("announced", Tone::Plain),
+            None => ("not announced yet", Tone::Faint),
+        };
+        let shown = |at: Option<Timestamp>| at.map_or("never".to_owned(), |at| teller.shown(at));
+        let (from, to) = (next.as_ref().map(|next| next.from), next.as_ref().map(|next| next.to));
+        table.row(vec![
+            (name.to_string(), Tone::Strong),
+            (shown(from), Tone::Plain),
+            (shown(to), Tone::Plain),
+            (state.to_owned(), tone),
+            (format!("{} {}", window.cron.0, window.time_zone.0), Tone::Faint),
+            (window.title.clone(), Tone::Plain),
+        ]);
+        rows.push(json!({
+            "name": name, "title": window.title, "cron": window.cron.0, "time_zone": window.time_zone.0,
+            "next": next.map(|next| next.id), "from": from, "to": to, "state": state,
+        }));
+    }
+    let out = if rows.is_empty() { String::new() } else { format!("\n{}", table.render(colours)) };
+    (out, rows)
 }

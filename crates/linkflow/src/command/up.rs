@@ -17,7 +17,7 @@ use crate::wire::follow::follow;
 use crate::wire::mirror::Mirror;
 use crate::wire::names::Writing;
 use crate::wire::picture::publish;
-use crate::wire::{Listen, Stack, dashboard, watched};
+use crate::wire::{Listen, Stack, dashboard, recurring, watched};
 
 use super::change::{self, Doing};
 use super::dns::expectation;
@@ -131,6 +131,7 @@ async fn serve(
         for unable in watched::watch(&mut stack, control.is_some()).await {
             output::err(&format!("warning: {unable}\n"));
         }
+        recurring::start(&stack);
         stack.alerts.start(&stack.tasks);
         stack.tell_subscribers();
         if let Some(mirror) = mirror {

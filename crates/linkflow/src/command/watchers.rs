@@ -3,12 +3,13 @@
 use clap::{Args, Subcommand};
 use futures_util::future::join_all;
 use linkflow_decide::WatchChanges;
-use linkflow_model::role::{HeldWatch, Schedule, Watch, Watching};
+use linkflow_model::role::{HeldWatch, Schedule, Watch, Watching, WorkStage};
 use linkflow_model::{Fault, FaultKind, ProviderName};
 use serde_json::{Value, json};
 
 use crate::say::answer::Answer;
 use crate::say::table::Tone;
+use crate::say::time::local;
 use crate::wire::Listen;
 use crate::wire::mirror::{change, differences};
 use crate::wire::watchers::{Asked, Looking, Writing};
@@ -256,6 +257,14 @@ fn told(what: &Watching) -> String {
             let place = to.expose().rsplit_once('/').map_or("", |(place, _)| place);
             let of = if of.is_empty() { String::new() } else { format!(", of {}", of.join(", ")) };
             format!("to {place}/***{of}")
+        }
+        Watching::Maintenance { title, from, minutes, stage, .. } => {
+            let stage = match stage {
+                WorkStage::ToCome => "to come",
+                WorkStage::UnderWay => "under way",
+                WorkStage::Over => "over",
+            };
+            format!("{title}: {stage}, at {} for {minutes} min", local(*from))
         }
         Watching::Incident { title, stage, said, .. } => {
             format!("{title}: {}, {} said", format!("{stage:?}").to_lowercase(), said.len())

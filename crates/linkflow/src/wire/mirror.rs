@@ -8,7 +8,7 @@ use linkflow_decide::{WatchChanges, watchers};
 use linkflow_engine::Stop;
 use linkflow_model::config::Config;
 use linkflow_model::role::{Watch, WatchSort, Watcher, WatcherLook};
-use linkflow_model::{Event, EventKind, Fault, FaultKind, Level, ProviderName};
+use linkflow_model::{Clock, Event, EventKind, Fault, FaultKind, Level, ProviderName, Timestamp};
 use linkflow_store::{Store, StoreError};
 use tracing::warn;
 
@@ -113,9 +113,7 @@ impl Mirror {
             let (store, clock) = (Arc::clone(&stack.store), Arc::clone(&stack.clock));
             let config = self.config.clone();
             stack.tasks.start("status page at a vendor", |stop| async move {
-                let told =
-                    |level, said: String| Event::new(clock.wall(), EventKind::Page, level, said);
-                keep(stop, &*watcher, &config, &*store, told).await;
+                keep(stop, &*watcher, &config, &*store, &*clock).await;
             });
         }
     }
@@ -128,15 +126,22 @@ async fn keep(
     watcher: &dyn Watcher,
     config: &Config,
     store: &dyn Store,
-    told: impl Fn(Level, String) -> Event,
+    clock: &dyn Clock,
 ) {
+    let told = |level, said: String| Event::new(clock.wall(), EventKind::Page, level, said);
     let (mut newest, mut wait, mut works) = (None, 0_u32, true);
+    // When announced work begins or ends next: nothing has to happen for that.
+    let mut turn: Option<Timestamp> = None;
     loop {
         let now = store.newest_event().await.ok();
-        if works && now != newest || wait == 0 {
+        let is_turn = turn.is_some_and(|turn| turn <= clock.wall());
+        if works && (now != newest || is_turn) || wait == 0 {
             newest = now;
-            let fault = match seen(config, store).await {
-                Ok(asked) => change(watcher, &asked).await.1.map(|fault| fault.to_string()),
+            let fault = match seen(config, store, clock.wall()).await {
+                Ok(asked) => {
+                    turn = asked.next_change();
+                    change(watcher, &asked).await.1.map(|fault| fault.to_string())
+                }
                 Err(error) => Some(error.to_string()),
             };
             wait = if fault.is_none() { SELDOM } else { RETRY };
@@ -165,8 +170,8 @@ async fn keep(
 }
 
 /// What is asked of vendors now.
-async fn seen(config: &Config, store: &dyn Store) -> Result<Asked, StoreError> {
+async fn seen(config: &Config, store: &dyn Store, now: Timestamp) -> Result<Asked, StoreError> {
     let mut asked = Asked::of(config);
-    asked.learn_from(store).await?;
+    asked.learn_from(store, now).await?;
     Ok(asked)
 }

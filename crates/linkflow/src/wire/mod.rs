@@ -30,6 +30,7 @@ mod places;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod rates;
+pub(crate) mod recurring;
 pub(crate) mod registry;
 pub(crate) mod releases;
 pub(crate) mod render;

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use linkflow_model::clock::SystemClock;
 use linkflow_model::config::{Config, Heartbeat, Monitor, Provider, kinds};
 use linkflow_model::role::{
-    HeldWatch, Said, Schedule, Watch, WatchSort, Watcher, WatcherLook, Watching,
+    HeldWatch, Said, Schedule, Watch, WatchSort, Watcher, WatcherLook, Watching, WorkStage,
 };
-use linkflow_model::{Clock, Condition, Incident, IncidentStage, ProviderName, Secret, StateSpan};
+use linkflow_model::{
+    Clock, Condition, Incident, IncidentStage, Maintenance, ProviderName, Secret, StateSpan,
+    Timestamp,
+};
 use linkflow_providers::kit::{Kit, KitOptions};
 use linkflow_providers::watcher::{
     Settings, betterstack, cronitor, healthchecks, instatus, open, uptimerobot,
@@ -49,6 +52,10 @@ pub(crate) struct Asked {
     conditions: Vec<(String, Condition)>,
     /// Incidents for the public.
     incidents: Vec<Incident>,
+    /// Announced work; `None` where nobody knows, and what is shown of it stays.
+    work: Option<Vec<Maintenance>>,
+    /// When all that was learnt.
+    now: Timestamp,
     /// The webhook of each that takes one by its API. Those of whoever is not named stay as they are.
     hooks: BTreeMap<ProviderName, Entry>,
 }
@@ -63,6 +70,7 @@ impl Writing {
         let home = Home::open(&options.state).map_err(in_folder)?;
         let secrets = Secrets::new(options.vars.clone(), home.key(), options.cloud.is_some());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let now = clock.wall();
         let kit = Kit::new(KitOptions {
             record: options.record.clone(),
             clock,
@@ -72,7 +80,7 @@ impl Writing {
         let opened = open_all(config, options, &secrets, &kit);
         let watchers = opened.into_iter().map(|(_, opened)| opened).collect::<Result<_, _>>()?;
         let mut asked = Asked::of(config);
-        asked.learn(options).await?;
+        asked.learn(options, now).await?;
         let store = options.state.join("linkflow.db");
         asked.hooks = address::entries(config, &home.key(), &store, &kit).await?;
         Ok(Self { watchers, asked })
@@ -173,13 +181,20 @@ impl Asked {
     }
 
     /// Reads from the store, where there is one, how the lines of the status page are and what went wrong.
-    async fn learn(&mut self, options: &OpenOptions) -> Result<(), StoreError> {
+    async fn learn(&mut self, options: &OpenOptions, now: Timestamp) -> Result<(), StoreError> {
         let file = options.state.join("linkflow.db");
-        if file.exists() { self.learn_from(&Sqlite::open(file)?).await } else { Ok(()) }
+        if file.exists() { self.learn_from(&Sqlite::open(file)?, now).await } else { Ok(()) }
     }
 
-    /// Reads from `store` how the lines of the status page are and what went wrong.
-    pub(crate) async fn learn_from(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+    /// Reads from `store` how the lines of the status page are at `now`, what went wrong, and what is announced.
+    pub(crate) async fn learn_from(
+        &mut self,
+        store: &dyn Store,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.now = now;
+        let work = store.list(Maintenance::PREFIX).await?.into_iter();
+        self.work = Some(work.filter_map(|d| serde_json::from_value(d.body).ok()).collect());
         let page = self.config.as_ref().and_then(|config| config.status_page.as_ref());
         let Some(page) = page else { return Ok(()) };
         for component in &page.components {
@@ -197,7 +212,14 @@ impl Asked {
         Ok(())
     }
 
-    /// What of `held`, which `provider` does of ours, is looked at: all, but for a webhook of which nothing is known here.
+    /// When something of the announced work begins or ends next, after it was learnt.
+    pub(crate) fn next_change(&self) -> Option<Timestamp> {
+        let work = self.work.iter().flatten().filter(|work| !work.cancelled);
+        work.flat_map(|work| [work.from, work.to]).filter(|at| *at > self.now).min()
+    }
+
+    /// What of `held`, which `provider` does of ours, is looked at: all, but for webhooks and announced work of which nothing
+    /// is known here.
     pub(crate) fn known(
         &self,
         provider: &ProviderName,
@@ -205,6 +227,9 @@ impl Asked {
     ) -> Vec<HeldWatch> {
         if matches!(self.hooks.get(provider), None | Some(Entry::Unknown(_))) {
             held.retain(|held| held.watch.what.sort() != WatchSort::Hook);
+        }
+        if self.work.is_none() {
+            held.retain(|held| held.watch.what.sort() != WatchSort::Maintenance);
         }
         held
     }
@@ -219,7 +244,7 @@ impl Asked {
     }
 
     /// What `provider` should do, where `held` is what it does of ours: an incident that was over before it was told there
-    /// is not told any more.
+    /// is not told any more, and neither is work.
     pub(crate) fn wanted(&self, provider: &ProviderName, held: &[HeldWatch]) -> Vec<Watch> {
         let Some(config) = &self.config else { return Vec::new() };
         let mut wanted = Vec::new();
@@ -250,6 +275,7 @@ impl Asked {
                 incident.stage < IncidentStage::Resolved || is_told
             };
             wanted.extend(self.incidents.iter().filter(is_due).map(|i| self.told(i)));
+            wanted.extend(self.announced(held));
         }
         wanted
     }
@@ -277,18 +303,52 @@ impl Asked {
         })
     }
 
-    fn told(&self, incident: &Incident) -> Watch {
+    /// The components that decide by one of `subjects`, by name.
+    fn taken(&self, subjects: &[String]) -> Vec<String> {
         let page = self.config.iter().filter_map(|config| config.status_page.as_ref());
-        let taken = page.flat_map(|page| &page.components).filter(|component| {
-            component.watch.iter().any(|subject| incident.subjects.contains(subject))
-        });
+        let taken = page
+            .flat_map(|page| &page.components)
+            .filter(|component| component.watch.iter().any(|subject| subjects.contains(subject)));
+        taken.map(|component| component.name.clone()).collect()
+    }
+
+    /// The work that is announced, and what of it that is over was shown before.
+    fn announced(&self, held: &[HeldWatch]) -> impl Iterator<Item = Watch> {
+        let is_shown = |work: &Maintenance| {
+            let is_it = |held: &HeldWatch| {
+                held.watch.name == work.id && held.watch.what.sort() == WatchSort::Maintenance
+            };
+            held.iter().any(is_it)
+        };
+        let due =
+            move |work: &&Maintenance| !work.cancelled && (work.to > self.now || is_shown(work));
+        self.work.iter().flatten().filter(due).map(|work| {
+            let stage = match self.now {
+                now if now < work.from => WorkStage::ToCome,
+                now if now < work.to => WorkStage::UnderWay,
+                _ => WorkStage::Over,
+            };
+            let what = Watching::Maintenance {
+                title: work.title.clone(),
+                text: work.text.clone(),
+                from: work.from,
+                minutes: work.to.0.saturating_sub(work.from.0).div_ceil(60_000).max(1),
+                stage,
+                components: self.taken(&work.subjects),
+                tell: work.is_news(),
+            };
+            Watch { name: work.id.clone(), what }
+        })
+    }
+
+    fn told(&self, incident: &Incident) -> Watch {
         let said = incident.updates.iter().filter(|update| update.public);
         let said = said.map(|update| Said { stage: update.stage, text: update.text.clone() });
         let what = Watching::Incident {
             title: incident.title.clone(),
             stage: incident.stage,
             began: incident.began,
-            components: taken.map(|component| component.name.clone()).collect(),
+            components: self.taken(&incident.subjects),
             said: said.collect(),
         };
         Watch { name: incident.id.clone(), what }
@@ -380,7 +440,7 @@ kind = "instatus"
             title: "Shop is away".to_owned(),
             impact: linkflow_model::Impact::Major,
             stage,
-            began: linkflow_model::Timestamp(1),
+            began: Timestamp(1),
             ended: None,
             subjects: vec!["monitor.web".to_owned()],
             cause: None,
@@ -418,5 +478,53 @@ kind = "instatus"
         assert_eq!(names(&wanted), ["Shop", "Data", "open", "shown"]);
         let Watching::Incident { components, .. } = &wanted[2].what else { panic!("{wanted:?}") };
         assert_eq!(components, &["Shop"]);
+    }
+
+    #[test]
+    fn announced_work_is_shown_in_its_stage_until_it_is_called_off_and_stays_where_nobody_knows() {
+        let work = |id: &str, from: u64, minutes: u64| Maintenance {
+            id: id.to_owned(),
+            title: "Backup".to_owned(),
+            text: String::new(),
+            from: Timestamp(from),
+            to: Timestamp(from + minutes * 60_000 - 1),
+            subjects: vec!["monitor.web".to_owned()],
+            cancelled: id == "off",
+            sequence: 0,
+            changed: Timestamp(0),
+            recurs: None,
+        };
+        let (mut asked, unknown, instatus) = (asked(), asked(), "instatus".parse().unwrap());
+        let now = 10 * 3_600_000;
+        asked.now = Timestamp(now);
+        let all = [("next", now + 5), ("on", now - 5), ("shown", 5), ("old", 5), ("off", now + 5)];
+        asked.work = Some(all.iter().map(|(id, from)| work(id, *from, 60)).collect());
+        let held = |id: &str, stage| {
+            let components = vec!["Shop".to_owned()];
+            let (title, text, from) = ("Backup".to_owned(), String::new(), Timestamp(5));
+            let what = Watching::Maintenance {
+                title,
+                text,
+                from,
+                minutes: 60,
+                stage,
+                components,
+                tell: true,
+            };
+            HeldWatch { id: id.to_owned(), watch: Watch { name: id.to_owned(), what } }
+        };
+        let there = vec![held("shown", WorkStage::UnderWay), held("off", WorkStage::ToCome)];
+        let wanted = asked.wanted(&instatus, &there);
+        assert_eq!(names(&wanted), ["Shop", "Data", "next", "on", "shown"]);
+        let stage = |watch: &Watch| match &watch.what {
+            Watching::Maintenance { stage, minutes: 60, .. } => *stage,
+            other => panic!("{other:?}"),
+        };
+        let stages: Vec<WorkStage> = wanted[2..].iter().map(stage).collect();
+        assert_eq!(stages, [WorkStage::ToCome, WorkStage::UnderWay, WorkStage::Over]);
+        assert_eq!(wanted[4].what, held("shown", WorkStage::Over).watch.what);
+        assert_eq!(asked.next_change(), Some(Timestamp(now + 5)));
+        assert_eq!(asked.known(&instatus, there.clone()), there);
+        assert_eq!(unknown.known(&instatus, there), []);
     }
 }

@@ -66,8 +66,8 @@ fn ask(at: &str, head: &str) -> String {
     text
 }
 
-/// The address that a vendor tells, as it has it.
-fn entered(stage: &Stage, vendor: &str) -> Option<String> {
+/// What a vendor of the rehearsal that watches tells at `path`, in which `{page}` is its page.
+pub(crate) fn told(stage: &Stage, vendor: &str, path: &str) -> Value {
     let control = stage.control.trim_start_matches("http://");
     let body = |text: String| -> Value {
         serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap()
@@ -78,18 +78,24 @@ fn entered(stage: &Stage, vendor: &str) -> Option<String> {
     let (host, base) = api.trim_start_matches("http://").split_once('/').unwrap_or((api, ""));
     let host = host.trim_start_matches("http://");
     let base = if base.is_empty() { String::new() } else { format!("/{base}") };
+    let path = path.replace("{page}", there["page"].as_str().unwrap_or_default());
+    let head = format!("GET {base}{path} HTTP/1.1\r\nauthorization: Bearer {token}");
+    body(ask(host, &format!("{head}\r\ncontent-type: application/json")))
+}
+
+/// The address that a vendor tells, as it has it.
+fn entered(stage: &Stage, vendor: &str) -> Option<String> {
     let (path, pointer) = match vendor {
         "uptimerobot" => ("/integrations", "/data/0/value"),
         _ => ("/api/v2/outgoing-webhooks", "/data/0/attributes/url"),
     };
-    let head = format!("GET {base}{path} HTTP/1.1\r\nauthorization: Bearer {token}");
-    let told = body(ask(host, &head));
+    let told = told(stage, vendor, path);
     told.pointer(pointer).map(|text| text.as_str().unwrap().to_owned())
 }
 
 /// Asks again and again until `is_so` gives something.
 #[track_caller]
-fn until<T>(what: &str, mut is_so: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut is_so: impl FnMut() -> Option<T>) -> T {
     for _ in 0..300 {
         if let Some(found) = is_so() {
             return found;

@@ -195,6 +195,25 @@ fn work_is_announced_ahead_and_called_off() {
     assert!(expect(at, &["maintenance", "list"], 0).out.contains("cancelled"));
 }
 
+#[test]
+fn work_that_comes_again_is_listed_before_anything_announces_it() {
+    let dir = stack();
+    let at = dir.path();
+    let config = read(at, "linkflow.toml");
+    let window = "[maintenance.yearly]\ntitle = \"Fire drill\"\ncron = \"0 12 1 7 *\"\nlasts = \"2h\"\non = \"service.api\"\n";
+    std::fs::write(at.join("linkflow.toml"), format!("{config}\n{window}")).unwrap();
+    let list = expect(at, &["maintenance", "list"], 0).out;
+    assert!(list.starts_with("no work is announced\n"), "{list}");
+    for part in ["yearly", "-07-01 ", "not announced yet", "0 12 1 7 * UTC", "Fire drill"] {
+        assert!(list.contains(part), "{part}: {list}");
+    }
+    let told = expect(at, &["maintenance", "list", "--json"], 0).value();
+    let window = &told["result"]["windows"][0];
+    assert!(window["next"].as_str().unwrap().ends_with("0701-1200"), "{told}");
+    let lasts = window["to"].as_u64().unwrap() - window["from"].as_u64().unwrap();
+    assert_eq!((lasts, &told["result"]["maintenance"]), (7_200_000, &serde_json::json!([])));
+}
+
 /// A process of LinkFlow that is killed at the end.
 pub(crate) struct Running(Child);
 

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::hooked::{told, until};
 use crate::rehearsed::Stage;
 
 const SHOP: &str = r#"
@@ -147,15 +148,55 @@ fn kept(stage: &Stage) {
 fn up_tells_the_page_at_a_vendor_of_what_changes_by_itself() {
     let config = "[stack]\nname = \"shop\"\n[services.web]\nimage = \"ghcr.io/acme/shop:1.0\"\nport = 8080\n\
         [status_page]\nalso_on = [\"instatus\"]\ncomponents = [{ name = \"Shop\", watch = \"service.web\" }]\n\
-        [providers.instatus]\nkind = \"instatus\"\ntoken = \"${secret.INSTATUS_TOKEN}\"\n";
+        [providers.instatus]\nkind = \"instatus\"\ntoken = \"${secret.INSTATUS_TOKEN}\"\n\
+        [maintenance.backup]\ntitle = \"Backups\"\ncron = \"30 * * * *\"\nlasts = \"10m\"\nahead = \"8h\"\non = \"service.web\"\n";
     let stage = Stage::of(config);
     stage.expect(&["watchers", "plan", "--exit-code"], 3);
     let arguments = ["up", "--listen", "127.0.0.1:0", "--cloud", &stage.control];
-    let (_up, _) = crate::page::start(stage.folder(), &arguments);
+    let (up, _) = crate::page::start(stage.folder(), &arguments);
     kept(&stage);
     let opened = stage.expect(&["incident", "open", "Payments fail", "--on", "Shop", "--json"], 0);
     let id = opened.value()["result"]["id"].as_str().unwrap().to_owned();
     kept(&stage);
     stage.expect(&["incident", "resolve", &id], 0);
     kept(&stage);
+
+    // Work goes through its stages there without anybody, and what is called off is gone.
+    let schedule = ["maintenance", "schedule", "A new disk", "--on", "Shop", "--json", "--from"];
+    let short = stage.expect(&[&schedule[..], &["2s", "--for", "3s"]].concat(), 0).value();
+    let short = short["result"]["id"].as_str().unwrap();
+    let is = |id: &str, status| (shown(&stage, id).as_deref() == status).then_some(());
+    until("the work is over there", || is(short, Some("COMPLETED")));
+    let last = announced(&stage).pop().unwrap();
+    until("the last time is announced there", || is(&last, Some("NOTSTARTEDYET")));
+    stage.expect(&["maintenance", "cancel", &last], 0);
+    until("what was called off is gone", || is(&last, None));
+    assert_eq!(shown(&stage, short).as_deref(), Some("COMPLETED"), "it is history");
+
+    // It stays so for another process.
+    drop(up);
+    let (_up, _) = crate::page::start(stage.folder(), &arguments);
+    kept(&stage);
+    assert!(!announced(&stage).contains(&last) && shown(&stage, &last).is_none());
+}
+
+/// How far the work of that id is at Instatus; `None` where it is not there, and once it is there is only one of it.
+fn shown(stage: &Stage, id: &str) -> Option<String> {
+    let told = told(stage, "instatus", "/v1/{page}/maintenances?per_page=100");
+    let is_it = |work: &&Value| {
+        work["updates"][0]["message"].as_str().unwrap().ends_with(&format!("linkflow:shop {id}"))
+    };
+    let all: Vec<&Value> = told.as_array().unwrap().iter().filter(is_it).collect();
+    assert!(all.len() <= 1, "{all:?}");
+    all.first().map(|work| work["status"].as_str().unwrap().to_owned())
+}
+
+/// The ids of what is announced of windows, and was not called off, in order.
+fn announced(stage: &Stage) -> Vec<String> {
+    let told = stage.expect(&["maintenance", "list", "--json"], 0).value();
+    let all = told["result"]["maintenance"].as_array().unwrap().clone();
+    let on = all.iter().filter(|work| work["recurs"].is_object() && work["cancelled"] == false);
+    let mut ids: Vec<String> = on.map(|work| work["id"].as_str().unwrap().to_owned()).collect();
+    ids.sort();
+    ids
 }

@@ -70,7 +70,7 @@ pub use values::{Environment, Many, RESERVED, Within};
 use watch::PARTIAL_COUNTS;
 pub use watch::{
     Alert, AlertLevel, AskedRecord, Component, Cron, Domains, Heartbeat, HostPort, JsonIs, Monitor,
-    OtherPlace, Phone, QuietHours, Reports, StatusPage, Telemetry, Watchdog,
+    OtherPlace, Phone, QuietHours, Reports, StatusPage, Telemetry, Watchdog, Window,
 };
 
 use crate::{ItemName, Policy, ProviderName, RolloutPolicy, ServiceName, ServiceSpec};
@@ -122,6 +122,8 @@ section! {
         watchdog: Watchdog = Watchdog::blank(),
         /// Where errors, logs and metrics go.
         telemetry: Option<Telemetry>,
+        /// Work that is done again and again.
+        maintenance: BTreeMap<ItemName, Window>,
         /// The page that tells people how the product is.
         status_page: Option<StatusPage>,
         /// Where operators look and act.

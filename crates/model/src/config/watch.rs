@@ -16,7 +16,7 @@ use super::route::{HeaderKey, Method};
 use super::shape::{Book, Shape};
 use super::template::{SecretRef, Template};
 use super::values::{Many, Within, Written, written};
-use crate::{CronTable, ItemName, ProviderName, Rhythm, ServiceName};
+use crate::{CronTable, ItemName, ProviderName, Rhythm, ServiceName, Timestamp};
 
 /// How much of a partial outage counts as downtime, where nothing else is written.
 pub(super) const PARTIAL_COUNTS: Percent = Percent(30);
@@ -177,11 +177,45 @@ impl Heartbeat {
     /// When its reports are due; `None` for one that does not say.
     pub fn rhythm(&self) -> Option<Rhythm> {
         let by_cron = || {
-            let table = CronTable::parse(&self.cron.as_ref()?.0)?;
+            let table = self.cron.as_ref()?.table()?;
             Some(Rhythm::Cron(table, self.time_zone.rules()))
         };
         let every = self.every.map(|every| u64::try_from(every.as_millis()).unwrap_or(u64::MAX));
         every.map(Rhythm::Every).or_else(by_cron)
+    }
+}
+
+section! {
+    /// Work that is done again and again. Each of its times is announced as any other work is: it counts as no outage.
+    pub struct Window as "window" {
+        /// One line for the public.
+        title: String,
+        /// What is done and what it means, in Markdown.
+        text: String = String::new(),
+        /// When it begins, as five cron fields or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`.
+        cron: Cron,
+        /// The time zone of `cron`, by its name in the time zone database.
+        time_zone: Zone = Zone("UTC".to_owned()),
+        /// How long it takes.
+        lasts: Duration,
+        /// How long before it begins each time is announced.
+        ahead: Duration = Duration::from_secs(3 * 86_400),
+        /// Whether feeds and subscribers are told. The page and its calendar show it all the same.
+        tell: bool = true,
+        /// What is affected: `service.api`, `database.main`, `cache.main`, `bucket.uploads`, `monitor.api` or `heartbeat.timer`.
+        on: Many<String>,
+    }
+}
+
+impl Window {
+    /// The first time after `after` at which it begins; `None` when it never does.
+    pub fn begins(&self, after: Timestamp) -> Option<Timestamp> {
+        self.cron.table()?.after(after, &self.time_zone.rules())
+    }
+
+    /// How long it takes, in milliseconds.
+    pub fn lasts_ms(&self) -> u64 {
+        u64::try_from(self.lasts.as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -477,6 +511,13 @@ impl Written for Phone {
 /// Five cron fields: minute, hour, day of the month, month, day of the week.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cron(pub String);
+
+impl Cron {
+    /// When it is due; `None` of what was not checked.
+    pub fn table(&self) -> Option<CronTable> {
+        CronTable::parse(&self.0)
+    }
+}
 
 impl Written for Cron {
     const WHAT: &'static str = "five cron fields, like `0 3 * * *`, or `@hourly`";

@@ -38,5 +38,5 @@ pub use pages::{Files, Pages, Put, media_type};
 pub use registry::{ImageFacts, Registry};
 pub use vantage::Vantage;
 pub use watcher::{
-    HeldWatch, Said, Schedule, Told, Watch, WatchSort, Watcher, WatcherLook, Watching,
+    HeldWatch, Said, Schedule, Told, Watch, WatchSort, Watcher, WatcherLook, Watching, WorkStage,
 };

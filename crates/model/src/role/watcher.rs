@@ -24,6 +24,18 @@ pub struct Said {
     pub text: String,
 }
 
+/// How far announced work is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkStage {
+    /// It has not begun.
+    ToCome,
+    /// It is done now.
+    UnderWay,
+    /// It is over.
+    Over,
+}
+
 /// What a vendor does for the stack.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -88,6 +100,23 @@ pub enum Watching {
         /// What was said of it, oldest first.
         said: Vec<Said>,
     },
+    /// Shows announced work on the status page.
+    Maintenance {
+        /// One line.
+        title: String,
+        /// What is done and what it means.
+        text: String,
+        /// When it begins.
+        from: Timestamp,
+        /// How long it takes, in minutes.
+        minutes: u64,
+        /// How far it is.
+        stage: WorkStage,
+        /// The components that it is on, by name, in order.
+        components: Vec<String>,
+        /// Whether the vendor's subscribers are told of it. What was announced otherwise is left.
+        tell: bool,
+    },
     /// Tells at once what it sees, by a webhook.
     Hook {
         /// Where to. Its key is a secret, so it is left out of everything that is written.
@@ -110,6 +139,8 @@ pub enum WatchSort {
     Component,
     /// An incident on the status page.
     Incident,
+    /// Announced work on the status page.
+    Maintenance,
     /// A webhook that tells what is seen.
     Hook,
 }
@@ -122,6 +153,7 @@ impl WatchSort {
             Self::Heartbeat => "heartbeat",
             Self::Component => "component",
             Self::Incident => "incident",
+            Self::Maintenance => "maintenance",
             Self::Hook => "hook",
         }
     }
@@ -135,6 +167,7 @@ impl Watching {
             Self::Heartbeat { .. } => WatchSort::Heartbeat,
             Self::Component { .. } => WatchSort::Component,
             Self::Incident { .. } => WatchSort::Incident,
+            Self::Maintenance { .. } => WatchSort::Maintenance,
             Self::Hook { .. } => WatchSort::Hook,
         }
     }
@@ -145,7 +178,7 @@ impl Watching {
     }
 
     /// Whether `held` is all that is wanted. What others said of an incident stays, so does what nobody knows, and so does a
-    /// monitor that tells a hook besides.
+    /// monitor that tells a hook besides. Work that has begun or is over there by the vendor's own clock is not set back.
     pub fn is_met_by(&self, held: &Self) -> bool {
         match (self, held) {
             (
@@ -159,18 +192,32 @@ impl Watching {
                 let is_said = |wanted: &Said| held_said.iter().any(|held| held.text == wanted.text);
                 title == held_title && stage == held_stage && said.iter().all(is_said)
             }
+            (Self::Maintenance { stage, .. }, Self::Maintenance { stage: held_stage, .. }) => {
+                held_stage >= stage && self.is_same_work(held)
+            }
             (Self::Hook { to, of }, Self::Hook { to: held_to, of: held_of }) => {
                 to == held_to && of.iter().all(|name| held_of.contains(name))
             }
             _ => self == held,
         }
     }
+
+    /// Whether both are the same announced work, however far it is.
+    fn is_same_work(&self, other: &Self) -> bool {
+        let parts = |what: &Self| match what {
+            Self::Maintenance { title, text, from, minutes, components, .. } => {
+                Some((title.clone(), text.clone(), *from, *minutes, components.clone()))
+            }
+            _ => None,
+        };
+        parts(self) == parts(other)
+    }
 }
 
 /// Something that a vendor should do for the stack.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Watch {
-    /// What the config calls it; of an incident its id.
+    /// What the config calls it; of an incident and of announced work its id.
     pub name: String,
     /// What is to be done.
     #[serde(flatten)]
@@ -273,6 +320,24 @@ mod tests {
         let written = serde_json::to_string(&wanted).unwrap();
         assert_eq!(written, r#"{"kind":"hook","of":["web"]}"#);
         assert!(!format!("{wanted:?}").contains("key"));
+    }
+
+    #[test]
+    fn announced_work_is_not_set_back_and_everything_else_of_it_counts() {
+        let work = |text: &str, stage| Watching::Maintenance {
+            title: "The database moves".to_owned(),
+            text: text.to_owned(),
+            from: Timestamp(60_000),
+            minutes: 60,
+            stage,
+            components: vec!["API".to_owned()],
+            tell: stage == WorkStage::UnderWay,
+        };
+        let wanted = work("A minute of errors.", WorkStage::UnderWay);
+        assert!(wanted.is_met_by(&work("A minute of errors.", WorkStage::UnderWay)));
+        assert!(wanted.is_met_by(&work("A minute of errors.", WorkStage::Over)));
+        assert!(!wanted.is_met_by(&work("A minute of errors.", WorkStage::ToCome)));
+        assert!(!wanted.is_met_by(&work("Two minutes.", WorkStage::UnderWay)));
     }
 
     #[test]

@@ -161,6 +161,26 @@ fn registries_are_asked_seldom() {
 }
 
 #[test]
+fn a_window_takes_a_while_and_is_on_something() {
+    check(
+        "[maintenance.backup]\ntitle = \"Backup\"\ncron = \"0 2 * * 0\"\nlasts = \"0s\"\non = [\"service.apj\"]\n\
+         [maintenance.empty]\ntitle = \"Nothing\"\ncron = \"61 2 * * 0\"\nlasts = \"1h\"\non = []\n",
+        "linkflow.toml:11:9 LF0309 `lasts` cannot be 0; write a time like `1m`\n\
+         linkflow.toml:12:7 LF0308 there is no service `apj`; did you mean `api`?\n\
+         linkflow.toml:13:14 LF0115 `maintenance.empty` is on nothing; add `on = \"service.NAME\"`\n\
+         linkflow.toml:15:8 LF0118 `61 2 * * 0` is not five cron fields that name a time; write five cron fields, like `0 3 * * *`, or `@hourly`",
+    );
+    check(
+        "[maintenance.always]\ntitle = \"Always\"\ncron = \"0 2,3 * * *\"\nlasts = \"1h\"\non = \"service.api\"\n",
+        "linkflow.toml:11:9 LF0309 it begins again before it is over; work that never ends would hide every outage: write a shorter `lasts`",
+    );
+    check(
+        "[maintenance.backup]\ntitle = \"Backup\"\ncron = \"0 2 * * 0\"\ntime_zone = \"Europe/Berlin\"\nlasts = \"1h\"\non = \"service.api\"\n",
+        "",
+    );
+}
+
+#[test]
 fn a_copy_stands_beside_its_original_nowhere() {
     check(
         "[providers.neon]\nkind = \"neon\"\n[databases.main]\nprimary = { on = \"neon\" }\n\

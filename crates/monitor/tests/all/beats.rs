@@ -253,6 +253,7 @@ async fn what_is_paused_or_worked_on_is_not_missed() {
         cancelled: false,
         sequence: 0,
         changed: Timestamp(0),
+        recurs: None,
     };
     stage.store.write(&work.key(), None, &json!(work), None).await.unwrap();
     stage.minutes(66).await;

@@ -386,6 +386,7 @@ async fn a_domain_that_is_worked_on_alarms_nobody() {
         cancelled: false,
         sequence: 0,
         changed: Timestamp(0),
+        recurs: None,
     };
     stage.store.write(&work.key(), None, &json!(work), None).await.unwrap();
     stage.registry.says("/rdap/domain/acme.shop", "ends 2026-12-24T00:00:00Z client hold");

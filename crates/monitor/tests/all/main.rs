@@ -8,3 +8,4 @@ mod domains;
 mod looks;
 mod servers;
 mod watched;
+mod windows;

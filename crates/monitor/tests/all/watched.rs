@@ -244,6 +244,7 @@ async fn announced_work_is_no_outage() {
         subjects: vec!["monitor.api".to_owned()],
         cancelled: false,
         changed: Timestamp(0),
+        recurs: None,
         sequence: 0,
     };
     store.write(&work.key(), None, &serde_json::to_value(&work).unwrap(), None).await.unwrap();

@@ -297,7 +297,9 @@ impl WatcherLook for Betterstack {
             }
             // It tells of every incident of the team.
             Watching::Hook { of, .. } => of.clear(),
-            Watching::Component { .. } | Watching::Incident { .. } => {
+            Watching::Component { .. }
+            | Watching::Incident { .. }
+            | Watching::Maintenance { .. } => {
                 return Err("LinkFlow keeps no status page at Better Stack".to_owned());
             }
         }

@@ -239,7 +239,9 @@ impl WatcherLook for Cronitor {
             Watching::Hook { .. } => {
                 return Err("Cronitor's API names no webhooks: its console makes them".to_owned());
             }
-            Watching::Component { .. } | Watching::Incident { .. } => {
+            Watching::Component { .. }
+            | Watching::Incident { .. }
+            | Watching::Maintenance { .. } => {
                 return Err("LinkFlow keeps no status page at Cronitor".to_owned());
             }
         }

@@ -1,8 +1,10 @@
 //! Instatus. <https://instatus.com/help/api>
 //!
-//! It shows the status page. Nothing there has a tag or a place for notes, so what is ours is said where visitors may read
+//! It shows the status page, with incidents and announced work. Nothing there has a tag or a place for notes, so what is ours is said where visitors may read
 //! it without harm: a component has the mark as its description, and an incident ends its first text with the mark and its
 //! id, as a reference that visitors can quote.
+
+mod maintenance;
 
 use async_trait::async_trait;
 use http::Method;
@@ -150,15 +152,15 @@ fn moment(text: &str) -> Option<Timestamp> {
     u64::try_from(ms).ok().map(Timestamp)
 }
 
-impl Incident {
-    /// The id by which we know it, when it is ours.
-    fn ours(&self, mark: &str) -> Option<String> {
-        let last_line = |update: &Update| update.message.trim_end().lines().last().map(str::to_owned);
-        let lines = self.updates.iter().filter_map(last_line);
-        let mut ids = lines.filter_map(|line| Some(line.split_once(mark)?.1.trim().to_owned()));
-        ids.find(|id| !id.is_empty() && !id.contains(' '))
-    }
+/// The id by which we know what `updates` are of, when it is ours.
+fn ours(updates: &[Update], mark: &str) -> Option<String> {
+    let last_line = |update: &Update| update.message.trim_end().lines().last().map(str::to_owned);
+    let lines = updates.iter().filter_map(last_line);
+    let mut ids = lines.filter_map(|line| Some(line.split_once(mark)?.1.trim().to_owned()));
+    ids.find(|id| !id.is_empty() && !id.contains(' '))
+}
 
+impl Incident {
     fn what(&self, id: &str, mark: &str) -> Watching {
         let mark = reference(mark, id);
         let said = |update: &Update| Said {
@@ -175,7 +177,7 @@ impl Incident {
     }
 }
 
-/// The last line of the first text of an incident.
+/// The last line of the first text of an incident, and of the text of announced work.
 fn reference(mark: &str, id: &str) -> String {
     format!("{mark} {id}")
 }
@@ -229,6 +231,13 @@ impl Instatus {
         component.description.as_deref() == Some(self.mark.as_str())
     }
 
+    /// The ids of those of our components that are called as `names` say.
+    async fn ids(&self, page: &str, names: &[String]) -> Result<Vec<String>, Fault> {
+        let shown = self.components(page).await?.into_iter();
+        let due = shown.filter(|shown| self.is_ours(shown) && names.contains(&shown.name));
+        Ok(due.map(|component| component.id).collect())
+    }
+
     async fn ensure_component(
         &self,
         wanted: &Watch,
@@ -270,12 +279,7 @@ impl Instatus {
             return Ok(());
         };
         let page = self.page().await?;
-        let shown = self.components(&page).await?;
-        let ids: Vec<&str> = shown
-            .iter()
-            .filter(|shown| self.is_ours(shown) && components.contains(&shown.name))
-            .map(|component| component.id.as_str())
-            .collect();
+        let ids = self.ids(&page, components).await?;
         let all = all_of(&page);
         let name = &wanted.name;
         let Some(held) = held else {
@@ -303,7 +307,7 @@ impl Instatus {
         all: &str,
         wanted: &Watch,
         held: &HeldWatch,
-        components: &[&str],
+        components: &[String],
     ) -> Result<(), Fault> {
         let (
             Watching::Incident { title, stage, said, .. },
@@ -364,6 +368,10 @@ impl WatcherLook for Instatus {
                     said.text = said.text.trim().to_owned();
                 }
             }
+            Watching::Maintenance { text, components, .. } => {
+                *text = text.trim().to_owned();
+                components.sort();
+            }
             _ => return Err("Instatus shows a status page and looks at nothing".to_owned()),
         }
         Ok(fitted)
@@ -385,11 +393,11 @@ impl WatcherLook for Instatus {
             },
         });
         let incidents = incidents.iter().filter_map(|incident| {
-            let name = incident.ours(&self.mark)?;
+            let name = ours(&incident.updates, &self.mark)?;
             let what = incident.what(&name, &self.mark);
             Some(HeldWatch { id: incident.id.clone(), watch: Watch { name, what } })
         });
-        Ok(components.chain(incidents).collect())
+        Ok(components.chain(incidents).chain(self.maintenances(&page).await?).collect())
     }
 
     async fn reports_to(&self, _: &HeldWatch) -> Result<Option<Secret>, Fault> {
@@ -403,6 +411,7 @@ impl Watcher for Instatus {
         match wanted.what.sort() {
             WatchSort::Component => self.ensure_component(wanted, held).await,
             WatchSort::Incident => self.ensure_incident(wanted, held).await,
+            WatchSort::Maintenance => self.ensure_maintenance(wanted, held).await,
             WatchSort::Monitor | WatchSort::Heartbeat | WatchSort::Hook => {
                 Err(self.api.fault(FaultKind::Unsupported, "watch", &wanted.name))
             }
@@ -417,6 +426,10 @@ impl Watcher for Instatus {
             WatchSort::Incident => {
                 let path = format!("/v1/{page}/incidents/{id}");
                 Call::write(Method::DELETE, "remove incident", name, path)
+            }
+            WatchSort::Maintenance => {
+                let path = format!("/v1/{page}/maintenances/{id}");
+                Call::write(Method::DELETE, "remove maintenance", name, path)
             }
             _ => {
                 let path = format!("/v1/{page}/components/{id}");

@@ -340,7 +340,9 @@ impl WatcherLook for Uptimerobot {
                 return Err("UptimeRobot waits for reports in even steps, not by cron".to_owned());
             }
             Watching::Hook { .. } => {}
-            Watching::Component { .. } | Watching::Incident { .. } => {
+            Watching::Component { .. }
+            | Watching::Incident { .. }
+            | Watching::Maintenance { .. } => {
                 return Err("LinkFlow keeps no status page at UptimeRobot".to_owned());
             }
         }

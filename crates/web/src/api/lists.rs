@@ -21,7 +21,7 @@ use crate::view::monitors::{self, History, Look, Monitor};
 use crate::view::overview::{self, Status};
 use crate::view::releases::{self, ReleaseRow, Run, RunRow};
 use crate::view::search::{self, Found};
-use crate::view::told::{self, IncidentRow, IncidentView, Work};
+use crate::view::told::{self, IncidentRow, IncidentView, WindowRow, Work};
 use crate::view::{drains, failovers, missing};
 
 /// What a handler gives.
@@ -73,6 +73,8 @@ shapes! {
     pub struct Works {
         /// The work.
         pub maintenance: Vec<Work>,
+        /// The windows of the config, each with its next time.
+        pub windows: Vec<WindowRow>,
         /// How much there is.
         pub total: u64,
         /// What to leave out to read on; none at the end.
@@ -285,8 +287,10 @@ async fn incident(State(site): Of, Path(id): Path<String>) -> Given<IncidentView
 }
 
 async fn works(State(site): Of, Asked(ask): Asked<ListAsk>) -> Given<Works> {
-    let (maintenance, total, next) = part(told::works(&site).await?, ask.limit, ask.skip, 100);
-    Ok(Json(Works { maintenance, total, next }))
+    let all = told::works(&site).await?;
+    let windows = told::windows(&site, &all);
+    let (maintenance, total, next) = part(all, ask.limit, ask.skip, 100);
+    Ok(Json(Works { maintenance, windows, total, next }))
 }
 
 async fn happened(State(site): Of, Asked(ask): Asked<EventsAsk>) -> Given<Events> {

@@ -20,7 +20,8 @@ use crate::view::overview::{Status, service as one_service, status, traffic};
 use crate::view::releases::{ReleaseRow, Run, RunRow, releases as released, run as one_run, runs};
 use crate::view::search::{Found, search as find};
 use crate::view::told::{
-    IncidentRow, IncidentView, Work, incident as one_incident, incidents as all_incidents, works,
+    IncidentRow, IncidentView, WindowRow, Work, incident as one_incident,
+    incidents as all_incidents, windows, works,
 };
 
 type Of = State<Arc<Site>>;
@@ -56,6 +57,9 @@ const FIRST: usize = 20;
 
 /// How many incidents that are over are on a page.
 const OVER: usize = 50;
+
+/// How much announced work is on a page, the latest of it.
+const WORKS: usize = 100;
 
 /// Leaves the first `most`; says how many there were beyond.
 fn shorten<T>(all: &mut Vec<T>, most: usize) -> usize {
@@ -286,14 +290,17 @@ struct MaintenancePage {
     operates: bool,
     now: u64,
     works: Vec<Work>,
+    windows: Vec<WindowRow>,
     subjects: Vec<String>,
 }
 
 pub(super) async fn maintenance(State(site): Of, frame: Frame) -> Shown {
-    let works = works(&site).await.map_err(within(&frame))?;
+    let mut works = works(&site).await.map_err(within(&frame))?;
+    let windows = windows(&site, &works);
+    works.truncate(WORKS);
     let subjects = watched(&site).into_iter().map(|one| one.subject).collect();
     let (operates, now) = (operates(&frame), site.clock.wall().0);
-    Ok(show(StatusCode::OK, &MaintenancePage { frame, operates, now, works, subjects }))
+    Ok(show(StatusCode::OK, &MaintenancePage { frame, operates, now, works, windows, subjects }))
 }
 
 #[derive(Template)]

@@ -11,7 +11,7 @@ use crate::view::events::Happened;
 use crate::view::failovers::Ordered;
 use crate::view::monitors::{Look, Outage, Times, Uptime};
 use crate::view::releases::{ReleaseRow, RunRow, RunStep};
-use crate::view::told::{IncidentRow, Said, Work};
+use crate::view::told::{IncidentRow, Said, WindowRow, Work};
 use linkflow_model::Timestamp;
 
 /// How something is: a class of the style sheet, which gives the colour, and a word that says the same.
@@ -293,6 +293,16 @@ impl Said {
 
     pub(super) fn html(&self) -> String {
         crate::status::markdown::html(&self.text)
+    }
+}
+
+impl WindowRow {
+    pub(super) fn begins_at(&self) -> Option<At> {
+        self.next.map(at)
+    }
+
+    pub(super) fn lasts(&self) -> String {
+        took(self.lasts_ms)
     }
 }
 

@@ -5,7 +5,7 @@ use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use linkflow_model::Condition;
 use linkflow_model::access::Scope;
-use linkflow_model::{Event, EventKind, Level, Timestamp};
+use linkflow_model::{Event, EventKind, Level, Maintenance, Recurs, Timestamp};
 use linkflow_store::Store;
 use serde_json::json;
 use tower::ServiceExt;
@@ -162,6 +162,42 @@ async fn incidents_and_work_are_told_by_forms() {
     assert_eq!(off.status, StatusCode::SEE_OTHER);
     let wrong = stage.form("/maintenance", "title=x&text=y&from=soon&minutes=30").await;
     assert!(wrong.text.contains("`soon` is no date and time"), "{}", wrong.text);
+}
+
+#[tokio::test]
+async fn work_that_comes_again_is_shown_with_its_next_time_and_can_be_called_off_once() {
+    let stage = Stage::new().await;
+    let page = stage.ask("GET", "/maintenance", None).await.text;
+    for part in
+        ["Comes again", "30 2 * * 0", "Europe/Berlin", "6 Dec 2026, 01:30 UTC", "not announced yet"]
+    {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let from = Timestamp(1_796_520_600_000);
+    let work = Maintenance {
+        id: "backup-20261206-0130".to_owned(),
+        title: "Backups".to_owned(),
+        text: String::new(),
+        from,
+        to: Timestamp(from.0 + 3_600_000),
+        subjects: vec!["service.api".to_owned()],
+        cancelled: false,
+        sequence: 0,
+        changed: Timestamp(NOW),
+        recurs: Some(Recurs { name: "backup".to_owned(), quiet: false, withdrawn: false }),
+    };
+    stage.store.write(&work.key(), None, &json!(work), None).await.unwrap();
+    let page = stage.ask("GET", "/maintenance", None).await.text;
+    assert!(page.contains("one time of backup") && page.contains(">announced<"), "{page}");
+    let off = stage.form("/maintenance/backup-20261206-0130/cancel", "").await;
+    assert_eq!(off.status, StatusCode::SEE_OTHER);
+    let api = stage.ask("GET", "/api/v1/maintenance", None).await.text;
+    let api: serde_json::Value = serde_json::from_str(&api).unwrap();
+    assert_eq!(api["maintenance"][0]["cancelled"], true);
+    assert_eq!(
+        (&api["windows"][0]["name"], &api["windows"][0]["next"]),
+        (&json!("backup"), &json!(from))
+    );
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ pub(super) fn atom(page: &Page, component: Option<&Component>) -> String {
     let updates = incidents.flat_map(|incident| {
         incident.updates.iter().enumerate().map(|(n, update)| said(page, w, incident, n, update))
     });
-    let work = page.maintenance.iter().filter(|work| about(&work.subjects));
+    let work = page.maintenance.iter().filter(|work| work.is_news() && about(&work.subjects));
     let mut entries: Vec<Entry<'_>> =
         updates.chain(work.map(|work| planned(page, w, work))).collect();
     entries.sort_by(|a, b| b.at.cmp(&a.at).then(b.id.cmp(&a.id)));

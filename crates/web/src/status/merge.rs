@@ -95,6 +95,7 @@ mod tests {
                 cancelled: false,
                 sequence: 0,
                 changed: Timestamp(0),
+                recurs: None,
             })
             .collect();
         let merged = merge(&subjects, &work, Timestamp(100));

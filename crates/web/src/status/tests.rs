@@ -1,7 +1,9 @@
 //! The page as a whole: what it is made of, and what its files hold.
 
 use linkflow_model::monitor::Condition;
-use linkflow_model::{Impact, Incident, IncidentStage, IncidentUpdate, Maintenance, Timestamp};
+use linkflow_model::{
+    Impact, Incident, IncidentStage, IncidentUpdate, Maintenance, Recurs, Timestamp,
+};
 
 use super::*;
 
@@ -93,6 +95,7 @@ fn work(id: &str, from: Timestamp, to: Timestamp) -> Maintenance {
         cancelled: false,
         sequence: 1,
         changed: ago(DAY),
+        recurs: None,
     }
 }
 
@@ -319,6 +322,24 @@ fn the_calendar_tells_of_work_and_of_its_end() {
     page.maintenance[0].cancelled = true;
     let after = Bundle::render(&page).unwrap();
     assert!(file(&after, "maintenance.ics").contains("STATUS:CANCELLED\r\n"));
+}
+
+#[test]
+fn work_that_comes_again_is_shown_like_any_other_and_is_in_no_feed_where_it_is_quiet() {
+    let recurs = |quiet| Recurs { name: "nightly".to_owned(), quiet, withdrawn: false };
+    let mut page = full();
+    let from = Timestamp(NOW.0 + DAY / 4);
+    let mut nightly = work("nightly-20261129-1800", from, Timestamp(from.0 + HOUR));
+    for (quiet, in_feed) in [(false, true), (true, false)] {
+        nightly.recurs = Some(recurs(quiet));
+        page.maintenance.retain(|work| work.id != nightly.id);
+        page.maintenance.push(nightly.clone());
+        page.maintenance.sort_by(|a, b| b.from.cmp(&a.from));
+        let bundle = Bundle::render(&page).unwrap();
+        assert!(file(&bundle, "index.html").contains("maintenance/nightly-20261129-1800.html"));
+        assert!(file(&bundle, "maintenance.ics").contains("DTSTART:20261129T180000Z\r\n"));
+        assert_eq!(file(&bundle, "feed.atom").contains("nightly"), in_feed, "quiet: {quiet}");
+    }
 }
 
 #[test]

@@ -30,6 +30,7 @@ pub(super) async fn look(
     let incidents = list::<Incident>(store, Incident::PREFIX).await?.into_iter();
     let works = list::<Maintenance>(store, Maintenance::PREFIX).await?.into_iter();
     let all = incidents.flat_map(|held| of_incident(&held.value, &names));
+    let works = works.filter(|held| held.value.is_news());
     let all = all.chain(works.flat_map(|held| of_work(&held.value, &names, now)));
     let is_new =
         |news: &News| news.at <= now && now.0 - news.at.0 < FRESH_MS && !spread.contains(&news.id);

@@ -13,7 +13,7 @@ use linkflow_model::config::Config;
 use linkflow_model::role::{Hook, HookCall, Letter, Mail};
 use linkflow_model::{
     Clock, Fault, FaultKind, Impact, Incident, IncidentStage, IncidentUpdate, Maintenance,
-    ProviderName,
+    ProviderName, Recurs,
 };
 use linkflow_store::{Memory, Store};
 use serde_json::{Value, json};
@@ -365,6 +365,7 @@ async fn work_is_told_when_it_is_announced_begins_and_is_over() {
         cancelled: false,
         sequence: 0,
         changed: now,
+        recurs: None,
     };
     town.put(&work.key(), json!(work)).await;
     let mut subjects = Vec::new();
@@ -386,6 +387,17 @@ async fn work_is_told_when_it_is_announced_begins_and_is_over() {
     let last: Vec<String> = town.letters().into_iter().map(|letter| letter.subject).collect();
     assert_eq!(last.len(), 2, "{last:?}");
     assert!(last[1].ends_with("Cancelled"), "{last:?}");
+
+    // One time of a window is told like any other work, where the config does not keep it quiet.
+    for (id, quiet) in [("loud", false), ("quiet", true)] {
+        let recurs = Some(Recurs { name: "nightly".to_owned(), quiet, withdrawn: false });
+        let now = town.clock.wall();
+        let (id, cancelled) = (id.to_owned(), false);
+        let time = Maintenance { id, recurs, cancelled, sequence: 0, changed: now, ..gone.clone() };
+        town.put(&time.key(), json!(time)).await;
+        town.post().await;
+        assert_eq!(town.letters().is_empty(), quiet);
+    }
 }
 
 #[tokio::test]

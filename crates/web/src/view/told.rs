@@ -1,9 +1,10 @@
 //! Incidents and announced work: what is told of them, and how people change it.
 
 use jiff::tz::TimeZone;
+use linkflow_model::config::Window;
 use linkflow_model::{
-    Acknowledged, Event, EventKind, Impact, Incident, IncidentStage, IncidentUpdate, Level,
-    Maintenance, Timestamp,
+    Acknowledged, Event, EventKind, Impact, Incident, IncidentStage, IncidentUpdate, ItemName,
+    Level, Maintenance, Timestamp,
 };
 use linkflow_store::StoreError;
 use serde::Serialize;
@@ -93,6 +94,28 @@ shapes! {
         pub cancelled: bool,
         /// Whether it is under way.
         pub on: bool,
+        /// The window of the config that it is one time of.
+        pub window: Option<String>,
+    }
+
+    /// A window of the config: work that is done again and again.
+    pub struct WindowRow {
+        /// Its name in the config.
+        pub name: String,
+        /// One line for the public.
+        pub title: String,
+        /// When it begins, as five cron fields.
+        pub cron: String,
+        /// The time zone of `cron`.
+        pub time_zone: String,
+        /// When it begins next, in milliseconds since 1970.
+        pub next: Option<u64>,
+        /// How long it takes, in milliseconds.
+        pub lasts_ms: u64,
+        /// Whether that time is announced already.
+        pub announced: bool,
+        /// What is affected, as the config calls it.
+        pub subjects: Vec<String>,
     }
 
     /// What an incident begins with.
@@ -359,6 +382,26 @@ pub(crate) async fn works(site: &Site) -> Result<Vec<Work>, Refusal> {
     Ok(all.iter().map(|work| of_work(work, now)).collect())
 }
 
+/// The windows of the config by name, where `works` is what is announced.
+pub(crate) fn windows(site: &Site, works: &[Work]) -> Vec<WindowRow> {
+    let now = site.clock.wall();
+    let row = |(name, window): (&ItemName, &Window)| {
+        let next = window.begins(now).map(|next| next.0);
+        let is_it = |work: &Work| work.window.as_deref() == Some(name.as_str());
+        WindowRow {
+            name: name.to_string(),
+            title: window.title.clone(),
+            cron: window.cron.0.clone(),
+            time_zone: window.time_zone.0.clone(),
+            next,
+            lasts_ms: window.lasts_ms(),
+            announced: works.iter().any(|work| is_it(work) && Some(work.from) == next),
+            subjects: window.on.to_vec(),
+        }
+    };
+    site.config.maintenance.iter().map(row).collect()
+}
+
 fn of_work(work: &Maintenance, now: Timestamp) -> Work {
     Work {
         id: work.id.clone(),
@@ -369,6 +412,7 @@ fn of_work(work: &Maintenance, now: Timestamp) -> Work {
         subjects: work.subjects.clone(),
         cancelled: work.cancelled,
         on: work.is_on(now),
+        window: work.recurs.as_ref().map(|recurs| recurs.name.clone()),
     }
 }
 
@@ -391,6 +435,7 @@ pub(crate) async fn announce(site: &Site, by: &str, ask: Announce) -> Result<Wor
         cancelled: false,
         sequence: 0,
         changed: now,
+        recurs: None,
     };
     let first = format!("{}-{}", day(from), slug(&work.title));
     let work = create(site, &first, |id| {

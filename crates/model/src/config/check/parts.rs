@@ -9,8 +9,14 @@ use crate::config::page::PagePlace;
 use crate::config::problem::nearest;
 use crate::config::provider::Role;
 use crate::config::template::Template;
-use crate::config::watch::{Alert, Domains};
-use crate::{ItemName, ProviderName};
+use crate::config::watch::{Alert, Domains, Window};
+use crate::{ItemName, ProviderName, Timestamp};
+
+/// From when on it is looked whether a window overlaps itself: 2026-01-01.
+const LOOKED_FROM: Timestamp = Timestamp(1_767_225_600_000);
+
+/// At how many times of a window it is looked.
+const LOOKED_AT: usize = 60;
 
 /// What the sections are called whose things can be named as `kind.name`.
 const THINGS: [(&str, &str); 6] = [
@@ -273,6 +279,7 @@ impl Check<'_> {
     pub(super) fn watchers(&mut self) {
         self.monitors();
         self.domains();
+        self.windows();
         let config = self.config;
         for (name, h) in &config.heartbeats {
             let path = ["heartbeats", name.as_str()];
@@ -382,6 +389,31 @@ impl Check<'_> {
                     if self.has(&[path[0], path[1], "timeout"]) { "timeout" } else { "every" };
                 let help = "a look must end before the next begins";
                 self.tell(codes::TIMINGS, &[path[0], path[1], key], what, help);
+            }
+        }
+    }
+
+    /// Checks that work that is done again and again takes a while, and is on something.
+    fn windows(&mut self) {
+        let config = self.config;
+        let kinds: Vec<&str> = THINGS.iter().map(|(kind, _)| *kind).collect();
+        for (name, window) in &config.maintenance {
+            let path = ["maintenance", name.as_str()];
+            let lasts = [path[0], path[1], "lasts"];
+            self.rhythm(window.lasts.is_zero(), &lasts);
+            if begins_again(window) {
+                let what = "it begins again before it is over".to_owned();
+                let help = "work that never ends would hide every outage: write a shorter `lasts`";
+                self.tell(codes::TIMINGS, &lasts, what, help);
+            }
+            if window.on.is_empty() {
+                let what = format!("`{}` is on nothing", path.join("."));
+                self.tell(codes::EMPTY, &path, what, "add `on = \"service.NAME\"`");
+            }
+            for (i, subject) in window.on.iter().enumerate() {
+                let whole = [path[0], path[1], "on", &i.to_string()];
+                let at = if self.has(&whole) { &whole[..] } else { &whole[..3] };
+                self.thing(subject, &kinds, at);
             }
         }
     }
@@ -665,4 +697,12 @@ pub(super) fn has_password(template: &Template) -> bool {
     let Some((user, _)) = authority.rsplit_once('@') else { return false };
     user.split_once(':')
         .is_some_and(|(_, password)| !password.is_empty() && !password.contains("${"))
+}
+
+/// Whether one of the next times of `window` begins before the one before is over.
+fn begins_again(window: &Window) -> bool {
+    let next = |at: &Timestamp| window.begins(*at);
+    let times: Vec<Timestamp> =
+        std::iter::successors(next(&LOOKED_FROM), next).take(LOOKED_AT).collect();
+    times.windows(2).any(|two| two[1].0 - two[0].0 <= window.lasts_ms())
 }

@@ -1,6 +1,6 @@
 //! Instatus: `api.instatus.com` for one account and its page.
 //!
-//! Facts: instatus.com/help/api and its pages on components and incidents (paths of v1 and v2 mixed as they are, statuses, errors
+//! Facts: instatus.com/help/api and its pages on components, incidents and maintenances (paths of v1 and v2 mixed as they are, statuses, errors
 //! as `error.code` and `error.message`, a content type with every request).
 
 use serde_json::{Map, Value, json};
@@ -29,6 +29,15 @@ const STATUSES: [&str; 6] = [
 /// How far an incident may have come.
 const STAGES: [&str; 4] = ["INVESTIGATING", "IDENTIFIED", "MONITORING", "RESOLVED"];
 
+/// What announced work may be told when it is changed.
+const CHANGED: [&str; 9] =
+    ["name", "message", "components", "start", "end", "duration", "status", "notify", "statuses"];
+/// What besides when it is made.
+const MADE: [&str; 6] =
+    ["notifyStart", "notifyEnd", "notifyEarly", "notifyMinutes", "autoStart", "autoEnd"];
+/// How far announced work may be.
+const WORK: [&str; 3] = ["NOTSTARTEDYET", "INPROGRESS", "COMPLETED"];
+
 /// The vendor.
 pub(crate) struct Instatus {
     ground: Ground,
@@ -36,6 +45,7 @@ pub(crate) struct Instatus {
     page: String,
     components: Shelf,
     incidents: Shelf,
+    maintenances: Shelf,
 }
 
 fn refused(status: u16, code: &str, text: &str) -> Answer {
@@ -53,7 +63,8 @@ fn missing() -> Answer {
 impl Instatus {
     pub(crate) fn new(ground: Ground) -> Self {
         let (token, page) = (ground.dice.hex(32), format!("cl{}", ground.dice.hex(22)));
-        Self { ground, token, page, components: Shelf::default(), incidents: Shelf::default() }
+        let (components, incidents) = (Shelf::default(), Shelf::default());
+        Self { ground, token, page, components, incidents, maintenances: Shelf::default() }
     }
 
     fn id(&self) -> String {
@@ -79,7 +90,12 @@ impl Instatus {
         if let Some(name) = unknown(&body, known) {
             return Err(invalid(&format!("Unknown field {name}")));
         }
-        let statuses: &[&str] = if known.contains(&"message") { &STAGES } else { &STATUSES };
+        let has = |name| known.contains(&name);
+        let statuses: &[&str] = match (has("message"), has("start")) {
+            (true, true) => &WORK,
+            (true, false) => &STAGES,
+            (false, _) => &STATUSES,
+        };
         match body.get("status").map(|status| status.as_str().unwrap_or_default()) {
             Some(status) if !statuses.contains(&status) => Err(invalid("Invalid status")),
             _ => Ok(body),
@@ -174,6 +190,77 @@ impl Instatus {
         Ok(row.map_or_else(missing, |_| Answer::json(200, &told)))
     }
 
+    fn add_maintenance(&self, call: &Call) -> Result<Answer, Answer> {
+        let body = Self::body(call, &[&CHANGED[..], &MADE[..]].concat())?;
+        if body.get("name").and_then(Value::as_str).unwrap_or_default().is_empty() {
+            return Err(invalid("name is required"));
+        }
+        let (start, minutes) = span(&body)?.ok_or_else(|| invalid("start is required"))?;
+        let components = self.named(body.get("components"))?;
+        let id = self.id();
+        let status = body.get("status").cloned().unwrap_or_else(|| WORK[0].into());
+        let mut update = self.update(&body);
+        update["status"].clone_from(&status);
+        let row = self.maintenances.add(|_| {
+            let mut row = json!({
+                "id": id, "name": body["name"], "status": status, "start": start, "duration": minutes,
+                "components": components, "updates": [update],
+            });
+            for key in MADE {
+                row[key] = body.get(key).cloned().unwrap_or_else(|| false.into());
+            }
+            row
+        });
+        Ok(Answer::json(200, &row))
+    }
+
+    fn put_maintenance(&self, call: &Call, id: &str) -> Result<Answer, Answer> {
+        let body = Self::body(call, &CHANGED)?;
+        let span = span(&body)?;
+        let components = self.named(body.get("components"))?;
+        let update = body.contains_key("message").then(|| self.update(&body));
+        let row = self.maintenances.change("id", id, |row| {
+            for key in ["name", "status"] {
+                if let Some(value) = body.get(key) {
+                    row[key].clone_from(value);
+                }
+            }
+            if body.contains_key("components") {
+                row["components"] = components.into();
+            }
+            if let Some((start, minutes)) = span {
+                (row["start"], row["duration"]) = (start.into(), minutes.into());
+            }
+            if let (Some(mut update), Some(updates)) = (update, row["updates"].as_array_mut()) {
+                update["status"] = body.get("status").cloned().unwrap_or(Value::Null);
+                updates.push(update);
+            }
+        });
+        Ok(row.map_or_else(missing, |row| Answer::json(200, &row)))
+    }
+
+    /// All announced work, after what has begun or ended by itself since.
+    fn maintenances(&self) -> Vec<Value> {
+        let now = time(self.ground.clock.wall());
+        let now: Option<jiff::Timestamp> = now.parse().ok();
+        for row in self.maintenances.all() {
+            let id = row["id"].as_str().unwrap_or_default();
+            self.maintenances.change("id", id, |row| {
+                let start = row["start"].as_str().and_then(|text| text.parse().ok());
+                let minutes =
+                    jiff::SignedDuration::from_mins(row["duration"].as_i64().unwrap_or(0));
+                let end = start.and_then(|at: jiff::Timestamp| at.checked_add(minutes).ok());
+                if row["autoStart"] == true && row["status"] == WORK[0] && start <= now {
+                    row["status"] = WORK[1].into();
+                }
+                if row["autoEnd"] == true && row["status"] == WORK[1] && end <= now {
+                    row["status"] = WORK[2].into();
+                }
+            });
+        }
+        self.maintenances.all()
+    }
+
     fn dispatch(&self, call: &Call) -> Result<Answer, Answer> {
         let parts = call.parts();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
@@ -203,8 +290,40 @@ impl Instatus {
             ("PUT", ["v1", _, "incidents", id]) => self.put_incident(call, id),
             ("DELETE", ["v1", _, "incidents", id]) => Ok(removed(self.incidents.remove("id", id))),
             ("POST", ["v1", _, "incidents", id, "incident-updates"]) => self.add_update(call, id),
+            ("GET", ["v1", _, "maintenances"]) => Ok(Self::list(call, self.maintenances())),
+            ("POST", ["v1", _, "maintenances"]) => self.add_maintenance(call),
+            ("PUT", ["v1", _, "maintenances", id]) => self.put_maintenance(call, id),
+            ("DELETE", ["v1", _, "maintenances", id]) => {
+                Ok(removed(self.maintenances.remove("id", id)))
+            }
             _ => Err(missing()),
         }
+    }
+}
+
+/// When the work of `body` begins, as it is said, and its minutes. `None`: it does not say.
+fn span(body: &Map<String, Value>) -> Result<Option<(String, i64)>, Answer> {
+    let moment = |name| match body.get(name).map(|value| value.as_str().unwrap_or_default()) {
+        None => Ok(None),
+        Some(text) => match text.parse::<jiff::Timestamp>() {
+            Ok(at) => Ok(Some((text.to_owned(), at))),
+            Err(_) => Err(invalid(&format!("{name} is no date"))),
+        },
+    };
+    let said = match body.get("duration") {
+        None => None,
+        Some(value) => match value.as_i64() {
+            Some(minutes @ 1..) => Some(minutes),
+            _ => return Err(invalid("duration is minutes")),
+        },
+    };
+    let (start, end) = (moment("start")?, moment("end")?);
+    let Some((text, start)) = start else { return Ok(None) };
+    let until = end.map(|(_, end)| start.duration_until(end).as_mins());
+    match (said, until) {
+        (Some(said), Some(until)) if said != until => Err(invalid("duration and end differ")),
+        (Some(minutes), _) | (None, Some(minutes @ 1..)) => Ok(Some((text, minutes))),
+        _ => Err(invalid("it ends before it begins")),
     }
 }
 

@@ -69,7 +69,7 @@ impl From<Refusal> for Box<Answer> {
 impl Teller {
     /// Gives orders in the name of whoever typed the command.
     pub(super) fn hand(&self) -> Hand<'_> {
-        Hand { store: &self.store, by: &self.who, now: self.now }
+        Hand { store: &self.store, by: &self.who, now: self.now, terminal: true }
     }
 
     /// Writes a new document under the first of `keys` that is free; gives which.

@@ -1,5 +1,5 @@
-//! What people order of where services run. The pages, the API and the command line give the same orders by the same code; each
-//! is a document that the loop sees, and an event.
+//! What people order. The pages, the API and the command line give the same orders by the same code; each is a line of the audit
+//! before, a document that the process sees, and an event.
 
 pub mod drain;
 pub mod failover;
@@ -10,6 +10,7 @@ use linkflow_store::{Store, StoreError};
 use serde_json::Value;
 
 use crate::Site;
+use crate::door::{at_terminal, doing};
 use crate::operator::{PlacementState, Refusal, Services, Why};
 
 /// Who gives an order, when, and where it is kept.
@@ -21,6 +22,8 @@ pub struct Hand<'a> {
     pub by: &'a str,
     /// When.
     pub now: Timestamp,
+    /// Whether it is given on the terminal of this machine, and not by a request.
+    pub terminal: bool,
 }
 
 /// A place where a service may run.
@@ -108,11 +111,26 @@ fn meant<'a>(
 impl<'a> Hand<'a> {
     /// That of `by`, who asks at `site` now.
     pub(crate) fn of(site: &'a Site, by: &'a str) -> Self {
-        Self { store: &*site.store, by, now: site.clock.wall() }
+        Self { store: &*site.store, by, now: site.clock.wall(), terminal: false }
     }
 }
 
 impl Hand<'_> {
+    /// Carries out `act`, which is called `what`: its line of the audit is written before, and completed after, at the terminal
+    /// here and of a request by what stands around that.
+    async fn noting<R>(
+        &self,
+        what: &str,
+        why: &str,
+        act: impl Future<Output = Result<R, Refusal>>,
+    ) -> Result<R, Refusal> {
+        if self.terminal {
+            return at_terminal(self.store, (self.by, self.now), (what, why), act).await;
+        }
+        doing(what, why).await;
+        act.await
+    }
+
     /// Writes an order in the place of what was there.
     async fn write(&self, key: &str, order: &Value, what: &str) -> Result<(), Refusal> {
         let held = self.store.read(key).await?.map(|document| document.version);

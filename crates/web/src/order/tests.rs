@@ -21,7 +21,7 @@ fn wanted(service: Option<&str>, to: &str) -> Wanted {
 }
 
 fn hand(store: &Memory, now: u64) -> Hand<'_> {
-    Hand { store, by: "ann", now: Timestamp(now) }
+    Hand { store, by: "ann", now: Timestamp(now), terminal: false }
 }
 
 fn all() -> Vec<Place> {

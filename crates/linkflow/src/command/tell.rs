@@ -8,11 +8,14 @@ use linkflow_model::{Event, EventKind, Level, Timestamp};
 use linkflow_store::{Sqlite, Store, StoreError};
 use linkflow_web::operator::{Refusal, Why};
 use linkflow_web::order::Hand;
+use linkflow_web::order::address::Source;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::say::answer::Answer;
+use crate::wire::beats;
 use crate::wire::process;
+use crate::wire::secrets::Secrets;
 use crate::wire::state::Home;
 
 use super::{Answered, Context};
@@ -51,6 +54,20 @@ impl Context {
                 .unwrap_or_else(|| "somebody".to_owned()),
             config,
         })
+    }
+}
+
+impl Context {
+    /// What the addresses of the stack with `config` follow from.
+    pub(super) fn source(&self, config: &Config) -> Result<Source, Box<Answer>> {
+        let rehearsed = self.common.cloud.is_some();
+        let state = self.state(config, rehearsed);
+        let home = Home::open(&state).or_else(|error| {
+            let what = format!("the state folder {} cannot be used: {error}", state.display());
+            Answer::failed(1, &what, "`--state FOLDER` names another folder")
+        })?;
+        let secrets = Secrets::new(self.vars.clone(), home.key(), rehearsed);
+        Ok(beats::source(config, home.key(), &secrets).0)
     }
 }
 

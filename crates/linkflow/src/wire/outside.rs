@@ -17,9 +17,9 @@ use linkflow_monitor::Witness;
 use linkflow_providers::kit::Kit;
 use linkflow_store::Store;
 use linkflow_web::hook::{Came, Hooks, Signed};
+use linkflow_web::order::address::Renewed;
 use tokio::sync::{Notify, mpsc, watch};
 
-use self::address::Renewed;
 use super::secrets::Secrets;
 use super::state::Key;
 use super::{Listen, OpenOptions, Stack, errors, watchers};
@@ -142,9 +142,11 @@ impl Outside {
     /// Reads which addresses hold now.
     async fn learn(&self, store: &dyn Store) {
         match Renewed::read(store).await {
-            Ok((renewed, _)) => {
+            Ok(renewed) => {
                 let fresh = self.names.iter();
-                let fresh = fresh.map(|name| (name.clone(), renewed.key_of(name, &self.key)));
+                let fresh = fresh.map(|name| {
+                    (name.clone(), renewed.key_of(name, |label| self.key.derive(label)))
+                });
                 let fresh: BTreeMap<_, _> = fresh.collect();
                 self.keys.send_if_modified(|held| {
                     let is_new = *held != fresh;

@@ -1,6 +1,7 @@
 //! What people order. The pages, the API and the command line give the same orders by the same code; each is a line of the audit
 //! before, a document that the process sees, and an event.
 
+pub mod address;
 pub mod drain;
 pub mod failover;
 

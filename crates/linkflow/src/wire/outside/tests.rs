@@ -188,24 +188,6 @@ impl Clock for Ahead {
 }
 
 #[tokio::test]
-async fn addresses_are_the_same_after_each_start_until_one_is_made_anew() {
-    let (dir, store) = (tempfile::tempdir().unwrap(), Memory::default());
-    let key = Home::open(dir.path()).unwrap().key();
-    let (mut renewed, none) = Renewed::read(&store).await.unwrap();
-    assert_eq!(none, None);
-    let robot = renewed.key_of("robot", &key);
-    assert_eq!(robot.len(), 22);
-    assert_eq!(renewed.key_of("robot", &Home::open(dir.path()).unwrap().key()), robot);
-    let other = renewed.key_of("other", &key);
-    assert_ne!(other, robot);
-    renewed.0.insert("robot".to_owned(), 1);
-    store.write(Renewed::KEY, None, &serde_json::json!(renewed), None).await.unwrap();
-    let (renewed, _) = Renewed::read(&store).await.unwrap();
-    assert_ne!(renewed.key_of("robot", &key), robot);
-    assert_eq!(renewed.key_of("other", &key), other);
-}
-
-#[tokio::test]
 async fn a_process_that_follows_another_knows_of_the_hook_that_one_had_just_taken() {
     let (store, clock, name) =
         (Memory::default(), SystemClock::start(), ProviderName::new("robot").unwrap());

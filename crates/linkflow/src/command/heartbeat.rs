@@ -6,12 +6,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand, ValueEnum};
 use linkflow_model::config::Config;
-use linkflow_model::{
-    Beat, Condition, EventKind, HeartbeatState, ItemName, Level, Output, Paused, Says, StateSpan,
-};
+use linkflow_model::{Beat, Condition, HeartbeatState, ItemName, Output, Paused, Says, StateSpan};
 use linkflow_monitor::word;
 use linkflow_store::Store;
 use linkflow_web::order::address::{self, Reporter, Which};
+use linkflow_web::order::heartbeat;
 use serde_json::{Value, json};
 
 use crate::say::answer::Answer;
@@ -414,28 +413,15 @@ fn plain(text: &str) -> String {
 
 async fn pause(teller: &Teller, name: &str) -> Answered {
     known(&teller.config, name)?;
-    let mark = Paused { by: teller.who.clone(), at: teller.now };
-    let done = teller.create(std::iter::once((HeartbeatState::paused(name), mark))).await;
-    if done.is_err() && Known::of(teller, name).await?.paused.is_none() {
-        return done.map(|_| Answer::default());
-    }
-    note(teller, format!("{} had heartbeat.{name} not waited for", teller.who)).await?;
+    heartbeat::pause(teller.hand(), name).await?;
     let out = format!("{name} is not waited for; `linkflow heartbeat resume {name}` ends that\n");
     Ok(Answer { out, result: json!({ "heartbeat": name, "paused": true }), ..Answer::default() })
 }
 
 async fn resume(teller: &Teller, name: &str) -> Answered {
     known(&teller.config, name)?;
-    let key = HeartbeatState::paused(name);
-    let held = teller.store.read(&key).await?;
-    let out = match held {
-        Some(held) => {
-            teller.store.remove(&key, held.version).await?;
-            note(teller, format!("{} had heartbeat.{name} waited for again", teller.who)).await?;
-            format!("{name} is waited for again\n")
-        }
-        None => format!("{name} is waited for\n"),
-    };
+    let again = if heartbeat::resume(teller.hand(), name).await? { " again" } else { "" };
+    let out = format!("{name} is waited for{again}\n");
     Ok(Answer { out, result: json!({ "heartbeat": name, "paused": false }), ..Answer::default() })
 }
 
@@ -447,12 +433,6 @@ async fn rotate(context: &Context, teller: &Teller, args: &RotateArgs) -> Answer
     let address = fresh.address;
     let out = format!("{address}\nthe one before is not answered any more, within two seconds\n");
     Ok(Answer { out, result: json!({ "address": address }), ..Answer::default() })
-}
-
-async fn note(teller: &Teller, message: String) -> Result<(), Box<Answer>> {
-    let event = linkflow_model::Event::new(teller.now, EventKind::Control, Level::Notice, message);
-    teller.store.append(&event).await?;
-    Ok(())
 }
 
 #[cfg(test)]

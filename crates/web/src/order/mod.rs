@@ -2,8 +2,12 @@
 //! before, a document that the process sees, and an event.
 
 pub mod address;
+mod document;
 pub mod drain;
 pub mod failover;
+pub mod heartbeat;
+pub mod incident;
+pub mod work;
 
 use linkflow_model::config::Config;
 use linkflow_model::{Event, EventKind, Health, Level, ProviderName, ServiceName, Timestamp};
@@ -130,6 +134,13 @@ impl Hand<'_> {
         }
         doing(what, why).await;
         act.await
+    }
+
+    /// What is not there: `list` is the command, and the path of the API, that shows what is.
+    fn missing(&self, what: &str, id: &str, list: [&str; 2]) -> Refusal {
+        let list = if self.terminal { list[0] } else { list[1] };
+        let what = format!("there is no {what} `{id}`");
+        Refusal::new(Why::Missing, what, format!("`{list}` shows all"))
     }
 
     /// Writes an order in the place of what was there.

@@ -1,7 +1,7 @@
 //! Files in a bucket: what is written, what is left alone, and what is refused.
 
 mod ssh;
-mod sshd;
+pub(crate) mod sshd;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

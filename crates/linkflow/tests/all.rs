@@ -31,10 +31,14 @@ mod monitors;
 mod page;
 #[path = "all/rehearsed.rs"]
 mod rehearsed;
+#[path = "all/request.rs"]
+mod request;
 #[path = "all/route.rs"]
 mod route;
 #[path = "all/server.rs"]
 mod server;
+#[path = "all/signed.rs"]
+mod signed;
 #[path = "../../providers/tests/pages/sshd.rs"]
 mod sshd;
 #[path = "all/subscribe.rs"]

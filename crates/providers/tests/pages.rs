@@ -2,7 +2,7 @@
 
 mod git;
 mod ssh;
-mod sshd;
+pub(crate) mod sshd;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -52,7 +52,23 @@
   });
   if (!document.hidden) listen();
 
-  const go = { o: "/", r: "/routes", m: "/monitors", i: "/incidents", l: "/releases", e: "/events", w: "/maintenance", u: "/usage", c: "/certificates", s: "/search" };
+  // A field that can be copied has a button beside it, which is seen only here, where it does something.
+  document.documentElement.classList.add("scripted");
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.("button[data-copy]");
+    const field = button && document.getElementById(button.dataset.copy);
+    if (!field) return;
+    let done = true;
+    try { await navigator.clipboard.writeText(field.value); } catch {
+      // Without HTTPS a page may only copy what is selected.
+      field.select();
+      done = document.execCommand("copy");
+    }
+    const said = document.getElementById("copied");
+    if (said) said.textContent = done ? `${field.getAttribute("aria-label")}: copied` : "It could not be copied: select it by hand.";
+  });
+
+  const go = { o: "/", r: "/routes", m: "/monitors", i: "/incidents", l: "/releases", e: "/events", w: "/maintenance", u: "/usage", c: "/certificates", a: "/addresses", s: "/search" };
   let first = "";
   const help = document.getElementById("help");
   document.addEventListener("keydown", (event) => {

@@ -25,6 +25,7 @@ const PAGES: &[(&str, &str, Scope)] = &[
     ("/maintenance", "Maintenance", Scope::Read),
     ("/usage", "Usage", Scope::Read),
     ("/certificates", "Certificates", Scope::Read),
+    ("/addresses", "Addresses", Scope::Read),
     ("/search", "Search", Scope::Read),
     ("/people", "People", Scope::Admin),
     ("/audit", "Audit", Scope::Admin),

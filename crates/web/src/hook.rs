@@ -3,7 +3,9 @@
 //! The key in the address is the secret: nobody signs in. What is sent is dropped unread. So whoever learns an address can
 //! make us look and cannot make us believe anything, a hook that comes twice changes nothing, and a vendor may send whatever
 //! it likes in whatever form. Only of hooks that are [`signed`] as well is the body read, since it says what to ask for.
+//! A hook is answered once what it comes to is on disk: [`kept`].
 
+mod kept;
 mod signed;
 #[cfg(test)]
 mod tests;
@@ -17,11 +19,13 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use linkflow_store::StoreError;
 use tokio::sync::{Notify, watch};
 
 use crate::Site;
 use crate::beat::{Limits, is_same};
 
+pub use kept::{Came, Due, Saying};
 pub use signed::{Report, Signed};
 
 /// The longest body that is taken, in bytes. Most vendors send a few thousand, Sentry a whole event.
@@ -98,11 +102,34 @@ async fn take(
         Ok(body) => body,
         Err(refused) => return refused.into_response(),
     };
-    match way {
+    let answer = match way {
         Way::Bell(bell) => {
+            let kept = Came::note(&*site.store, &provider, site.clock.wall()).await;
             bell.notify_one();
-            "OK\n".into_response()
+            kept.map(|()| (StatusCode::OK, "OK\n"))
         }
-        Way::Signed(signed) => signed.take(&headers, &body).into_response(),
+        Way::Signed(signed) => match signed.read(&headers, &body) {
+            Ok(report) => keep(&site, &provider, signed, report).await,
+            Err(refused) => return refused.into_response(),
+        },
+    };
+    match answer {
+        Ok(answer) => answer.into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
     }
+}
+
+/// Keeps what a signed hook tells of. Gives how it is answered.
+async fn keep(
+    site: &Site,
+    provider: &str,
+    signed: &Signed,
+    report: Option<Report>,
+) -> Result<(StatusCode, &'static str), StoreError> {
+    let (store, now) = (&*site.store, site.clock.wall());
+    Came::note(store, provider, now).await?;
+    let Some(report) = report else { return Ok((StatusCode::OK, "OK, nothing to do\n")) };
+    let answer = kept::keep(store, provider, report, now).await?;
+    signed.bell.notify_one();
+    Ok(answer)
 }

@@ -18,6 +18,7 @@ use linkflow_model::{
 };
 use linkflow_store::{Memory, Reading, Store};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tower::ServiceExt;
 
 use crate::beat::{Addresses, Intake};
@@ -28,6 +29,7 @@ use crate::operator::{
     PlacementState, ProviderUsage, Refusal, RouteTraffic, Service, Services, TargetTraffic,
     Traffic, Usage, Used, Watched, Why,
 };
+use crate::order::address::Source;
 use crate::{Live, Site};
 
 /// The moment of the tests: 30 November 2026, 02:41 UTC.
@@ -267,6 +269,18 @@ impl Scripted {
     }
 }
 
+/// Addresses of a heartbeat and a provider.
+fn addresses() -> Source {
+    Source {
+        derive: Arc::new(|label| Sha256::digest(label).into()),
+        base: "https://ops.example.com".to_owned(),
+        given: None,
+        uuids: BTreeMap::new(),
+        heartbeats: ["backup".to_owned()].into(),
+        hooks: BTreeMap::from([("sentry".to_owned(), "by hand")]),
+    }
+}
+
 /// A site over `store`, of a process that has done nothing yet.
 pub(crate) fn site(store: &Arc<Memory>, clock: Arc<dyn Clock>, config: Config) -> Site {
     let nobody = tokio::sync::watch::channel(Addresses::default()).1;
@@ -281,6 +295,7 @@ pub(crate) fn site(store: &Arc<Memory>, clock: Arc<dyn Clock>, config: Config) -
         beats: Intake::new(nobody, 100, Arc::default()),
         seal: Seal::new(&[7; 32]),
         hooks: Arc::new(Hooks::new(nowhere, BTreeMap::new())),
+        addresses: addresses(),
         desk: None,
     }
 }

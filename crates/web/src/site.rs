@@ -23,6 +23,7 @@ use crate::door::{self, Door, Refused, Seal};
 use crate::hook::{self, Hooks};
 use crate::live::Live;
 use crate::operator::Operator;
+use crate::order::address::Source;
 use crate::subscribe::{self, Desk};
 use crate::{api, assets, board, metrics};
 
@@ -47,6 +48,8 @@ pub struct Site {
     pub seal: Seal,
     /// Takes hooks of vendors that watch.
     pub hooks: Arc<Hooks>,
+    /// What the addresses of reports and hooks follow from.
+    pub addresses: Source,
     /// Where people subscribe to the status page, when they may.
     pub desk: Option<Arc<Desk>>,
 }

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use linkflow_model::Timestamp;
 use linkflow_model::access::Scope;
-use linkflow_web::door::{self, AccessError, Deed};
+use linkflow_web::door::{self, AccessError};
 use serde_json::json;
 
 use crate::say::answer::Answer;
@@ -185,25 +185,21 @@ pub(crate) async fn answer(context: &Context, command: &AccessCommand) -> Answer
     }
 }
 
-/// Notes in the audit what was done on this machine.
-async fn note(teller: &Teller, what: String, why: &str) -> Result<(), Box<Answer>> {
-    let deed = Deed {
-        at: teller.now,
-        who: teller.who.clone(),
-        means: "terminal".to_owned(),
-        what,
-        why: why.to_owned(),
-        from: "terminal".to_owned(),
-        outcome: "done".to_owned(),
-    };
-    Ok(door::keep_deed(&teller.store, &deed).await?)
+/// Does `act`, and has it in the audit before, with what came of it after.
+async fn noting<R>(
+    teller: &Teller,
+    what: &str,
+    why: &str,
+    act: impl Future<Output = Result<R, AccessError>>,
+) -> Result<R, AccessError> {
+    door::at_terminal(&teller.store, (&teller.who, teller.now), (what, why), act).await
 }
 
 async fn invite(teller: &Teller, args: &InviteArgs) -> Answered {
     let who = (args.name.as_deref(), args.scope.map(Scope::from));
-    let (secret, invite) = door::invite(&teller.store, who, &teller.who, teller.now).await?;
-    let whom = invite.name.as_deref().unwrap_or("somebody new");
-    note(teller, format!("made a link for {whom}"), "").await?;
+    let whom = args.name.as_deref().unwrap_or("somebody new");
+    let act = door::invite(&teller.store, who, &teller.who, teller.now);
+    let (secret, invite) = noting(teller, &format!("made a link for {whom}"), "", act).await?;
     let at = teller.config.dashboard.listen;
     let links = dashboard::addresses(&teller.config, at).into_iter();
     let links: Vec<String> = links.map(|base| format!("{base}/setup/{secret}")).collect();
@@ -238,8 +234,8 @@ async fn people(teller: &Teller, colours: bool) -> Answered {
 }
 
 async fn remove(teller: &Teller, args: &RemoveArgs) -> Answered {
-    let person = door::remove_person(&teller.store, &args.name).await?;
-    note(teller, format!("removed {}", person.name), &args.why).await?;
+    let act = door::remove_person(&teller.store, &args.name);
+    let person = noting(teller, &format!("removed {}", args.name), &args.why, act).await?;
     let out = format!("{} cannot come in any more; their sessions have ended\n", person.name);
     Ok(Answer { out, result: json!({ "removed": person.name }), ..Answer::default() })
 }
@@ -247,10 +243,10 @@ async fn remove(teller: &Teller, args: &RemoveArgs) -> Answered {
 async fn create(teller: &Teller, args: &CreateArgs) -> Answered {
     let until = args.days.map(|days| Timestamp(teller.now.0.saturating_add(days * 86_400_000)));
     let asked = (args.name.as_str(), Scope::from(args.scope));
-    let made = door::create_token(&teller.store, asked, until, &teller.who, teller.now).await?;
-    let (shown, token) = made;
-    let scope = token.scope.word();
-    note(teller, format!("made the token {} with `{scope}`", token.name), "").await?;
+    let scope = asked.1.word();
+    let act = door::create_token(&teller.store, asked, until, &teller.who, teller.now);
+    let what = format!("made the token {} with `{scope}`", args.name);
+    let (shown, token) = noting(teller, &what, "", act).await?;
     let good = until.map_or_else(String::new, |until| format!(", until {}", teller.shown(until)));
     let out = format!("{shown}\n");
     let err = format!(
@@ -283,8 +279,10 @@ async fn tokens(teller: &Teller, colours: bool) -> Answered {
 }
 
 async fn revoke(teller: &Teller, args: &RevokeArgs) -> Answered {
-    let token = door::revoke_token(&teller.store, &args.id).await?;
-    note(teller, format!("revoked the token {}", token.name), &args.why).await?;
+    let all = door::every_token(&teller.store).await?;
+    let name = all.iter().find(|token| token.id == args.id).map_or(&args.id, |token| &token.name);
+    let act = door::revoke_token(&teller.store, &args.id);
+    let token = noting(teller, &format!("revoked the token {name}"), &args.why, act).await?;
     let out = format!("the token {} is good no more\n", token.name);
     Ok(Answer { out, result: json!(token), ..Answer::default() })
 }

@@ -6,19 +6,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand, ValueEnum};
 use linkflow_model::config::Config;
-use linkflow_model::{
-    Beat, Condition, EventKind, HeartbeatState, ItemName, Level, Output, Paused, Says, StateSpan,
-};
+use linkflow_model::{Beat, Condition, HeartbeatState, ItemName, Output, Paused, Says, StateSpan};
 use linkflow_monitor::word;
 use linkflow_store::Store;
+use linkflow_web::order::address::{self, Reporter, Which};
+use linkflow_web::order::heartbeat;
 use serde_json::{Value, json};
 
 use crate::say::answer::Answer;
 use crate::say::table::{Table, Tone};
 use crate::say::time::{local, took};
-use crate::wire::beats::{Rotated, Source, asked};
-use crate::wire::secrets::Secrets;
-use crate::wire::state::Home;
+use crate::wire::beats::asked;
 
 use super::heartbeat_run::{ago, run, send};
 use super::tell::Teller;
@@ -73,7 +71,7 @@ pub(crate) enum HeartbeatCommand {
     Resume(NameArgs),
     /// Make its UUID anew, or, without a name, the key that stands before names. The old one is not answered any more.
     #[command(
-        after_help = "Examples:\n  linkflow heartbeat rotate backup\n  linkflow heartbeat rotate              the key of all of them"
+        after_help = "Examples:\n  linkflow heartbeat rotate backup --reason \"it was in a log\"\n  linkflow heartbeat rotate              the key of all of them"
     )]
     Rotate(RotateArgs),
 }
@@ -169,6 +167,10 @@ pub(crate) struct NameArgs {
 pub(crate) struct RotateArgs {
     /// Its name in `[heartbeats]`.
     name: Option<String>,
+
+    /// Why, for whoever reads it later.
+    #[arg(long, value_name = "TEXT", default_value = "by hand")]
+    reason: String,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -194,7 +196,7 @@ pub(crate) async fn answer(context: &Context, command: &HeartbeatCommand) -> Ans
         HeartbeatCommand::Show(args) => show(&teller, &args.name).await,
         HeartbeatCommand::Pause(args) => pause(&teller, &args.name).await,
         HeartbeatCommand::Resume(args) => resume(&teller, &args.name).await,
-        HeartbeatCommand::Rotate(args) => rotate(context, &teller, args.name.as_deref()).await,
+        HeartbeatCommand::Rotate(args) => rotate(context, &teller, args).await,
         HeartbeatCommand::List | HeartbeatCommand::Run(_) | HeartbeatCommand::Send(_) => {
             list(context, &teller).await
         }
@@ -214,39 +216,23 @@ pub(super) fn known(config: &Config, name: &str) -> Result<(), Box<Answer>> {
     Answer::failed(2, &format!("there is no heartbeat `{name}`"), &help)
 }
 
-/// The addresses of the stack's heartbeats.
-struct Places {
-    source: Source,
-    rotated: Rotated,
-    base: String,
-}
+/// Where the heartbeats of the stack report.
+struct Places(Vec<Reporter>);
 
 impl Places {
     async fn of(context: &Context, teller: &Teller) -> Result<Self, Box<Answer>> {
-        let rehearsed = context.common.cloud.is_some();
-        let state = context.state(&teller.config, rehearsed);
-        let home = Home::open(&state).or_else(|error| {
-            Answer::failed(1, &format!("the state folder cannot be used: {error}"), "")
-        })?;
-        let secrets = Secrets::new(context.vars.clone(), home.key(), rehearsed);
-        let (source, _) = Source::of(&teller.config, home.key(), &secrets);
-        let (rotated, _) = Rotated::read(&teller.store).await?;
-        let dashboard = &teller.config.dashboard;
-        let base = match &dashboard.host {
-            Some(host) => format!("https://{}", host.0),
-            None => format!("http://{}", dashboard.listen),
-        };
-        Ok(Self { source, rotated, base })
+        let source = context.source(&teller.config)?;
+        Ok(Self(address::all(&teller.store, &teller.config, &source).await?))
+    }
+
+    /// The address that `which` means; none where no heartbeat is declared.
+    fn get(&self, which: &Which) -> Option<&str> {
+        self.0.iter().find(|one| one.which == *which).map(|one| one.address.as_str())
     }
 
     /// Where a heartbeat reports by its UUID, as at Healthchecks.
-    fn by_uuid(&self, name: &str) -> String {
-        format!("{}/ping/{}", self.base, self.source.uuid(name, &self.rotated))
-    }
-
-    /// What stands before names, as at Cronitor.
-    fn by_key(&self) -> String {
-        format!("{}/p/{}", self.base, self.source.addresses(&self.rotated).key)
+    fn by_uuid(&self, name: &str) -> Option<String> {
+        self.get(&Which::Heartbeat(name.to_owned())).map(str::to_owned)
     }
 }
 
@@ -314,8 +300,8 @@ async fn list(context: &Context, teller: &Teller) -> Answered {
     let headings = ["NAME", "IS", "LAST", "DUE", "ASKED", "REPORTS TO", "WHY"];
     let (mut table, mut rows) = (Table::new(&headings), Vec::new());
     let declared = teller.config.heartbeats.iter();
-    let declared = declared
-        .map(|(name, beat)| (name.to_string(), asked(beat), Some(places.by_uuid(name.as_str()))));
+    let declared =
+        declared.map(|(name, beat)| (name.to_string(), asked(beat), places.by_uuid(name.as_str())));
     let own = teller.store.list(&format!("{}{OWN}", HeartbeatState::PREFIX)).await?;
     let own = own.into_iter().filter_map(|document| {
         let name = document.key.strip_prefix(HeartbeatState::PREFIX)?.to_owned();
@@ -344,12 +330,12 @@ async fn list(context: &Context, teller: &Teller) -> Answered {
         rows.push(row);
     }
     let mut out = table.render(context.voice.colours);
-    if teller.config.heartbeats.is_empty() {
-        out.push_str("no job must report yet: add `[heartbeats.NAME]` to the config\n");
-    } else {
-        out.push_str(&format!("by name, as at Cronitor: {}/NAME\n", places.by_key()));
-    }
-    let result = json!({ "heartbeats": rows, "by_key": places.by_key() });
+    let by_key = places.get(&Which::Key);
+    out.push_str(&match by_key {
+        Some(by_key) => format!("by name, as at Cronitor: {by_key}/NAME\n"),
+        None => "no job must report yet: add `[heartbeats.NAME]` to the config\n".to_owned(),
+    });
+    let result = json!({ "heartbeats": rows, "by_key": by_key });
     Ok(Answer { out, result, ..Answer::default() })
 }
 
@@ -427,68 +413,26 @@ fn plain(text: &str) -> String {
 
 async fn pause(teller: &Teller, name: &str) -> Answered {
     known(&teller.config, name)?;
-    let mark = Paused { by: teller.who.clone(), at: teller.now };
-    let done = teller.create(std::iter::once((HeartbeatState::paused(name), mark))).await;
-    if done.is_err() && Known::of(teller, name).await?.paused.is_none() {
-        return done.map(|_| Answer::default());
-    }
-    note(teller, format!("{} had heartbeat.{name} not waited for", teller.who)).await?;
+    heartbeat::pause(teller.hand(), name).await?;
     let out = format!("{name} is not waited for; `linkflow heartbeat resume {name}` ends that\n");
     Ok(Answer { out, result: json!({ "heartbeat": name, "paused": true }), ..Answer::default() })
 }
 
 async fn resume(teller: &Teller, name: &str) -> Answered {
     known(&teller.config, name)?;
-    let key = HeartbeatState::paused(name);
-    let held = teller.store.read(&key).await?;
-    let out = match held {
-        Some(held) => {
-            teller.store.remove(&key, held.version).await?;
-            note(teller, format!("{} had heartbeat.{name} waited for again", teller.who)).await?;
-            format!("{name} is waited for again\n")
-        }
-        None => format!("{name} is waited for\n"),
-    };
+    let again = if heartbeat::resume(teller.hand(), name).await? { " again" } else { "" };
+    let out = format!("{name} is waited for{again}\n");
     Ok(Answer { out, result: json!({ "heartbeat": name, "paused": false }), ..Answer::default() })
 }
 
-async fn rotate(context: &Context, teller: &Teller, name: Option<&str>) -> Answered {
-    if let Some(name) = name {
-        known(&teller.config, name)?;
-        let given = teller
-            .config
-            .heartbeats
-            .iter()
-            .any(|(n, beat)| n.as_str() == name && beat.uuid.is_some());
-        if given {
-            return is_given(&format!("heartbeats.{name}.uuid"));
-        }
-    } else if teller.config.reports.key.is_some() {
-        return is_given("reports.key");
-    }
-    let (mut rotated, version) = Rotated::read(&teller.store).await?;
-    match name {
-        Some(name) => *rotated.uuids.entry(name.to_owned()).or_default() += 1,
-        None => rotated.key += 1,
-    }
-    teller.store.write(Rotated::KEY, version, &json!(rotated), None).await?;
-    let what = name.map_or_else(|| "the key".to_owned(), |name| format!("the UUID of {name}"));
-    note(teller, format!("{} made {what} of heartbeats anew", teller.who)).await?;
-    let places = Places::of(context, teller).await?;
-    let address = name.map_or_else(|| places.by_key(), |name| places.by_uuid(name));
+async fn rotate(context: &Context, teller: &Teller, args: &RotateArgs) -> Answered {
+    let which = args.name.clone().map_or(Which::Key, Which::Heartbeat);
+    let source = context.source(&teller.config)?;
+    let (hand, why) = (teller.hand(), args.reason.trim());
+    let fresh = address::rotate(hand, &teller.config, &source, &which, why).await?;
+    let address = fresh.address;
     let out = format!("{address}\nthe one before is not answered any more, within two seconds\n");
     Ok(Answer { out, result: json!({ "address": address }), ..Answer::default() })
-}
-
-fn is_given(key: &str) -> Answered {
-    let help = "change the secret that it names";
-    Answer::failed(2, &format!("`{key}` of the config says which it is"), help)
-}
-
-async fn note(teller: &Teller, message: String) -> Result<(), Box<Answer>> {
-    let event = linkflow_model::Event::new(teller.now, EventKind::Control, Level::Notice, message);
-    teller.store.append(&event).await?;
-    Ok(())
 }
 
 #[cfg(test)]

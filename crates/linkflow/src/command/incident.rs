@@ -1,15 +1,14 @@
 //! `linkflow incident`: telling people that something is wrong, how it goes on, and that it is over.
 
 use clap::{Args, Subcommand, ValueEnum};
-use linkflow_model::{
-    Acknowledged, Impact, Incident, IncidentStage, IncidentUpdate, ItemName, Level, Timestamp,
-};
+use linkflow_model::{Impact, Incident, IncidentStage, ItemName, Timestamp};
+use linkflow_web::order::incident::{self, Going, Opening, Word};
 use serde_json::json;
 
 use crate::say::answer::Answer;
 use crate::say::table::{Table, Tone};
 
-use super::tell::{Teller, said, slug, unknown};
+use super::tell::{Teller, said, unknown};
 use super::{Answered, Context};
 
 /// Tell people that something is wrong, how it goes on, and that it is over.
@@ -217,18 +216,15 @@ pub(crate) async fn answer(context: &Context, command: &IncidentCommand) -> Answ
     }
 }
 
-/// When something was so, and when it was written where that is later.
-fn dated(
-    teller: &Teller,
-    at: Option<&String>,
-) -> Result<(Timestamp, Option<Timestamp>), Box<Answer>> {
-    let Some(text) = at else { return Ok((teller.now, None)) };
+/// When something was so.
+fn dated(teller: &Teller, at: Option<&String>) -> Result<Timestamp, Box<Answer>> {
+    let Some(text) = at else { return Ok(teller.now) };
     let at = teller.moment(text, -1)?;
     if at > teller.now {
         let what = format!("`{text}` has not come yet");
         return Answer::failed(2, &what, "`linkflow maintenance schedule` announces work");
     }
-    Ok((at, (at < teller.now).then_some(teller.now)))
+    Ok(at)
 }
 
 /// By when the next word is promised.
@@ -258,131 +254,44 @@ async fn open(teller: &Teller, args: &OpenArgs) -> Answered {
         Some(text) => said(text)?,
         None => template.map_or_else(|| "We are looking into it.".to_owned(), |t| t.text.clone()),
     };
-    let (at, written) = dated(teller, args.at.as_ref())?;
     let mut subjects = teller.subjects(&args.on)?;
     if subjects.is_empty() {
         subjects = template.map(|template| template.subjects.clone()).unwrap_or_default();
     }
     let impact = args.impact.map(Impact::from).or(template.map(|template| template.impact));
-    let incident = Incident {
-        id: String::new(),
+    let (at, next) = (dated(teller, args.at.as_ref())?, next(teller, args.next.as_ref())?);
+    let opening = Opening {
         title: title.trim().to_owned(),
         impact: impact.unwrap_or(Impact::Minor),
-        stage: IncidentStage::Investigating,
-        began: at,
-        ended: None,
         subjects,
-        cause: None,
-        automatic: false,
-        public: !args.private,
-        acknowledged: None,
-        updates: vec![IncidentUpdate {
-            at,
-            stage: IncidentStage::Investigating,
-            text,
-            by: teller.who.clone(),
-            public: !args.private,
-            written,
-            next: next(teller, args.next.as_ref())?,
-        }],
+        word: Word { text, at, next, public: !args.private },
     };
-    if incident.title.is_empty() {
-        return Answer::failed(2, "an incident has a title", "say what people notice, in one line");
-    }
-    let first = format!("{}-{}", teller.day(at), slug(&incident.title));
-    let ids = std::iter::once(first.clone()).chain((2..100).map(|n| format!("{first}-{n}")));
-    let made = ids.map(|id| {
-        let incident = Incident { id, ..incident.clone() };
-        (incident.key(), incident)
-    });
-    let incident = teller.create(made).await?;
-    let level = if incident.impact >= Impact::Major { Level::Warning } else { Level::Notice };
-    let message = format!("{} opened the incident {}: {}", teller.who, incident.id, incident.title);
-    teller.note(level, message).await?;
-    Ok(told(teller, &incident, "opened"))
+    let opened = incident::open(teller.hand(), &teller.config, opening).await?;
+    Ok(told(teller, &opened, "opened"))
 }
 
 async fn update(teller: &Teller, args: &UpdateArgs) -> Answered {
     let (text, next) = (said(&args.text)?, next(teller, args.next.as_ref())?);
-    let (at, written) = dated(teller, args.at.as_ref())?;
-    let change = |incident: &mut Incident| {
-        let stage = args.stage.map_or(incident.stage, IncidentStage::from);
-        if !incident.is_open() && stage < IncidentStage::Resolved {
-            let what = format!("`{}` is over", incident.id);
-            return Answer::failed(
-                5,
-                &what,
-                "`--stage postmortem` adds what was learned; `linkflow incident open` opens another",
-            );
-        }
-        incident.impact = args.impact.map_or(incident.impact, Impact::from);
-        // A note for the team does not change what people were told.
-        if !args.private {
-            incident.stage = stage;
-        }
-        let by = teller.who.clone();
-        let public = !args.private;
-        add(incident, IncidentUpdate { at, stage, text: text.clone(), by, public, written, next });
-        Ok(())
+    let at = dated(teller, args.at.as_ref())?;
+    let going = Going {
+        word: Word { text, at, next, public: !args.private },
+        stage: args.stage.map(IncidentStage::from),
+        impact: args.impact.map(Impact::from),
     };
-    change_and_tell(teller, &args.id, change, "updated", Level::Notice).await
+    let updated = incident::go_on(teller.hand(), &args.id, going).await?;
+    Ok(told(teller, &updated, "updated"))
 }
 
 async fn acknowledge(teller: &Teller, args: &AcknowledgeArgs) -> Answered {
-    let by = args.by.clone().unwrap_or_else(|| teller.who.clone());
-    let change = |incident: &mut Incident| {
-        if !incident.is_open() {
-            return Answer::failed(5, &format!("`{}` is over already", incident.id), "");
-        }
-        let at = incident.acknowledged.as_ref().filter(|taken| taken.by == by).map(|t| t.at);
-        incident.acknowledged = Some(Acknowledged { by: by.clone(), at: at.unwrap_or(teller.now) });
-        Ok(())
-    };
-    change_and_tell(teller, &args.id, change, "acknowledged", Level::Notice).await
+    let who = args.by.as_ref().unwrap_or(&teller.who);
+    let taken = incident::acknowledge(teller.hand(), &args.id, who).await?;
+    Ok(told(teller, &taken, "acknowledged"))
 }
 
 async fn resolve(teller: &Teller, args: &ResolveArgs) -> Answered {
-    let text = said(&args.text)?;
-    let (at, written) = dated(teller, args.at.as_ref())?;
-    let change = |incident: &mut Incident| {
-        if !incident.is_open() {
-            return Answer::failed(5, &format!("`{}` is over already", incident.id), "");
-        }
-        if at < incident.began {
-            let what = format!("`{}` would be over before it began", incident.id);
-            return Answer::failed(2, &what, "`--at` is when it was over");
-        }
-        let stage = IncidentStage::Resolved;
-        (incident.stage, incident.ended) = (stage, Some(at));
-        let (by, public, next) = (teller.who.clone(), incident.public, None);
-        add(incident, IncidentUpdate { at, stage, text: text.clone(), by, public, written, next });
-        Ok(())
-    };
-    change_and_tell(teller, &args.id, change, "resolved", Level::Notice).await
-}
-
-/// Adds an update where it belongs: they are in the order of what they say, not of when they were written.
-fn add(incident: &mut Incident, update: IncidentUpdate) {
-    let place = incident.updates.partition_point(|held| held.at <= update.at);
-    incident.updates.insert(place, update);
-}
-
-async fn change_and_tell(
-    teller: &Teller,
-    id: &str,
-    change: impl FnMut(&mut Incident) -> Result<(), Box<Answer>>,
-    what: &str,
-    level: Level,
-) -> Answered {
-    let key = format!("{}{id}", Incident::PREFIX);
-    match teller.change(&key, change).await? {
-        None => unknown("incident", id, "linkflow incident list"),
-        Some(incident) => {
-            let message = format!("{} {what} the incident {id}: {}", teller.who, incident.title);
-            teller.note(level, message).await?;
-            Ok(told(teller, &incident, what))
-        }
-    }
+    let (text, at) = (said(&args.text)?, dated(teller, args.at.as_ref())?);
+    let resolved = incident::resolve(teller.hand(), &args.id, at, &text).await?;
+    Ok(told(teller, &resolved, "resolved"))
 }
 
 fn told(teller: &Teller, incident: &Incident, what: &str) -> Answer {

@@ -2,13 +2,14 @@
 
 use clap::{Args, Subcommand};
 use linkflow_decide::next_time;
-use linkflow_model::{Level, Maintenance, Timestamp};
+use linkflow_model::{Maintenance, Timestamp};
+use linkflow_web::order::work::{self, Announcement};
 use serde_json::{Value, json};
 
 use crate::say::answer::Answer;
 use crate::say::table::{Table, Tone};
 
-use super::tell::{Teller, said, slug, unknown};
+use super::tell::{Teller, said};
 use super::{Answered, Context};
 
 /// Announce work on the stack: the status page and its calendar show it, and it counts as no outage.
@@ -74,15 +75,6 @@ pub(crate) async fn answer(context: &Context, command: &MaintenanceCommand) -> A
 
 async fn schedule(teller: &Teller, args: &ScheduleArgs) -> Answered {
     let from = teller.moment(&args.from, 1)?;
-    // A minute's grace: `--from` is often the minute in which it is typed.
-    if from.0 + 60_000 < teller.now.0 {
-        let what = format!("`{}` is over", args.from);
-        return Answer::failed(
-            5,
-            &what,
-            "what has happened is no announced work: `linkflow incident open --at` tells of it",
-        );
-    }
     let lasts = args.lasts.parse::<jiff::SignedDuration>().ok();
     let lasts = lasts.and_then(|span| u64::try_from(span.as_millis()).ok()).filter(|ms| *ms > 0);
     let Some(lasts) = lasts else {
@@ -92,56 +84,22 @@ async fn schedule(teller: &Teller, args: &ScheduleArgs) -> Answered {
             "write `30m` or `1h30m`",
         );
     };
-    let work = Maintenance {
-        id: String::new(),
+    let work = Announcement {
         title: args.title.trim().to_owned(),
         text: said(&args.text)?,
         from,
-        to: Timestamp(from.0.saturating_add(lasts)),
+        lasts_ms: lasts,
         subjects: teller.subjects(&args.on)?,
-        cancelled: false,
-        sequence: 0,
-        changed: teller.now,
-        recurs: None,
     };
-    let first = format!("{}-{}", teller.day(from), slug(&work.title));
-    let ids = std::iter::once(first.clone()).chain((2..100).map(|n| format!("{first}-{n}")));
-    let made = ids.map(|id| {
-        let work = Maintenance { id, ..work.clone() };
-        (work.key(), work)
-    });
-    let work = teller.create(made).await?;
-    let message =
-        format!("{} announced work for {}: {}", teller.who, teller.shown(from), work.title);
-    teller.note(Level::Notice, message).await?;
+    let work = work::announce(teller.hand(), &teller.config, work).await?;
     let (begins, ends) = (teller.shown(work.from), teller.shown(work.to));
     let out = format!("announced {}\n  {begins} to {ends}\n", work.id);
     Ok(Answer { out, result: json!(work), ..Answer::default() })
 }
 
 async fn cancel(teller: &Teller, args: &CancelArgs) -> Answered {
-    let key = format!("{}{}", Maintenance::PREFIX, args.id);
-    let change = |work: &mut Maintenance| {
-        if work.cancelled || work.to <= teller.now {
-            return Answer::failed(5, &format!("`{}` is over already", work.id), "");
-        }
-        // What has begun was worked on until now; only the rest is called off.
-        if work.from < teller.now {
-            work.to = teller.now;
-        } else {
-            work.cancelled = true;
-        }
-        work.sequence += 1;
-        work.changed = teller.now;
-        Ok(())
-    };
-    let Some(work) = teller.change(&key, change).await? else {
-        return unknown("announced work", &args.id, "linkflow maintenance list");
-    };
+    let work = work::cancel(teller.hand(), &args.id).await?;
     let what = if work.cancelled { "called off" } else { "ended early" };
-    teller
-        .note(Level::Notice, format!("{} {what} {}: {}", teller.who, work.id, work.title))
-        .await?;
     let out = format!("{what} {}\n", work.id);
     Ok(Answer { out, result: json!(work), ..Answer::default() })
 }

@@ -1,24 +1,23 @@
-//! What the commands that tell people share: times, subjects, and documents that others may write as well.
+//! What the commands that tell people share: times, subjects, and who gives an order.
 
 use jiff::SignedDuration;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use linkflow_model::Timestamp;
 use linkflow_model::config::Config;
-use linkflow_model::{Event, EventKind, Level, Timestamp};
-use linkflow_store::{Sqlite, Store, StoreError};
+use linkflow_store::{Sqlite, Store};
 use linkflow_web::operator::{Refusal, Why};
 use linkflow_web::order::Hand;
-use serde::Serialize;
+use linkflow_web::order::address::Source;
 use serde::de::DeserializeOwned;
 
 use crate::say::answer::Answer;
+use crate::wire::beats;
 use crate::wire::process;
+use crate::wire::secrets::Secrets;
 use crate::wire::state::Home;
 
 use super::{Answered, Context};
-
-/// How often a document is read again when somebody else wrote it meanwhile.
-const TRIES: usize = 10;
 
 /// The store and what is known beside it.
 pub(super) struct Teller {
@@ -54,6 +53,20 @@ impl Context {
     }
 }
 
+impl Context {
+    /// What the addresses of the stack with `config` follow from.
+    pub(super) fn source(&self, config: &Config) -> Result<Source, Box<Answer>> {
+        let rehearsed = self.common.cloud.is_some();
+        let state = self.state(config, rehearsed);
+        let home = Home::open(&state).or_else(|error| {
+            let what = format!("the state folder {} cannot be used: {error}", state.display());
+            Answer::failed(1, &what, "`--state FOLDER` names another folder")
+        })?;
+        let secrets = Secrets::new(self.vars.clone(), home.key(), rehearsed);
+        Ok(beats::source(config, home.key(), &secrets).0)
+    }
+}
+
 impl From<Refusal> for Box<Answer> {
     fn from(refusal: Refusal) -> Self {
         let code = match refusal.why {
@@ -69,41 +82,7 @@ impl From<Refusal> for Box<Answer> {
 impl Teller {
     /// Gives orders in the name of whoever typed the command.
     pub(super) fn hand(&self) -> Hand<'_> {
-        Hand { store: &self.store, by: &self.who, now: self.now }
-    }
-
-    /// Writes a new document under the first of `keys` that is free; gives which.
-    pub(super) async fn create<T: Serialize>(
-        &self,
-        keys: impl Iterator<Item = (String, T)>,
-    ) -> Result<T, Box<Answer>> {
-        for (key, value) in keys {
-            match self.store.write(&key, None, &body(&value), None).await {
-                Ok(_) => return Ok(value),
-                Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Answer::failed(1, "every id of that name is taken", "choose another title")
-    }
-
-    /// Changes the document under `key`, as often as somebody else writes it meanwhile. `None`: there is none.
-    pub(super) async fn change<T: Serialize + DeserializeOwned>(
-        &self,
-        key: &str,
-        mut how: impl FnMut(&mut T) -> Result<(), Box<Answer>>,
-    ) -> Result<Option<T>, Box<Answer>> {
-        for _ in 0..TRIES {
-            let Some(document) = self.store.read(key).await? else { return Ok(None) };
-            let mut value = read(key, document.body)?;
-            how(&mut value)?;
-            match self.store.write(key, Some(document.version), &body(&value), None).await {
-                Ok(_) => return Ok(Some(value)),
-                Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Answer::failed(1, &format!("`{key}` is being written by others all the time"), "try again")
+        Hand { store: &self.store, by: &self.who, now: self.now, terminal: true }
     }
 
     /// Every document under `prefix`.
@@ -113,12 +92,6 @@ impl Teller {
     ) -> Result<Vec<T>, Box<Answer>> {
         let documents = self.store.list(prefix).await?.into_iter();
         documents.map(|document| read(&document.key, document.body)).collect()
-    }
-
-    /// Notes what was done, for the timeline; a running `linkflow up` renders the page anew for it.
-    pub(super) async fn note(&self, level: Level, message: String) -> Result<(), Box<Answer>> {
-        self.store.append(&Event::new(self.now, EventKind::Incident, level, message)).await?;
-        Ok(())
     }
 
     /// The subjects that `names` mean: components by their name, or what they watch, as the config calls it.
@@ -172,13 +145,6 @@ impl Teller {
         }
     }
 
-    /// The day of `at` in the page's zone, as ids begin: `20261129`.
-    pub(super) fn day(&self, at: Timestamp) -> String {
-        let at = i64::try_from(at.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-        let at = at.unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        at.to_zoned_datetime(self.zone.clone()).strftime("%Y%m%d").to_string()
-    }
-
     /// `at` as people read it, in the page's zone.
     pub(super) fn shown(&self, at: Timestamp) -> String {
         let at = i64::try_from(at.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
@@ -192,20 +158,6 @@ pub(super) fn unknown(what: &str, id: &str, list: &str) -> Answered {
     Answer::failed(2, &format!("there is no {what} `{id}`"), &format!("`{list}` shows all"))
 }
 
-/// `title` as a part of an id: small letters, digits and hyphens, 40 at most.
-pub(super) fn slug(title: &str) -> String {
-    let mut slug = String::new();
-    for c in title.chars().map(|c| c.to_ascii_lowercase()) {
-        match c {
-            'a'..='z' | '0'..='9' if slug.len() < 40 => slug.push(c),
-            _ if !slug.is_empty() && !slug.ends_with('-') => slug.push('-'),
-            _ => {}
-        }
-    }
-    let slug = slug.trim_matches('-');
-    if slug.is_empty() { "incident".to_owned() } else { slug.to_owned() }
-}
-
 /// `text` as it is, or what stdin says when it is `-`.
 pub(super) fn said(text: &str) -> Result<String, Box<Answer>> {
     if text != "-" {
@@ -214,11 +166,6 @@ pub(super) fn said(text: &str) -> Result<String, Box<Answer>> {
     std::io::read_to_string(std::io::stdin()).or_else(|error| {
         Answer::failed(1, &format!("stdin cannot be read: {error}"), "pipe the text into it")
     })
-}
-
-fn body<T: Serialize>(value: &T) -> serde_json::Value {
-    // Plain data with text keys always has a JSON form.
-    serde_json::to_value(value).unwrap_or_default()
 }
 
 fn read<T: DeserializeOwned>(key: &str, body: serde_json::Value) -> Result<T, Box<Answer>> {

@@ -1,25 +1,24 @@
 //! Heartbeats: at which addresses jobs report, what is asked of them, and who listens.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use linkflow_decide::Stands;
 use linkflow_decide::heartbeat::Terms;
 use linkflow_engine::Stop;
 use linkflow_model::config::{Config, Heartbeat, SecretRef, duration_text};
 use linkflow_model::{Pulse, Rhythm};
 use linkflow_monitor::{Awaited, Listening};
-use linkflow_store::{Store, StoreError};
+use linkflow_store::Store;
 use linkflow_web::beat::{Addresses, Intake};
-use serde::{Deserialize, Serialize};
+use linkflow_web::order::address::{Rotated, Source};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::Stack;
+use super::outside::address;
 use super::secrets::Secrets;
-use super::state::{Key, hex};
+use super::state::Key;
 use super::watched::telling;
 
 /// How often it is looked whether an address was made anew.
@@ -28,101 +27,38 @@ const EVERY: Duration = Duration::from_secs(2);
 /// How long a job of our own may be silent, and how much longer until it counts.
 pub(crate) const OWN: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(60));
 
-/// How often each address was made anew; the document [`Rotated::KEY`]. The addresses themselves follow from the key of the
-/// state folder, so that no secret is in the store.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Rotated {
-    /// The key before names.
-    pub(crate) key: u32,
-    /// Each UUID, by name.
-    pub(crate) uuids: BTreeMap<String, u32>,
-}
-
-impl Rotated {
-    /// The key of its document.
-    pub(crate) const KEY: &'static str = "heartbeats-rotated";
-
-    /// Reads it, with its version.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub(crate) async fn read(store: &dyn Store) -> Result<(Self, Option<u64>), StoreError> {
-        let Some(document) = store.read(Self::KEY).await? else {
-            return Ok((Self::default(), None));
-        };
-        let rotated = serde_json::from_value(document.body).unwrap_or_default();
-        Ok((rotated, Some(document.version)))
-    }
-}
-
-/// What the addresses follow from.
-#[derive(Clone)]
-pub(crate) struct Source {
-    key: Key,
-    /// The key of the config, in place of ours.
-    given: Option<String>,
-    /// UUIDs of the config, by name; `None` for one that makes no sense.
-    uuids: BTreeMap<String, String>,
-    names: BTreeSet<String>,
-}
-
-impl Source {
-    /// What `config` and the state folder's `key` say. Gives, too, what of it cannot be used, in words.
-    pub(crate) fn of(config: &Config, key: Key, secrets: &Secrets) -> (Self, Vec<String>) {
-        let mut unable = Vec::new();
-        let mut follow = |what: String, reference: &Option<SecretRef>| {
-            let reference = reference.as_ref()?;
-            let found = secrets.follow(reference).map(|secret| secret.expose().trim().to_owned());
-            if found.is_none() {
-                let reference = &reference.reference;
-                unable.push(format!("`{what}` is not used: `${{{reference}}}` is not there"));
-            }
-            found.filter(|found| !found.is_empty())
-        };
-        let given = follow("reports.key".to_owned(), &config.reports.key);
-        let uuids = config.heartbeats.iter().filter_map(|(name, heartbeat)| {
-            let uuid = follow(format!("heartbeats.{name}.uuid"), &heartbeat.uuid)?;
-            Some((name.to_string(), uuid.to_ascii_lowercase()))
-        });
-        let uuids = uuids.collect();
-        let names = config.heartbeats.keys().map(ToString::to_string).collect();
-        (Self { key, given, uuids, names }, unable)
-    }
-
-    /// The addresses, after so many were made anew.
-    pub(crate) fn addresses(&self, rotated: &Rotated) -> Addresses {
-        let made = || {
-            let bytes = self.key.derive(&format!("heartbeats/key/{}", rotated.key));
-            URL_SAFE_NO_PAD.encode(&bytes[..16])
-        };
-        let by_uuid = self.names.iter().map(|name| (self.uuid(name, rotated), name.clone()));
-        Addresses {
-            key: self.given.clone().unwrap_or_else(made),
-            by_uuid: by_uuid.collect(),
-            names: self.names.clone(),
+/// What addresses follow from, by `config` and the state folder's `key`. Gives, too, what of the config cannot be used, in words.
+pub(crate) fn source(config: &Config, key: Key, secrets: &Secrets) -> (Source, Vec<String>) {
+    let mut unable = Vec::new();
+    let mut follow = |what: String, reference: &Option<SecretRef>| {
+        let reference = reference.as_ref()?;
+        let found = secrets.follow(reference).map(|secret| secret.expose().trim().to_owned());
+        if found.is_none() {
+            let reference = &reference.reference;
+            unable.push(format!("`{what}` is not used: `${{{reference}}}` is not there"));
         }
-    }
-
-    /// The UUID of a heartbeat.
-    pub(crate) fn uuid(&self, name: &str, rotated: &Rotated) -> String {
-        let made = || {
-            let times = rotated.uuids.get(name).copied().unwrap_or_default();
-            let mut bytes = self.key.derive(&format!("heartbeats/uuid/{name}/{times}"));
-            // The form of a random one (RFC 9562, 5.4).
-            bytes[6] = 0x40 | bytes[6] & 0x0f;
-            bytes[8] = 0x80 | bytes[8] & 0x3f;
-            let text = hex(&bytes[..16]);
-            let groups = [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]];
-            groups.join("-")
-        };
-        self.uuids.get(name).cloned().unwrap_or_else(made)
-    }
+        found.filter(|found| !found.is_empty())
+    };
+    let given = follow("reports.key".to_owned(), &config.reports.key);
+    let uuids = config.heartbeats.iter().filter_map(|(name, heartbeat)| {
+        let uuid = follow(format!("heartbeats.{name}.uuid"), &heartbeat.uuid)?;
+        Some((name.to_string(), uuid.to_ascii_lowercase()))
+    });
+    let source = Source {
+        uuids: uuids.collect(),
+        derive: Arc::new(move |label| key.derive(label)),
+        base: address::base(config).0,
+        given,
+        heartbeats: config.heartbeats.keys().map(ToString::to_string).collect(),
+        hooks: address::senders(config),
+    };
+    (source, unable)
 }
 
 /// What listens, from when the stack is opened on.
 pub(crate) struct Beats {
-    /// What the addresses follow from.
-    source: Source,
+    /// What the addresses follow from, those of webhooks as well.
+    pub(crate) source: Source,
     /// Takes reports.
     pub(crate) intake: Arc<Intake>,
     addresses: watch::Sender<Addresses>,
@@ -132,7 +68,7 @@ pub(crate) struct Beats {
 impl Beats {
     /// Nothing is taken before [`listen`].
     pub(super) fn open(config: &Config, key: Key, secrets: &Secrets) -> Self {
-        let (source, unable) = Source::of(config, key, secrets);
+        let (source, unable) = source(config, key, secrets);
         unable.iter().for_each(|unable| tracing::warn!("{unable}"));
         let (addresses, told) = watch::channel(Addresses::default());
         let bell = Arc::new(Notify::new());
@@ -144,8 +80,8 @@ impl Beats {
     /// Reads which addresses hold now.
     async fn learn(&self, store: &dyn Store) {
         match Rotated::read(store).await {
-            Ok((rotated, _)) => {
-                let fresh = self.source.addresses(&rotated);
+            Ok(rotated) => {
+                let fresh = self.source.beats(&rotated);
                 self.addresses.send_if_modified(|held| {
                     let is_new = *held != fresh;
                     *held = fresh;
@@ -251,7 +187,7 @@ mod tests {
     use super::super::state::Home;
     use super::*;
 
-    fn source(text: &str, vars: &[(&str, &str)]) -> (Source, Vec<String>) {
+    fn sourced(text: &str, vars: &[(&str, &str)]) -> (Source, Vec<String>) {
         let dir = tempfile::tempdir().unwrap();
         let key = Home::open(dir.path()).unwrap().key();
         let text = format!("[stack]\nname = \"shop\"\n{text}");
@@ -259,32 +195,15 @@ mod tests {
         let config = Config::parse(&files, "linkflow.toml", None).config.unwrap();
         let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let secrets = Secrets::new(vars.collect(), key.clone(), false);
-        Source::of(&config, key, &secrets)
-    }
-
-    #[test]
-    fn addresses_are_made_once_and_anew_when_that_is_wanted() {
-        let (source, unable) =
-            source("[heartbeats.a]\nevery = \"1m\"\n[heartbeats.b]\nevery = \"1m\"\n", &[]);
-        assert_eq!(unable, Vec::<String>::new());
-        let first = source.addresses(&Rotated::default());
-        assert_eq!(first, source.addresses(&Rotated::default()));
-        assert_eq!((first.key.len(), first.by_uuid.len()), (22, 2));
-        let rotated = Rotated { key: 1, uuids: BTreeMap::from([("a".to_owned(), 1)]) };
-        let second = source.addresses(&rotated);
-        assert_ne!(first.key, second.key);
-        let kept: Vec<&String> =
-            first.by_uuid.keys().filter(|uuid| second.by_uuid.contains_key(*uuid)).collect();
-        assert_eq!(kept, [&source.uuid("b", &rotated)]);
-        assert_eq!(source.uuid("a", &rotated).as_bytes()[14], b'4');
+        source(&config, key, &secrets)
     }
 
     #[test]
     fn what_jobs_know_already_may_stay() {
         let text = "[reports]\nkey = \"${secret.CRONITOR}\"\n[heartbeats.a]\nevery = \"1m\"\nuuid = \"${env.A}\"\n[heartbeats.b]\nevery = \"1m\"\nuuid = \"${secret.B}\"\n";
-        let (source, unable) = source(text, &[("CRONITOR", "abc"), ("A", "0189F6A0-x")]);
+        let (source, unable) = sourced(text, &[("CRONITOR", "abc"), ("A", "0189F6A0-x")]);
         assert_eq!(unable, ["`heartbeats.b.uuid` is not used: `${secret.B}` is not there"]);
-        let addresses = source.addresses(&Rotated::default());
+        let addresses = source.beats(&Rotated::default());
         assert_eq!(addresses.key, "abc");
         assert_eq!(addresses.by_uuid["0189f6a0-x"], "a");
         assert_eq!(addresses.by_uuid.len(), 2);

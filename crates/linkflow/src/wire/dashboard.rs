@@ -139,6 +139,7 @@ pub(crate) async fn start(stack: &Stack, rehearsed: bool) -> Result<Option<Socke
         beats: Arc::clone(&stack.beats.intake),
         seal: stack.seal.clone(),
         hooks: Arc::clone(&stack.outside.hooks),
+        addresses: stack.beats.source.clone(),
         desk: stack.desk.clone(),
     };
     let watching = site.clone();

@@ -1,43 +1,46 @@
 //! Errors of the product that Sentry tells of: each is confirmed by its API, told once an hour, and opens an incident of low
-//! severity where the config wants that.
+//! severity where the config wants that, until it is over there.
+
+mod known;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkflow_decide::{Sort, Stands};
+use linkflow_decide::Stands;
 use linkflow_engine::{Engine, Stop};
 use linkflow_model::config::{Config, Provider, kinds};
 use linkflow_model::role::{ErrorIssue, Errors};
-use linkflow_model::{Clock, Condition, Event, EventKind, Level, ProviderName, Secret, Timestamp};
+use linkflow_model::{Clock, Event, EventKind, Level, ProviderName, Secret, Timestamp};
 use linkflow_providers::errors::{Settings, open as open_errors, sentry};
 use linkflow_providers::kit::Kit;
 use linkflow_store::{Store, StoreError};
-use linkflow_web::hook::{Report, Signed};
-use serde::{Deserialize, Serialize};
+use linkflow_web::hook::{Due, Report, Saying, Signed};
 use serde_json::json;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, watch};
+
+use self::known::{Known, QUIET_MS};
 
 use super::secrets::Secrets;
 use super::{OpenError, OpenOptions, Stack, parts};
 
-/// How long an issue is not told again, and how long its incident lasts without another, in ms.
-const QUIET_MS: u64 = 3_600_000;
+/// How long its provider is asked for something that it told of, in ms: a day. Then that is told in its place.
+const GIVEN_UP_MS: u64 = 86_400_000;
 
-/// How long it is known that a metric alert was told, in ms: a hook that was recorded may be sent again much later.
-const KNOWN_MS: u64 = 30 * 86_400_000;
+/// How long it is waited before it is asked again when it did not answer, in ms; twice as long each time.
+const FIRST_WAIT_MS: u64 = 10_000;
 
-/// How many of each sort are known at most. The oldest are forgotten.
-const MOST: usize = 1_000;
-
-/// How many hooks wait to be looked at. More are refused.
-const WAITING: usize = 64;
+/// How long it is waited at most, in ms.
+const LONGEST_WAIT_MS: u64 = 900_000;
 
 /// Between two questions.
 const PACE: Duration = Duration::from_secs(2);
 
 /// How often it is looked whether an incident is over.
 const EVERY: Duration = Duration::from_secs(10);
+
+/// How many events are read at once.
+const EVENTS: usize = 500;
 
 /// A provider's name, and its API or why it cannot be opened.
 pub(crate) type Opened = (ProviderName, Result<Arc<dyn Errors>, OpenError>);
@@ -90,7 +93,7 @@ pub(super) struct Teller {
     pub(super) name: ProviderName,
     errors: Arc<dyn Errors>,
     opens_incidents: bool,
-    told: mpsc::Receiver<Report>,
+    bell: Arc<Notify>,
 }
 
 /// Opens everybody who sends signed hooks: who is listened to, and what takes them. One that cannot be is warned of.
@@ -111,9 +114,9 @@ pub(super) fn open(
         match (opened, signing) {
             (Ok(errors), Some(secret)) => {
                 kit.learn(&secret);
-                let (to, told) = mpsc::channel(WAITING);
-                let opens_incidents = own.incidents;
-                all.push((Teller { name, errors, opens_incidents, told }, Signed { secret, to }));
+                let (bell, opens_incidents) = (Arc::<Notify>::default(), own.incidents);
+                let signed = Signed { secret, bell: Arc::clone(&bell) };
+                all.push((Teller { name, errors, opens_incidents, bell }, signed));
             }
             (Err(error), _) => tracing::warn!("hooks of {name} are not taken: {error}"),
             (Ok(_), None) => {
@@ -124,7 +127,7 @@ pub(super) fn open(
     all
 }
 
-/// Listens to each of `tellers` in a task of the stack. Gives how those stand that open incidents.
+/// Follows what each of `tellers` told of, in a task of the stack. Gives how those stand that open incidents.
 pub(super) fn start(stack: &Stack, tellers: Vec<Teller>) -> Vec<watch::Receiver<Vec<Stands>>> {
     let mut shown = Vec::new();
     for teller in tellers {
@@ -147,55 +150,10 @@ pub(super) fn start(stack: &Stack, tellers: Vec<Teller>) -> Vec<watch::Receiver<
     shown
 }
 
-/// What was told of one provider, and when; a document.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Known {
-    /// Issues by their ids.
-    #[serde(default)]
-    issues: BTreeMap<String, Timestamp>,
-    /// Metric alerts by id and action.
-    #[serde(default)]
-    metrics: BTreeMap<String, Timestamp>,
-    /// The issue that was told last, in words.
-    #[serde(default)]
-    last: Option<(Timestamp, String)>,
-}
-
-impl Known {
-    fn key(provider: &ProviderName) -> String {
-        format!("errors/{provider}")
-    }
-
-    /// Whether `report` was told lately enough to be left out.
-    fn has(&self, report: &Report, now: Timestamp) -> bool {
-        let is_within =
-            |at: Option<&Timestamp>, ms: u64| at.is_some_and(|at| now.0.saturating_sub(at.0) < ms);
-        match report {
-            Report::Issue { id } => is_within(self.issues.get(id), QUIET_MS),
-            Report::Metric { id, action, .. } => {
-                is_within(self.metrics.get(&format!("{id} {action}")), KNOWN_MS)
-            }
-        }
-    }
-
-    /// Remembers `report`, and forgets what is old.
-    fn add(&mut self, report: &Report, now: Timestamp) {
-        let (held, key, ms) = match report {
-            Report::Issue { id } => (&mut self.issues, id.clone(), QUIET_MS),
-            Report::Metric { id, action, .. } => {
-                (&mut self.metrics, format!("{id} {action}"), KNOWN_MS)
-            }
-        };
-        held.insert(key, now);
-        held.retain(|_, at| now.0.saturating_sub(at.0) < ms);
-        while held.len() > MOST {
-            let oldest = held.iter().min_by_key(|(_, at)| **at).map(|(key, _)| key.clone());
-            held.remove(&oldest.unwrap_or_default());
-        }
-    }
-}
-
-/// Listens to one provider.
+/// Follows what one provider told of, until each is told or turned out to be nothing.
+///
+/// What is told is written down before it is, and looked up in the events before it is told again: whenever this is killed, it is
+/// told once.
 struct Listener {
     teller: Teller,
     store: Arc<dyn Store>,
@@ -206,96 +164,126 @@ struct Listener {
     show: watch::Sender<Vec<Stands>>,
 }
 
+/// What is to be done with something that was told of.
+enum Next {
+    /// It is told.
+    Say(Saying),
+    /// Nothing: it is told already, or its provider says otherwise.
+    Drop,
+    /// It is tried again: its provider did not answer.
+    Later,
+}
+
 impl Listener {
     async fn run(mut self) {
         loop {
-            match self.known().await {
-                Ok((known, _)) => self.show(&known),
+            let wait = match self.turn().await {
+                Ok(wait) => wait,
                 Err(error) => {
-                    tracing::warn!("what {} told is not known: {error}", self.teller.name);
+                    tracing::warn!("what {} told of waits: {error}", self.teller.name);
+                    EVERY
+                }
+            };
+            let rung = tokio::time::timeout(wait, self.teller.bell.notified()).await;
+            tracing::trace!(rung = rung.is_ok(), "what is due is looked at");
+        }
+    }
+
+    /// Follows what is due, and shows whether errors come. Says how long there is nothing to do, unless the bell rings.
+    async fn turn(&mut self) -> Result<Duration, StoreError> {
+        loop {
+            let (known, _) = Known::read(&*self.store, &self.teller.name).await?;
+            self.show.send_replace(vec![known.stands(&self.teller.name, self.clock.wall())]);
+            let all = Due::all(&*self.store, self.teller.name.as_str()).await?;
+            let Some((version, due)) = all.into_iter().next() else { return Ok(EVERY) };
+            let wait = due.next.0.saturating_sub(self.clock.wall().0);
+            if wait > 0 {
+                return Ok(Duration::from_millis(wait).min(EVERY));
+            }
+            match self.follow(version, due).await {
+                // Another one came meanwhile, or another process follows it too: it is looked at anew.
+                Ok(()) | Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Does what is due with `due`, which is at `version`.
+    async fn follow(&mut self, version: u64, mut due: Due) -> Result<(), StoreError> {
+        let key = due.key(self.teller.name.as_str());
+        let next = match due.saying.clone() {
+            Some(saying) => Next::Say(saying),
+            None => self.next(&due).await?,
+        };
+        match next {
+            Next::Drop => self.store.remove(&key, version).await,
+            Next::Later => {
+                due.tries += 1;
+                due.next = Timestamp(self.clock.wall().0.saturating_add(waits(due.tries)));
+                self.store.write(&key, Some(version), &json!(due), None).await.map(drop)
+            }
+            Next::Say(saying) => {
+                due.saying = Some(saying.clone());
+                let version = self.store.write(&key, Some(version), &json!(due), None).await?;
+                self.say(&saying).await?;
+                self.remember(&due.report, saying.open).await?;
+                self.store.remove(&key, version).await
+            }
+        }
+    }
+
+    /// What is to be done with `due`, of which nothing was told yet.
+    async fn next(&mut self, due: &Due) -> Result<Next, StoreError> {
+        let (known, _) = Known::read(&*self.store, &self.teller.name).await?;
+        let (name, now) = (self.teller.name.clone(), self.clock.wall());
+        if known.has(&due.report, now) {
+            return Ok(Next::Drop);
+        }
+        let (level, message, open) = match &due.report {
+            Report::Metric { action, title, .. } => {
+                let level = if action == "resolved" { Level::Info } else { Level::Notice };
+                let message = format!(
+                    "{name} tells of a metric alert, {action}: {title} (signed, not confirmed)"
+                );
+                (level, message, None)
+            }
+            Report::Issue { id } | Report::Over { id } => {
+                let is_over = matches!(due.report, Report::Over { .. });
+                match self.ask(id).await {
+                    None if now.0.saturating_sub(due.at.0) < GIVEN_UP_MS => return Ok(Next::Later),
+                    None => (Level::Warning, given_up(&name, id), None),
+                    Some(told) => match told.filter(|issue| issue.is_open) {
+                        Some(issue) if !is_over && is_lately(&issue, due.at) => {
+                            let words = format!("{} {}: {}", issue.short, issue.level, issue.title);
+                            let message = format!("{name} tells of {words} ({})", issue.link);
+                            (Level::Notice, message, Some(words))
+                        }
+                        None if is_over => {
+                            let words = known.open.get(id).map(|(_, words)| words.clone());
+                            let words = words.unwrap_or_else(|| format!("issue {id}"));
+                            (Level::Notice, format!("{name} says that this is over: {words}"), None)
+                        }
+                        Some(_) | None => return Ok(Next::Drop),
+                    },
                 }
             }
-            let Ok(report) = tokio::time::timeout(EVERY, self.teller.told.recv()).await else {
-                continue;
-            };
-            let Some(report) = report else { return };
-            if let Err(error) = self.take(report).await {
-                tracing::warn!("what {} tells is not kept: {error}", self.teller.name);
-            }
-        }
-    }
-
-    async fn known(&self) -> Result<(Known, Option<u64>), StoreError> {
-        let document = self.store.read(&Known::key(&self.teller.name)).await?;
-        let version = document.as_ref().map(|document| document.version);
-        let known = document.and_then(|held| serde_json::from_value(held.body).ok());
-        Ok((known.unwrap_or_default(), version))
-    }
-
-    /// Shows that errors come, for as long as one was told lately.
-    fn show(&self, known: &Known) {
-        let now = self.clock.wall();
-        let (at, why) = known.last.clone().unwrap_or_default();
-        let comes = now.0.saturating_sub(at.0) < QUIET_MS;
-        let stands = Stands {
-            subject: format!("errors.{}", self.teller.name),
-            name: self.teller.name.to_string(),
-            condition: if comes { Condition::Degraded } else { Condition::Up },
-            since: if comes { at } else { Timestamp(at.0.saturating_add(QUIET_MS).min(now.0)) },
-            why: comes.then_some(why),
-            needs: Vec::new(),
-            held: false,
-            inner: true,
-            sort: Sort::Errors,
         };
-        self.show.send_replace(vec![stands]);
+        let after = self.store.newest_event().await?;
+        Ok(Next::Say(Saying { after, level, message, open }))
     }
 
-    /// Confirms `report`, remembers it, and tells it, in this order: what cannot be kept would be told again and again.
-    async fn take(&mut self, report: Report) -> Result<(), StoreError> {
-        let (mut known, version) = self.known().await?;
-        let now = self.clock.wall();
-        if known.has(&report, now) {
-            return Ok(());
-        }
-        let name = self.teller.name.clone();
-        let message = match &report {
-            Report::Issue { id } => {
-                let Some(issue) = self.confirmed(id).await else { return Ok(()) };
-                let words = format!("{} {}: {}", issue.short, issue.level, issue.title);
-                known.last = Some((now, words.clone()));
-                format!("{name} tells of {words} ({})", issue.link)
-            }
-            Report::Metric { action, title, .. } => {
-                format!("{name} tells of a metric alert, {action}: {title} (signed, not confirmed)")
-            }
-        };
-        known.add(&report, now);
-        self.store.write(&Known::key(&name), version, &json!(known), None).await?;
-        let level = match &report {
-            Report::Metric { action, .. } if action == "resolved" => Level::Info,
-            _ => Level::Notice,
-        };
-        self.tell(level, message).await;
-        Ok(())
-    }
-
-    /// The issue `id`, where the provider's own word is that it is open and was seen lately.
-    async fn confirmed(&mut self, id: &str) -> Option<ErrorIssue> {
+    /// What its API says of the issue `id`: `Some(None)` where it does not know it, `None` where it does not answer.
+    async fn ask(&mut self, id: &str) -> Option<Option<ErrorIssue>> {
         let told = self.teller.errors.issue(id).await;
         tokio::time::sleep(PACE).await;
-        let name = &self.teller.name;
+        let name = self.teller.name.clone();
         let answered = std::mem::replace(&mut self.answers, told.is_ok());
         match told {
             Ok(issue) => {
                 if !answered {
                     self.tell(Level::Notice, format!("{name} confirms again what it tells")).await;
                 }
-                let now = self.clock.wall();
-                let is_lately = |issue: &ErrorIssue| {
-                    issue.last_seen.is_none_or(|at| now.0.saturating_sub(at.0) < QUIET_MS)
-                };
-                issue.filter(|issue| issue.is_open && is_lately(issue))
+                Some(issue)
             }
             Err(fault) => {
                 if answered {
@@ -307,6 +295,45 @@ impl Listener {
         }
     }
 
+    /// Tells `saying`, unless it is in the events already.
+    async fn say(&self, saying: &Saying) -> Result<(), StoreError> {
+        if self.is_told(saying).await? {
+            return Ok(());
+        }
+        self.tell(saying.level, saying.message.clone()).await;
+        match self.is_told(saying).await? {
+            true => Ok(()),
+            false => Err(StoreError::Failed("an event could not be kept".to_owned())),
+        }
+    }
+
+    /// Whether `saying` is in the events.
+    async fn is_told(&self, saying: &Saying) -> Result<bool, StoreError> {
+        let mut after = saying.after;
+        loop {
+            let events = self.store.events(after, EVENTS).await?;
+            let is_it = |event: &Event| {
+                event.message == saying.message
+                    && event.provider.as_ref() == Some(&self.teller.name)
+            };
+            if events.iter().any(|(_, event)| is_it(event)) {
+                return Ok(true);
+            }
+            match events.last() {
+                Some((last, _)) if events.len() == EVENTS => after = *last,
+                _ => return Ok(false),
+            }
+        }
+    }
+
+    /// Remembers that `report` was told, and what is open by it.
+    async fn remember(&self, report: &Report, open: Option<String>) -> Result<(), StoreError> {
+        let (mut known, version) = Known::read(&*self.store, &self.teller.name).await?;
+        known.add(report, open, self.clock.wall());
+        let key = Known::key(&self.teller.name);
+        self.store.write(&key, version, &json!(known), None).await.map(drop)
+    }
+
     async fn tell(&self, level: Level, message: String) {
         let mut event = Event::new(self.clock.wall(), EventKind::Api, level, message);
         event.provider = Some(self.teller.name.clone());
@@ -314,43 +341,28 @@ impl Listener {
     }
 }
 
+/// What is told of an issue that was not confirmed for too long.
+fn given_up(name: &ProviderName, id: &str) -> String {
+    format!("{name} told of the issue {id} and did not confirm it for a day: it is left out")
+}
+
+/// Whether `issue` was seen lately, as of when the hook came: what was recorded long ago and is sent again tells nothing.
+fn is_lately(issue: &ErrorIssue, came: Timestamp) -> bool {
+    issue.last_seen.is_none_or(|at| came.0.saturating_sub(at.0) < QUIET_MS)
+}
+
+/// How long it is waited before the provider is asked again, after so many `tries`, in ms.
+fn waits(tries: u32) -> u64 {
+    FIRST_WAIT_MS.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(LONGEST_WAIT_MS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn issue(id: usize) -> Report {
-        Report::Issue { id: id.to_string() }
-    }
-
-    fn metric(action: &str) -> Report {
-        let (id, title) = ("4".to_owned(), "Too many errors".to_owned());
-        Report::Metric { id, action: action.to_owned(), title }
-    }
-
     #[test]
-    fn an_issue_is_told_once_an_hour_and_a_change_of_a_metric_alert_once() {
-        let mut known = Known::default();
-        let (now, hour) = (Timestamp(1_000), Timestamp(1_000 + QUIET_MS));
-        for report in [issue(7), metric("critical")] {
-            assert!(!known.has(&report, now));
-            known.add(&report, now);
-            assert!(known.has(&report, Timestamp(hour.0 - 1)));
-        }
-        assert!(!known.has(&issue(8), now));
-        assert!(!known.has(&issue(7), hour));
-        assert!(known.has(&metric("critical"), hour), "a recorded hook tells nothing new");
-        assert!(!known.has(&metric("resolved"), hour));
-    }
-
-    #[test]
-    fn what_is_remembered_has_an_end() {
-        let mut known = Known::default();
-        for id in 0..MOST + 10 {
-            known.add(&issue(id), Timestamp(id as u64));
-        }
-        assert_eq!(known.issues.len(), MOST);
-        assert!(!known.issues.contains_key("9") && known.issues.contains_key("10"));
-        known.add(&issue(1), Timestamp(QUIET_MS * 3));
-        assert_eq!(known.issues.len(), 1);
+    fn the_waits_grow_to_a_quarter_of_an_hour() {
+        let all = [1, 2, 3, 6, 7, 8, u32::MAX].map(waits).map(|ms| ms / 1_000);
+        assert_eq!(all, [10, 20, 40, 320, 640, 900, 900]);
     }
 }

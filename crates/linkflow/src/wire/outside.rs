@@ -16,10 +16,10 @@ use linkflow_model::{Clock, Event, EventKind, Level, Looked, Moment, ProviderNam
 use linkflow_monitor::Witness;
 use linkflow_providers::kit::Kit;
 use linkflow_store::Store;
-use linkflow_web::hook::{Hooks, Signed};
+use linkflow_web::hook::{Came, Hooks, Signed};
+use linkflow_web::order::address::Renewed;
 use tokio::sync::{Notify, mpsc, watch};
 
-use self::address::Renewed;
 use super::secrets::Secrets;
 use super::state::Key;
 use super::{Listen, OpenOptions, Stack, errors, watchers};
@@ -142,9 +142,11 @@ impl Outside {
     /// Reads which addresses hold now.
     async fn learn(&self, store: &dyn Store) {
         match Renewed::read(store).await {
-            Ok((renewed, _)) => {
+            Ok(renewed) => {
                 let fresh = self.names.iter();
-                let fresh = fresh.map(|name| (name.clone(), renewed.key_of(name, &self.key)));
+                let fresh = fresh.map(|name| {
+                    (name.clone(), renewed.key_of(name, |label| self.key.derive(label)))
+                });
                 let fresh: BTreeMap<_, _> = fresh.collect();
                 self.keys.send_if_modified(|held| {
                     let is_new = *held != fresh;
@@ -180,6 +182,7 @@ pub(super) fn start(stack: &Stack) -> Option<Witness> {
     let (words, witness) = Words::new(&outside, &stack.clock);
     for vendor in outside.vendors.clone() {
         let (engine, words) = (Arc::clone(&stack.engine), words.clone());
+        let (store, clock) = (Arc::clone(&stack.store), Arc::clone(&stack.clock));
         stack.tasks.start("what a vendor sees", async move |stop: Stop| {
             let (tell, mut told) = mpsc::channel(16);
             let telling = async {
@@ -187,10 +190,29 @@ pub(super) fn start(stack: &Stack) -> Option<Witness> {
                     engine.tell(event).await;
                 }
             };
-            stop.or(async { tokio::join!(words.follow(&vendor, PACE, tell), telling) }).await;
+            let following = async {
+                let hooked = was_hooked(&*store, &*clock, &vendor.name).await;
+                words.follow(&vendor, PACE, hooked, tell).await;
+            };
+            stop.or(async { tokio::join!(following, telling) }).await;
         });
     }
     Some(witness)
+}
+
+/// Whether a hook of `provider` came so lately that what it is of may not be in the vendor's own answers yet: the process that
+/// took it may have been killed over it.
+async fn was_hooked(store: &dyn Store, clock: &dyn Clock, provider: &ProviderName) -> bool {
+    match Came::read(store, provider.as_str()).await {
+        Ok(came) => {
+            let ago = came.map(|at| Duration::from_millis(clock.wall().0.saturating_sub(at.0)));
+            ago.is_some_and(|ago| ago < 2 * PACE.hooked)
+        }
+        Err(error) => {
+            tracing::warn!("when a hook of {provider} came is not known: {error}");
+            false
+        }
+    }
 }
 
 /// What each vendor said last: when it was asked, and what is down there.
@@ -235,9 +257,15 @@ impl Words {
         (words, Witness { who, subjects, hurry: hurried })
     }
 
-    /// Asks `vendor` again and again, sooner when its bell rings, and tells what is new.
-    async fn follow(&self, vendor: &Vendor, pace: Pace, tell: mpsc::Sender<Event>) {
-        let (mut hooked, mut answers) = (false, true);
+    /// Asks `vendor` again and again, sooner when its bell rings or it was `hooked` just before, and tells what is new.
+    async fn follow(
+        &self,
+        vendor: &Vendor,
+        pace: Pace,
+        mut hooked: bool,
+        tell: mpsc::Sender<Event>,
+    ) {
+        let mut answers = true;
         loop {
             let told = self.ask(vendor).await;
             let wait = match (&told, hooked) {

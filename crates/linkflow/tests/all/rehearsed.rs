@@ -1,12 +1,13 @@
 //! Commands on a rehearsal cloud, from plan to rollback, each in its own process.
 
-use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
 use crate::conversations::{Said, linkflow};
+use crate::request::request;
 
 const STACK: &str = r#"
 [stack]
@@ -80,13 +81,8 @@ impl Stage {
     /// Tells the control API of the cloud how things are to be.
     #[track_caller]
     pub(crate) fn tell(&self, path: &str, body: &str) {
-        let host = self.control.trim_start_matches("http://");
-        let mut stream = std::net::TcpStream::connect(host).unwrap();
-        let head = format!("PUT {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close");
-        write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+        let reply = request(&self.control, &format!("PUT {path}"), &[], body);
+        assert_eq!(reply.status(), 204, "{}", reply.body);
     }
 
     #[track_caller]

@@ -107,6 +107,23 @@ fn a_cascade_names_providers_that_are_there_and_run_containers() {
 }
 
 #[test]
+fn webhooks_of_sentry_are_taken_where_sentry_can_be_asked_what_they_tell_of() {
+    let sentry = "[providers.bugs-eu]\nkind = \"sentry\"\n";
+    let signed = format!("{sentry}client_secret = \"${{secret.SIGNING}}\"\n");
+    check(
+        &signed,
+        "linkflow.toml:10:17 LF0104 `client_secret` takes webhooks, and without `organization` nobody can be asked what they tell of; add `organization = \"SLUG\"`\n\
+         linkflow.toml:10:17 LF0104 `client_secret` takes webhooks, and without `token` nobody can be asked what they tell of; add `token = \"${secret.BUGS_EU_TOKEN}\"`",
+    );
+    let asked = "organization = \"acme\"\ntoken = \"${secret.TOKEN}\"\n";
+    check(&format!("{signed}{asked}"), "");
+    check(
+        &format!("{sentry}{asked}"),
+        "linkflow.toml:8:12 LF0403 provider `bugs-eu` is used for nothing; it could be used for errors",
+    );
+}
+
+#[test]
 fn two_services_cannot_share_a_route() {
     check(
         "[services.b]\nimage = \"b\"\nport = 1\nroute = [\"b.example.com\", \"API.example.com/\"]\n",

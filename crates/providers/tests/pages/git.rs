@@ -14,6 +14,9 @@ use super::files;
 
 const TOKEN: &str = "token-that-nobody-sees";
 
+/// Where programs are.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
 /// While a file of this name is in the folder of a [`Host`], somebody else pushes just before the next push comes in.
 const BUSY: &str = "busy";
 
@@ -38,14 +41,13 @@ impl Host {
     }
 
     fn open(&self, token: &str, per_hour: u32) -> Branch {
-        let path = std::env::var("PATH").unwrap_or_default();
         let settings = Settings {
             url: format!("{}/shop/status", self.server.url),
             branch: "gh-pages".to_owned(),
             token: Secret::new(token),
             per_hour,
             work: self.folder.path().join("it's work"),
-            env: [("PATH".to_owned(), path)].into(),
+            env: [("PATH".to_owned(), PATH.to_owned())].into(),
         };
         git::open(settings, &kit(None), &"embedded".parse().unwrap())
     }
@@ -214,7 +216,7 @@ async fn what_stands_in_the_way_is_told_and_nothing_is_put_over_it() {
         token: Secret::new(TOKEN),
         per_hour: 8,
         work: host.folder.path().join("work"),
-        env: [("PATH".to_owned(), std::env::var("PATH").unwrap_or_default())].into(),
+        env: [("PATH".to_owned(), PATH.to_owned())].into(),
     };
     let nowhere = git::open(settings(&host), &kit(None), &"embedded".parse().unwrap());
     let fault = nowhere.put(&page).await.unwrap_err();

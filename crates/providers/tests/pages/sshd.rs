@@ -19,7 +19,9 @@ pub(crate) struct Sshd {
     pub(crate) port: u16,
 }
 
-struct Keeper {
+/// A shell that keeps what a test needs, and ends it when it is dropped, and also when the test is killed: its script ends with
+/// its stdin.
+pub(crate) struct Keeper {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
@@ -38,37 +40,16 @@ impl Sshd {
         let number = COUNT.fetch_add(1, Ordering::SeqCst);
         let folder = std::env::temp_dir().join(format!("lfssh{}x{number}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        key(&folder.join("host"));
-        key(&folder.join("client"));
-        let at = folder.display();
-        let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {at}/host\nAuthorizedKeysFile {at}/client.pub\nPidFile none\n\
-             StrictModes no\nPermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\n\
-             MaxStartups 100\n{}",
-            if nobody { AS_NOBODY } else { "" }
-        );
-        std::fs::write(folder.join("sshd_config"), config).unwrap();
+        let port = free_port();
+        configure(&folder, port, if nobody { AS_NOBODY } else { "" });
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers/tests/pages/sshd.sh");
-        let mut child = Command::new("sh")
-            .arg(script)
-            .arg(&folder)
-            .arg(size)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (stdin, stdout) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
-        let mut keeper = Keeper { child, stdin, stdout };
-        keeper.answer();
+        let keeper = Keeper::start(&script, &[folder.to_str().unwrap(), size]).unwrap();
         Some(Self { keeper: Mutex::new(keeper), folder, port })
     }
 
     /// Has the keeper do `start`, `stop` or `cut`.
     pub(crate) fn tell(&self, word: &str) {
-        let mut keeper = self.keeper.lock().unwrap();
-        writeln!(keeper.stdin.as_mut().unwrap(), "{word}").unwrap();
-        keeper.answer();
+        self.keeper.lock().unwrap().tell(word).unwrap();
     }
 
     /// The private key that may log in.
@@ -78,26 +59,67 @@ impl Sshd {
 
     /// The fingerprint of its own key.
     pub(crate) fn fingerprint(&self) -> String {
-        let said = Command::new("ssh-keygen").arg("-lf").arg(self.folder.join("host")).output();
-        String::from_utf8(said.unwrap().stdout).unwrap().split(' ').nth(1).unwrap().to_owned()
-    }
-}
-
-impl Drop for Sshd {
-    fn drop(&mut self) {
-        let mut keeper = self.keeper.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        keeper.stdin = None;
-        keeper.child.wait().ok();
+        fingerprint(&self.folder.join("host"))
     }
 }
 
 impl Keeper {
-    #[track_caller]
-    fn answer(&mut self) {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
-        assert_eq!(line.trim(), "ok");
+    /// Starts `script`, which says `ok` once everything is there.
+    pub(crate) fn start(script: &Path, arguments: &[&str]) -> Result<Self, String> {
+        let child = Command::new("sh")
+            .arg(script)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut child = child.map_err(|error| error.to_string())?;
+        let (stdin, stdout) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
+        let mut keeper = Self { child, stdin, stdout };
+        keeper.answer()?;
+        Ok(keeper)
     }
+
+    /// Has it do one of its functions.
+    pub(crate) fn tell(&mut self, word: &str) -> Result<(), String> {
+        writeln!(self.stdin.as_mut().unwrap(), "{word}").map_err(|error| error.to_string())?;
+        self.answer()
+    }
+
+    fn answer(&mut self) -> Result<(), String> {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).map_err(|error| error.to_string())?;
+        if line.trim() == "ok" { Ok(()) } else { Err(line) }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.stdin = None;
+        self.child.wait().ok();
+    }
+}
+
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Makes the keys of an sshd at `port`, and of whoever may log in, and writes what it reads; `more` at its end.
+pub(crate) fn configure(folder: &Path, port: u16, more: &str) {
+    key(&folder.join("host"));
+    key(&folder.join("client"));
+    let at = folder.display();
+    let config = format!(
+        "Port {port}\nListenAddress 127.0.0.1\nHostKey {at}/host\nAuthorizedKeysFile {at}/client.pub\nPidFile none\n\
+         StrictModes no\nPermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\n\
+         MaxStartups 100\n{more}"
+    );
+    std::fs::write(folder.join("sshd_config"), config).unwrap();
+}
+
+/// The fingerprint of the key at `file`.
+pub(crate) fn fingerprint(file: &Path) -> String {
+    let said = Command::new("ssh-keygen").arg("-lf").arg(file).output().unwrap();
+    String::from_utf8(said.stdout).unwrap().split(' ').nth(1).unwrap().to_owned()
 }
 
 /// Makes a key, at `file`.

@@ -1,9 +1,8 @@
 //! A machine of a test's own: dockerd, a registry and sshd that are there for it alone, and images in the registry.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
@@ -13,6 +12,8 @@ use linkflow_providers::compute::server::{self, Place};
 use reqwest::header::{CONTENT_TYPE, LOCATION};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+
+use crate::pages::sshd::{self, Keeper, free_port};
 
 /// What somebody who pulls from a registry with a login has to say.
 pub(crate) const USER: &str = "puller";
@@ -45,12 +46,6 @@ pub(crate) struct Engine {
     login: bool,
 }
 
-struct Keeper {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    stdout: BufReader<ChildStdout>,
-}
-
 impl Engine {
     /// A machine, or why there can be none here.
     pub(crate) fn start(like: &Like) -> Result<Self, String> {
@@ -74,25 +69,15 @@ impl Engine {
         configure(&folder, registry, ssh, like.login);
         let bridge = Ipv4Addr::new(10, 200 + (registry % 50) as u8, (registry / 50 % 250) as u8, 1);
         let keeper = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/server/keeper.sh");
-        let mut child = Command::new("sh")
-            .args([keeper.as_os_str(), folder.as_os_str()])
-            .args([&name, &bridge.to_string(), like.data.unwrap_or_default()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|e| e.to_string())?;
-        let (stdin, stdout) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
-        let mut keeper = Keeper { child, stdin, stdout };
-        keeper.answer()?;
+        let (at, bridge) = (folder.to_str().unwrap(), bridge.to_string());
+        let keeper = Keeper::start(&keeper, &[at, &name, &bridge, like.data.unwrap_or_default()])?;
         let number = (std::process::id() as u16).wrapping_add(number as u16);
         Ok(Self { keeper: Mutex::new(keeper), folder, number, registry, ssh, login: like.login })
     }
 
     /// Has the keeper do one of its functions.
     pub(crate) fn tell(&self, word: &str) {
-        let mut keeper = self.keeper.lock().unwrap();
-        writeln!(keeper.stdin.as_mut().unwrap(), "{word}").unwrap();
-        keeper.answer().unwrap();
+        self.keeper.lock().unwrap().tell(word).unwrap();
     }
 
     /// What `docker` says.
@@ -140,15 +125,13 @@ impl Engine {
 
     /// The fingerprint of the machine's key.
     pub(crate) fn fingerprint(&self) -> String {
-        let key = self.folder.join("host");
-        let said = Command::new("ssh-keygen").arg("-lf").arg(key).output().unwrap();
-        String::from_utf8(said.stdout).unwrap().split(' ').nth(1).unwrap().to_owned()
+        sshd::fingerprint(&self.folder.join("host"))
     }
 
     /// Another key for the machine, from its next start on.
     pub(crate) fn change_key(&self) {
         std::fs::remove_file(self.folder.join("host")).unwrap();
-        make_key(&self.folder.join("host"));
+        sshd::key(&self.folder.join("host"));
     }
 
     /// `private` for its own key, and `login` for those that may log in, from now on.
@@ -219,22 +202,6 @@ impl Engine {
     }
 }
 
-impl Drop for Engine {
-    fn drop(&mut self) {
-        let mut keeper = self.keeper.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        keeper.stdin = None;
-        keeper.child.wait().ok();
-    }
-}
-
-impl Keeper {
-    fn answer(&mut self) -> Result<(), String> {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).map_err(|e| e.to_string())?;
-        if line.trim() == "ok" { Ok(()) } else { Err(line) }
-    }
-}
-
 fn is_there(program: &str) -> bool {
     let folders = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
     folders.iter().any(|folder| Path::new(folder).join(program).exists())
@@ -244,21 +211,10 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// Writes what sshd and the registry read.
 fn configure(folder: &Path, registry: u16, ssh: u16, login: bool) {
-    make_key(&folder.join("host"));
-    make_key(&folder.join("client"));
+    sshd::configure(folder, ssh, "");
     let at = folder.display();
-    let sshd = format!(
-        "Port {ssh}\nListenAddress 127.0.0.1\nHostKey {at}/host\nAuthorizedKeysFile {at}/client.pub\nPidFile none\n\
-         StrictModes no\nPermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\n\
-         MaxStartups 100\n"
-    );
-    std::fs::write(folder.join("sshd_config"), sshd).unwrap();
     let auth = format!("auth: {{htpasswd: {{realm: test, path: {at}/htpasswd}}}}\n");
     let yml = format!(
         "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {at}/images}}}}\n\
@@ -267,11 +223,6 @@ fn configure(folder: &Path, registry: u16, ssh: u16, login: bool) {
     );
     std::fs::write(folder.join("registry.yml"), yml).unwrap();
     std::fs::write(folder.join("htpasswd"), HTPASSWD).unwrap();
-}
-
-fn make_key(file: &Path) {
-    let words = ["-q", "-t", "ed25519", "-N", "", "-f"];
-    assert!(Command::new("ssh-keygen").args(words).arg(file).status().unwrap().success());
 }
 
 /// The app, linked so that it needs no library. Compiled once.

@@ -144,6 +144,11 @@ impl Stalls {
         self.sentry.make(title, status)
     }
 
+    /// Gives an issue of Sentry's another status; says whether there is such an issue.
+    pub(crate) fn change_issue(&self, id: &str, status: &str) -> bool {
+        self.sentry.change(id, status)
+    }
+
     /// What Twilio was given, for the control API.
     pub(crate) fn texts(&self) -> Value {
         json!({ "messages": self.twilio.messages() })

@@ -43,12 +43,8 @@ pub(crate) fn answer(hub: &Hub, call: &Call) -> Answer {
         ("GET", "/v1/mail") => Answer::json(200, &hub.stalls.letters()),
         ("GET", "/v1/desec") => Answer::json(200, &hub.stalls.zones().1),
         ("PUT", "/v1/watchers") => see(hub, call),
-        ("POST", "/v1/sentry") => match serde_json::from_slice::<Issue>(&call.body) {
-            Ok(Issue { title, status }) => {
-                Answer::json(201, &json!({ "id": hub.stalls.make_issue(&title, &status) }))
-            }
-            Err(error) => refusal(400, &error.to_string()),
-        },
+        ("POST", "/v1/sentry") => made(hub, call),
+        ("PUT", "/v1/sentry") => changed(hub, call),
         ("PUT", "/v1/faults") => set(hub, call),
         ("DELETE", "/v1/faults") => lift(hub, call),
         ("GET", "/v1/images") => shown(serde_json::to_value(hub.images.all())),
@@ -93,6 +89,30 @@ struct Seen {
 struct Issue {
     title: String,
     status: String,
+}
+
+/// How an issue of Sentry's goes on, as `PUT /v1/sentry` takes it.
+#[derive(Deserialize)]
+struct Changed {
+    id: String,
+    status: String,
+}
+
+fn made(hub: &Hub, call: &Call) -> Answer {
+    match serde_json::from_slice::<Issue>(&call.body) {
+        Ok(Issue { title, status }) => {
+            Answer::json(201, &json!({ "id": hub.stalls.make_issue(&title, &status) }))
+        }
+        Err(error) => refusal(400, &error.to_string()),
+    }
+}
+
+fn changed(hub: &Hub, call: &Call) -> Answer {
+    match serde_json::from_slice::<Changed>(&call.body) {
+        Ok(Changed { id, status }) if hub.stalls.change_issue(&id, &status) => Answer::empty(204),
+        Ok(Changed { id, .. }) => refusal(404, &format!("there is no issue `{id}`")),
+        Err(error) => refusal(400, &error.to_string()),
+    }
 }
 
 fn see(hub: &Hub, call: &Call) -> Answer {

@@ -119,7 +119,7 @@ pub struct TwilioEndpoint {
     pub from: String,
 }
 
-/// Where the simulated Sentry answers. `POST {control}/v1/sentry` makes an issue.
+/// Where the simulated Sentry answers. `POST {control}/v1/sentry` makes an issue, `PUT` gives it another status.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SentryEndpoint {
     /// In place of `https://us.sentry.io`.

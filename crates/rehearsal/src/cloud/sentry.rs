@@ -62,6 +62,11 @@ impl Sentry {
         let issue = self.issues.add(|number| issue(number, title, status, &now));
         issue["id"].as_str().unwrap_or_default().to_owned()
     }
+
+    /// Gives an issue another status; says whether there is such an issue.
+    pub(crate) fn change(&self, id: &str, status: &str) -> bool {
+        self.issues.change("id", id, |issue| issue["status"] = json!(status)).is_some()
+    }
 }
 
 /// An issue with every field that the description promises of one in a list or by itself.

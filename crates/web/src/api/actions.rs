@@ -22,6 +22,7 @@ use crate::door::doing;
 use crate::operator::{Begun, Order, Outline, Refusal, Why};
 use crate::order::failover::Wanted;
 use crate::shape::ImageWord;
+use crate::view::addresses::{self, Address, RotateAsk};
 use crate::view::drains::{self, Drained};
 use crate::view::failovers::{self, Ordered};
 use crate::view::told::{
@@ -81,6 +82,10 @@ pub(super) fn add(api: &mut Api) {
         "Ends a failover that was ordered. What is preferred takes over again as it always does.";
     let op = post("/actions/failback", about).takes::<BackAsk>(&mut api.book);
     api.add::<Ordered, _, _>(op, back);
+    let about =
+        "Makes an address anew: the one before is not answered any more, within two seconds.";
+    let op = post("/actions/rotate", about).takes::<RotateAsk>(&mut api.book);
+    api.add::<Address, _, _>(op, rotate);
 }
 
 async fn open(
@@ -199,4 +204,9 @@ async fn fail_over(
 async fn back(State(site): Of, Extension(by): By, Told(ask): Told<BackAsk>) -> Given<Ordered> {
     let why = ask.reason.as_str();
     Ok(Json(failovers::back(&site, &by.name, ask.service.as_ref(), why).await?))
+}
+
+async fn rotate(State(site): Of, Extension(by): By, Told(ask): Told<RotateAsk>) -> Given<Address> {
+    let which = addresses::which(ask.sort, ask.name)?;
+    Ok(Json(addresses::rotate(&site, &by.name, &which, ask.reason.as_str()).await?))
 }

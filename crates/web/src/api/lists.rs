@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::{Extension, Json};
+use linkflow_model::access::Caller;
 use linkflow_model::{ReleaseId, ServiceName, Timestamp};
 
 use super::Api;
@@ -16,6 +18,7 @@ use super::problem::Refused;
 use crate::Site;
 use crate::operator::{Certificate, Placement, Service, Services, Traffic, Usage, Watched};
 use crate::shape::{Limit, Number, shapes};
+use crate::view::addresses::{self, Address};
 use crate::view::events::{self, Events, Filter};
 use crate::view::monitors::{self, History, Look, Monitor};
 use crate::view::overview::{self, Status};
@@ -113,6 +116,12 @@ shapes! {
         pub failovers: Vec<failovers::Ordered>,
     }
 
+    /// Where jobs and vendors report.
+    pub struct Addresses {
+        /// The addresses.
+        pub addresses: Vec<Address>,
+    }
+
     /// The certificates of the edge.
     pub struct Certificates {
         /// The certificates.
@@ -186,11 +195,19 @@ pub(super) fn add(api: &mut Api) {
     api.add::<Drains, _, _>(get("/drains", about), drained);
     let about = "Services that serve from where somebody asked for them, and who wants that.";
     api.add::<Failovers, _, _>(get("/failovers", about), ordered);
+    let about = "At which addresses jobs and vendors report. They are secrets, and left out for whoever may only read.";
+    api.add::<Addresses, _, _>(get("/addresses", about), reporting);
     api.add::<Copies, _, _>(get("/copies", "Copies and backups of data."), copies);
     let op = get("/search", "Everything that has a page and these words in it.");
     let op = op.asks::<SearchAsk>(&mut api.book);
     api.add::<Finds, _, _>(op, found);
 }
+
+/// Says that an answer is not to be kept: there are secrets in it.
+type NotKept = [(HeaderName, HeaderValue); 1];
+
+/// As a part of an answer.
+const NOT_KEPT: NotKept = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
 
 /// A part of `rows`, how many there are, and where the next part begins.
 fn part<T>(
@@ -342,6 +359,14 @@ async fn drained(State(site): Of) -> Given<Drains> {
 
 async fn ordered(State(site): Of) -> Given<Failovers> {
     Ok(Json(Failovers { failovers: failovers::failovers(&site).await? }))
+}
+
+async fn reporting(
+    State(site): Of,
+    Extension(by): Extension<Caller>,
+) -> Result<(NotKept, Json<Addresses>), Refused> {
+    let addresses = addresses::addresses(&site, Some(&by)).await?;
+    Ok((NOT_KEPT, Json(Addresses { addresses })))
 }
 
 async fn copies() -> Json<Copies> {

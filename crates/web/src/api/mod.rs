@@ -121,7 +121,7 @@ async fn tagged(request: Request, next: Next) -> Response {
         parts.headers.insert(header::ETAG, value);
         // Whoever keeps it asks each time whether it still holds.
         let kept = HeaderValue::from_static("private, no-cache");
-        parts.headers.insert(header::CACHE_CONTROL, kept);
+        parts.headers.entry(header::CACHE_CONTROL).or_insert(kept);
     }
     if same {
         parts.status = StatusCode::NOT_MODIFIED;

@@ -190,6 +190,45 @@ async fn a_drain_is_a_document_until_it_is_lifted() {
 }
 
 #[tokio::test]
+async fn an_address_is_for_who_operates_alone_and_is_made_anew() {
+    let stage = Stage::new().await;
+    let all = stage.ask("GET", "/api/v1/addresses", None).await;
+    assert_eq!(all.header("cache-control"), "no-store");
+    let all = all.json()["addresses"].clone();
+    let rows: Vec<_> =
+        all.as_array().unwrap().iter().map(|one| [&one["sort"], &one["name"]]).collect();
+    let (none, backup, sentry) = (json!(null), json!("backup"), json!("sentry"));
+    let (key, beat, hook) = (json!("key"), json!("heartbeat"), json!("hook"));
+    assert_eq!(rows, [[&key, &none], [&beat, &backup], [&hook, &sentry]]);
+    let reader = stage.ask_as(Some(Scope::Read), "GET", "/api/v1/addresses", None).await.json();
+    for (one, shown) in all.as_array().unwrap().iter().zip(reader["addresses"].as_array().unwrap())
+    {
+        assert!(one["address"].as_str().unwrap().starts_with("https://ops.example.com/"), "{one}");
+        let mut named = one.clone();
+        named["address"] = json!(null);
+        assert_eq!(*shown, named);
+    }
+    let body = json!({ "reason": "it leaked", "sort": "heartbeat", "name": "backup" });
+    let path = "/api/v1/actions/rotate";
+    let reader = stage.ask_as(Some(Scope::Read), "POST", path, Some(body.clone())).await;
+    assert_eq!(reader.status, StatusCode::FORBIDDEN);
+    let fresh = stage.ask("POST", path, Some(body)).await.json();
+    let now = stage.ask("GET", "/api/v1/addresses", None).await.json();
+    assert_ne!(now["addresses"][1], all[1]);
+    assert_eq!([&now["addresses"][1], &now["addresses"][0]], [&fresh, &all[0]]);
+    let wrong = json!({ "reason": "x", "sort": "hook" });
+    let refused = stage.ask("POST", path, Some(wrong)).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT, "{}", refused.text);
+    let deeds =
+        crate::door::deeds(&*stage.store, &crate::door::month(Timestamp(NOW))).await.unwrap();
+    let told: Vec<_> = deeds.iter().map(|d| [&*d.what, &*d.why, &*d.outcome]).collect();
+    assert_eq!(told, [["make the UUID of the heartbeat backup anew", "it leaked", "done"]]);
+    let secret = fresh["address"].as_str().unwrap().rsplit_once('/').unwrap().1;
+    let events = stage.ask("GET", "/api/v1/events", None).await.text;
+    assert!(!format!("{deeds:?}{events}").contains(secret), "an address is a secret");
+}
+
+#[tokio::test]
 async fn a_failover_is_audited_before_it_is_ordered_and_ends() {
     let stage = Stage::new().await;
     let wrong = json!({ "reason": "x", "to": "c" });

@@ -16,10 +16,11 @@ use crate::Site;
 use crate::door::doing;
 use crate::frame::{Frame, show};
 use crate::operator::{Order, Outline, Refusal, Why};
+use crate::order::address::{self, Which};
 use crate::order::failover::Wanted;
 use crate::shape::{Date, Minutes, Reason, Title, Words};
 use crate::view::told::{self, Announce, OpenIncident, OpenStage, ResolveIncident, UpdateIncident};
-use crate::view::{drains, failovers};
+use crate::view::{addresses, drains, failovers};
 
 type Of = State<Arc<Site>>;
 type By = Extension<Caller>;
@@ -33,6 +34,7 @@ enum Wish {
     Lift(ProviderName, Option<ServiceName>),
     FailOver(Wanted),
     Back(Option<ServiceName>),
+    Rotate(Which),
 }
 
 fn wrong(what: impl Into<String>) -> Refusal {
@@ -85,11 +87,20 @@ fn wish(what: &str, fields: &Fields) -> Result<Wish, Refusal> {
             force: fields.contains_key("force"),
         }),
         "failback" => Wish::Back(service()?),
+        "rotate" => Wish::Rotate(meant(fields)?),
         other => {
             let what = format!("nobody can `{other}` here");
             return Err(Refusal::new(Why::Missing, what, "the pages lead to what can be done"));
         }
     })
+}
+
+/// Which address is meant.
+fn meant(fields: &Fields) -> Result<Which, Refusal> {
+    let sort = needed(field(fields, "sort"), "sort")?;
+    let known = serde_json::from_value(serde_json::json!(sort));
+    let known = known.map_err(|_| wrong(format!("`{sort}` is no sort of address")))?;
+    addresses::which(known, field(fields, "name").map(str::to_owned))
 }
 
 /// For how long, where that is said.
@@ -120,6 +131,7 @@ impl Wish {
                 let of = service.as_ref().map_or("every service", ServiceName::as_str);
                 format!("end the failover of {of}")
             }
+            Self::Rotate(which) => which.anew(),
         }
     }
 
@@ -139,6 +151,13 @@ impl Wish {
             }
             Self::Back(_) => {
                 "What is preferred takes over again, once it has been well for as long as the config says."
+            }
+            Self::Rotate(Which::Hook(_)) => {
+                "The address of now is not answered any more, within two seconds. The new one has to be entered at the vendor, \
+                 unless `linkflow watchers apply` does that: run it then."
+            }
+            Self::Rotate(_) => {
+                "The address of now is not answered any more, within two seconds. Jobs that report there have to be told the new one."
             }
         }
     }
@@ -173,6 +192,9 @@ pub(super) async fn confirm(
         }
         Wish::FailOver(wanted) => {
             failover = Some(failovers::doubts(&site, wanted).await.map_err(&able)?);
+        }
+        Wish::Rotate(which) => {
+            address::check(&site.config, &site.addresses, which).map_err(&able)?;
         }
         Wish::Drain(..) | Wish::Lift(..) | Wish::Back(..) => {}
     }
@@ -230,6 +252,11 @@ pub(super) async fn carry_out(
             let done = failovers::back(&site, &by.name, service.as_ref(), reason.as_str()).await;
             done.map_err(&able)?;
             "/".to_owned()
+        }
+        Wish::Rotate(which) => {
+            let done = addresses::rotate(&site, &by.name, &which, reason.as_str()).await;
+            done.map_err(&able)?;
+            "/addresses".to_owned()
         }
     };
     Ok(Redirect::to(&to).into_response())

@@ -40,6 +40,7 @@ pub(crate) fn routes() -> Router<Arc<Site>> {
         .route("/runs/{run}", get(pages::run))
         .route("/usage", get(pages::usage))
         .route("/certificates", get(pages::certificates))
+        .route("/addresses", get(pages::addresses))
         .route("/search", get(pages::search));
     let operate = Router::new()
         .route("/do/{what}", get(forms::confirm).post(forms::carry_out))

@@ -14,6 +14,7 @@ use super::{Shown, within};
 use crate::Site;
 use crate::frame::{Frame, show};
 use crate::operator::{Certificate, Placement, Service, Traffic, Usage, Watched};
+use crate::view::addresses::{Address, addresses as reporting};
 use crate::view::events::{Events, Filter, Happened, events as happened};
 use crate::view::monitors::{Monitor, RANGES, history, monitor as gathered, monitors as watched};
 use crate::view::overview::{Status, service as one_service, status, traffic};
@@ -425,6 +426,20 @@ pub(super) async fn certificates(State(site): Of, frame: Frame) -> Shown {
     let mut certificates = site.operator.certificates();
     certificates.sort_by_key(|one| one.ends);
     Ok(show(StatusCode::OK, &CertificatesPage { frame, certificates }))
+}
+
+#[derive(Template)]
+#[template(path = "board/addresses.html")]
+struct AddressesPage {
+    frame: Frame,
+    operates: bool,
+    addresses: Vec<Address>,
+}
+
+pub(super) async fn addresses(State(site): Of, frame: Frame) -> Shown {
+    let addresses = reporting(&site, frame.caller.as_ref()).await.map_err(within(&frame))?;
+    let operates = operates(&frame);
+    Ok(show(StatusCode::OK, &AddressesPage { frame, operates, addresses }))
 }
 
 #[derive(Template)]

@@ -6,6 +6,7 @@ use crate::frame::At;
 use crate::operator::{
     Certificate, Placement, PlacementState, RouteTraffic, TargetTraffic, Traffic, Used, Watched,
 };
+use crate::view::addresses::{Address, AddressSort};
 use crate::view::drains::Drained;
 use crate::view::events::Happened;
 use crate::view::failovers::Ordered;
@@ -365,6 +366,52 @@ impl Ordered {
 
     pub(super) fn query(&self) -> String {
         self.service.as_ref().map(|service| format!("service={service}")).unwrap_or_default()
+    }
+}
+
+impl Address {
+    /// Who reports there.
+    pub(super) fn who(&self) -> &str {
+        self.name.as_deref().unwrap_or("any job")
+    }
+
+    /// What makes it another one than those beside it, on the page and in an address of it.
+    pub(super) fn id(&self) -> String {
+        let name = self.name.as_deref();
+        name.map_or_else(
+            || self.sort_word().to_owned(),
+            |name| format!("{}-{name}", self.sort_word()),
+        )
+    }
+
+    fn sort_word(&self) -> &'static str {
+        match self.sort {
+            AddressSort::Key => "key",
+            AddressSort::Heartbeat => "heartbeat",
+            AddressSort::Hook => "hook",
+        }
+    }
+
+    /// What it is for.
+    pub(super) fn about(&self) -> String {
+        match self.sort {
+            AddressSort::Key => {
+                "heartbeats, by name: /NAME belongs behind it, as at Cronitor".to_owned()
+            }
+            AddressSort::Heartbeat => "a heartbeat, as at Healthchecks".to_owned(),
+            AddressSort::Hook => {
+                format!("webhooks, entered there {}", self.entered.as_deref().unwrap_or("by hand"))
+            }
+        }
+    }
+
+    pub(super) fn when(&self) -> Option<At> {
+        self.last.map(at)
+    }
+
+    pub(super) fn query(&self) -> String {
+        let name = self.name.as_ref().map(|name| format!("&name={name}")).unwrap_or_default();
+        format!("sort={}{name}", self.sort_word())
     }
 }
 

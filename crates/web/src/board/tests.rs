@@ -13,7 +13,7 @@ use tower::ServiceExt;
 use crate::operator::PlacementState;
 use crate::scripted::{NOW, Stage, watched};
 
-const PAGES: [&str; 17] = [
+const PAGES: [&str; 19] = [
     "/",
     "/services/api",
     "/routes",
@@ -27,10 +27,12 @@ const PAGES: [&str; 17] = [
     "/runs/run-000001",
     "/usage",
     "/certificates",
+    "/addresses",
     "/search?q=api",
     "/do/rollback?release=r1",
     "/do/drain?provider=a",
     "/do/failover?to=b&service=api",
+    "/do/rotate?sort=hook&name=sentry",
 ];
 
 #[tokio::test]
@@ -56,7 +58,7 @@ async fn every_page_is_there_for_those_who_may_see_it_and_for_nobody_else() {
 #[tokio::test]
 async fn who_only_reads_is_shown_no_form() {
     let stage = Stage::new().await;
-    for path in ["/", "/services/api", "/incidents", "/releases", "/maintenance"] {
+    for path in ["/", "/services/api", "/incidents", "/releases", "/maintenance", "/addresses"] {
         let page = stage.ask_as(Some(Scope::Read), "GET", path, None).await.text;
         let own = page.replace("action=\"/sign-out\"", "");
         assert!(!own.contains("method=\"post\" action"), "{path}");
@@ -108,6 +110,44 @@ async fn a_drain_is_shown_and_lifted_on_the_pages() {
     let lifted = stage.form("/do/undrain", "provider=a&reason=done").await;
     assert_eq!(lifted.status, StatusCode::SEE_OTHER);
     assert!(!stage.ask("GET", "/", None).await.text.contains("a is drained"));
+}
+
+#[tokio::test]
+async fn addresses_are_shown_to_who_operates_and_made_anew_with_a_reason() {
+    let stage = Stage::new().await;
+    let begins = "https://ops.example.com/hooks/sentry/";
+    let address = |page: &str| {
+        let (_, rest) = page.split_once(begins).unwrap();
+        rest.split_once('"').unwrap().0.to_owned()
+    };
+    let page = stage.ask("GET", "/addresses", None).await;
+    assert_eq!(page.header("cache-control"), "no-store");
+    let before = address(&page.text);
+    assert!(page.text.contains("/do/rotate?sort=hook&#38;name=sentry"), "{}", page.text);
+    assert!(page.text.contains("nothing has come yet"), "{}", page.text);
+    let reader = stage.ask_as(Some(Scope::Read), "GET", "/addresses", None).await.text;
+    assert!(reader.contains(">sentry<") && !reader.contains("/hooks/"), "{reader}");
+
+    let asked = stage.ask("GET", "/do/rotate?sort=hook&name=sentry", None).await.text;
+    assert!(asked.contains("To make the address for webhooks of sentry anew"), "{asked}");
+    assert!(asked.contains("name=\"name\" value=\"sentry\""), "{asked}");
+    for (fields, status) in [
+        ("sort=hook&name=sentry&reason=", 409),
+        ("sort=hook&name=robot&reason=x", 404),
+        ("sort=hook&reason=x", 409),
+        ("sort=none&name=sentry&reason=x", 409),
+        ("sort=key&name=sentry&reason=x", 409),
+    ] {
+        assert_eq!(stage.form("/do/rotate", fields).await.status.as_u16(), status, "{fields}");
+    }
+    assert_eq!(address(&stage.ask("GET", "/addresses", None).await.text), before);
+    let came = json!({ "at": NOW - 60_000 });
+    stage.put("hook/came/sentry", came).await;
+    let done = stage.form("/do/rotate", "sort=hook&name=sentry&reason=it+leaked").await;
+    assert_eq!((done.status, done.header("location")), (StatusCode::SEE_OTHER, "/addresses"));
+    let page = stage.ask("GET", "/addresses", None).await.text;
+    assert_ne!(address(&page), before);
+    assert!(page.contains("30 Nov 2026, 02:40 UTC"), "{page}");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Who did what, why, from where, and what came of it.
 
+use std::fmt::Display;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -51,17 +52,20 @@ impl Deed {
     /// What came of a deed that was begun, and whose end nobody has written down.
     pub const UNKNOWN: &str = "outcome unknown";
 
-    fn of(site: &Site, (who, means): (&str, &str), what: &str, why: &str, outcome: &str) -> Self {
+    fn of(site: &Site, (who, means): (&str, &str), (what, why): (&str, &str)) -> Self {
         let from = FROM.try_with(Clone::clone).unwrap_or_else(|_| "this machine".to_owned());
-        Self {
-            at: site.clock.wall(),
-            who: who.to_owned(),
-            means: means.to_owned(),
-            what: what.to_owned(),
-            why: why.to_owned(),
-            from,
-            outcome: outcome.to_owned(),
-        }
+        let (who, means) = (who.to_owned(), means.to_owned());
+        let (what, why) = (what.to_owned(), why.to_owned());
+        let outcome = Self::UNKNOWN.to_owned();
+        Self { at: site.clock.wall(), who, means, what, why, from, outcome }
+    }
+
+    /// What `who` is about to do on the terminal of this machine.
+    fn at_terminal(at: Timestamp, who: &str, (what, why): (&str, &str)) -> Self {
+        let terminal = || "terminal".to_owned();
+        let (who, what, why) = (who.to_owned(), what.to_owned(), why.to_owned());
+        let outcome = Self::UNKNOWN.to_owned();
+        Self { at, who, means: terminal(), what, why, from: terminal(), outcome }
     }
 }
 
@@ -93,7 +97,8 @@ tokio::task_local! {
 pub(crate) async fn doing(what: impl Into<String>, why: &str) {
     // Without a request, as in a test of the value alone, there is nobody to note.
     let Ok(act) = ACT.try_with(Arc::clone) else { return };
-    let begun = begin(&act.site, by(&act.caller), (&what.into(), why)).await;
+    let deed = Deed::of(&act.site, by(&act.caller), (&what.into(), why));
+    let begun = begin(&*act.site.store, deed).await;
     *act.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
 }
 
@@ -114,13 +119,13 @@ pub(crate) async fn audited(
         let status = response.status();
         let good = status.is_success() || status.is_redirection();
         let outcome = if good { "done".to_owned() } else { format!("refused: {status}") };
-        ended(&act.site, begun, &outcome).await;
+        ended(&*act.site.store, begun, &outcome).await;
     }
     response
 }
 
 /// Writes what came of a deed into its line, or the whole line where there is none.
-async fn ended(site: &Site, begun: Begun, outcome: &str) {
+async fn ended(store: &dyn Store, begun: Begun, outcome: &str) {
     let Begun { deed, key } = begun;
     let deed = Deed { outcome: outcome.to_owned(), ..deed };
     let kept = match key {
@@ -129,9 +134,9 @@ async fn ended(site: &Site, begun: Begun, outcome: &str) {
                 held.outcome.clone_from(&deed.outcome);
                 Ok(())
             };
-            documents::change(&*site.store, &key, end).await.map(drop)
+            documents::change(store, &key, end).await.map(drop)
         }
-        None => keep(&*site.store, &deed).await,
+        None => keep(store, &deed).await,
     };
     if let Err(error) = kept {
         warn!(%error, ?deed, "what came of a line of the audit could not be kept");
@@ -142,20 +147,41 @@ async fn ended(site: &Site, begun: Begun, outcome: &str) {
 pub(super) async fn noting<R>(
     site: &Site,
     who: (&str, &str),
-    (what, why): (&str, &str),
+    what: (&str, &str),
     act: impl Future<Output = Result<R, AccessError>>,
 ) -> Result<R, AccessError> {
-    let begun = begin(site, who, (what, why)).await;
+    lined(&*site.store, Deed::of(site, who, what), act).await
+}
+
+/// The same for `who` on the terminal of this machine, at `now`.
+///
+/// # Errors
+/// What `act` says.
+pub async fn at_terminal<R, E: Display>(
+    store: &dyn Store,
+    (who, now): (&str, Timestamp),
+    what: (&str, &str),
+    act: impl Future<Output = Result<R, E>>,
+) -> Result<R, E> {
+    lined(store, Deed::at_terminal(now, who, what), act).await
+}
+
+/// Does `act` between the beginning and the end of the line of `deed`.
+async fn lined<R, E: Display>(
+    store: &dyn Store,
+    deed: Deed,
+    act: impl Future<Output = Result<R, E>>,
+) -> Result<R, E> {
+    let begun = begin(store, deed).await;
     let done = act.await;
     let outcome = done.as_ref().err().map_or_else(|| "done".to_owned(), ToString::to_string);
-    ended(site, begun, &outcome).await;
+    ended(store, begun, &outcome).await;
     done
 }
 
-/// Writes the line of what `who` is about to do.
-async fn begin(site: &Site, who: (&str, &str), (what, why): (&str, &str)) -> Begun {
-    let deed = Deed::of(site, who, what, why, Deed::UNKNOWN);
-    let key = match written(&*site.store, &deed).await {
+/// Writes the line of what somebody is about to do.
+async fn begin(store: &dyn Store, deed: Deed) -> Begun {
+    let key = match written(store, &deed).await {
         Ok(key) => Some(key),
         Err(error) => {
             warn!(%error, ?deed, "a line of the audit could not be kept before its deed");
@@ -177,17 +203,14 @@ pub(super) fn by(caller: &Caller) -> (&str, &'static str) {
 /// Notes what somebody did, who may not have been let in: `what` in words, `why` in theirs, and what came of it: `done`, or why
 /// not. When it cannot be kept, the log has it.
 pub(super) async fn note(site: &Site, who: (&str, &str), what: &str, why: &str, outcome: &str) {
-    let deed = Deed::of(site, who, what, why, outcome);
+    let deed = Deed { outcome: outcome.to_owned(), ..Deed::of(site, who, (what, why)) };
     if let Err(error) = keep(&*site.store, &deed).await {
         warn!(%error, ?deed, "a line of the audit could not be kept");
     }
 }
 
 /// Keeps a deed.
-///
-/// # Errors
-/// When the store cannot be written.
-pub async fn keep(store: &dyn Store, deed: &Deed) -> Result<(), AccessError> {
+async fn keep(store: &dyn Store, deed: &Deed) -> Result<(), AccessError> {
     written(store, deed).await.map(drop)
 }
 

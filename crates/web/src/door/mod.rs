@@ -33,7 +33,7 @@ use linkflow_model::Timestamp;
 use linkflow_store::Store;
 use tracing::warn;
 
-pub use audit::{Deed, deeds, keep as keep_deed, month};
+pub use audit::{Deed, at_terminal, deeds, month};
 pub(crate) use audit::{audited, doing};
 pub use error::AccessError;
 pub(crate) use guard::guard;

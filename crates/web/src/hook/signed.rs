@@ -2,11 +2,14 @@
 //!
 //! <https://docs.sentry.io/integrations/integration-platform/webhooks/>
 
+use std::sync::Arc;
+
 use axum::http::{HeaderMap, StatusCode};
 use linkflow_model::Secret;
 use ring::hmac;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
 use crate::beat::is_same;
 
@@ -14,10 +17,16 @@ use crate::beat::is_same;
 const TITLE: usize = 200;
 
 /// What a signed hook tells of. Of an issue nothing but its id is taken: the rest is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Report {
     /// An issue was made, came back, or met the rule of an alert.
     Issue {
+        /// Its id, digits.
+        id: String,
+    },
+    /// An issue is over: somebody resolved or archived it.
+    Over {
         /// Its id, digits.
         id: String,
     },
@@ -32,35 +41,43 @@ pub enum Report {
     },
 }
 
-/// Who signs, and who is told.
+impl Report {
+    /// What makes it the same as another one: `issue-7`, `over-7`, `metric-4-critical`.
+    pub fn id(&self) -> String {
+        match self {
+            Self::Issue { id } => format!("issue-{id}"),
+            Self::Over { id } => format!("over-{id}"),
+            Self::Metric { id, action, .. } => format!("metric-{id}-{action}"),
+        }
+    }
+}
+
+/// Who signs, and what is rung when something was kept.
 #[derive(Clone, Debug)]
 pub struct Signed {
     /// The client secret of the integration.
     pub secret: Secret,
-    /// Is told of each. Where it is full, a hook is refused.
-    pub to: mpsc::Sender<Report>,
+    /// Is rung for each that was kept.
+    pub bell: Arc<Notify>,
 }
 
 impl Signed {
-    /// Takes a hook with `headers`.
-    pub(super) fn take(&self, headers: &HeaderMap, body: &[u8]) -> (StatusCode, &'static str) {
+    /// What a hook with `headers` tells of; `None` when there is nothing to do. Otherwise how it is refused.
+    pub(super) fn read(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Option<Report>, (StatusCode, &'static str)> {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let signature = header("sentry-hook-signature").unwrap_or_default();
         if !self.has_signed(body, signature) {
-            return (StatusCode::UNAUTHORIZED, "the signature is missing or wrong\n");
+            return Err((StatusCode::UNAUTHORIZED, "the signature is missing or wrong\n"));
         }
         let Ok(body) = serde_json::from_slice::<Value>(body) else {
-            return (StatusCode::BAD_REQUEST, "the body is not JSON\n");
+            return Err((StatusCode::BAD_REQUEST, "the body is not JSON\n"));
         };
-        let report = match read(header("sentry-hook-resource").unwrap_or_default(), &body) {
-            Ok(Some(report)) => report,
-            Ok(None) => return (StatusCode::OK, "OK, nothing to do\n"),
-            Err(why) => return (StatusCode::BAD_REQUEST, why),
-        };
-        match self.to.try_send(report) {
-            Ok(()) => (StatusCode::OK, "OK\n"),
-            Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "too many at once\n"),
-        }
+        let resource = header("sentry-hook-resource").unwrap_or_default();
+        read(resource, &body).map_err(|why| (StatusCode::BAD_REQUEST, why))
     }
 
     /// Whether `signature` is the HMAC-SHA256 of `body`, in hex digits.
@@ -71,22 +88,27 @@ impl Signed {
 }
 
 /// The HMAC-SHA256 of `body` with `key`, in hex digits.
-fn signature_of(key: &str, body: &[u8]) -> String {
+pub(super) fn signature_of(key: &str, body: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
     hmac::sign(&key, body).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What `body` tells of; `None` where there is nothing to do. An installation, a comment, an issue that is resolved.
+/// What `body` tells of; `None` where there is nothing to do. An installation, a comment, an issue that is assigned.
 fn read(resource: &str, body: &Value) -> Result<Option<Report>, &'static str> {
     let action = body["action"].as_str().unwrap_or_default();
     let data = &body["data"];
-    let issue = |id: &Value| match number(id) {
-        Some(id) => Ok(Some(Report::Issue { id })),
-        None => Err("there is no id of an issue\n"),
-    };
+    let issue = |id: &Value| number(id).ok_or("there is no id of an issue\n");
     match (resource, action) {
-        ("event_alert", "triggered") => issue(&data["event"]["issue_id"]),
-        ("issue", "created" | "unresolved") => issue(&data["issue"]["id"]),
+        ("event_alert", "triggered") => {
+            issue(&data["event"]["issue_id"]).map(|id| Some(Report::Issue { id }))
+        }
+        ("issue", "created" | "unresolved") => {
+            issue(&data["issue"]["id"]).map(|id| Some(Report::Issue { id }))
+        }
+        // Sentry calls archived what it called ignored before.
+        ("issue", "resolved" | "archived" | "ignored") => {
+            issue(&data["issue"]["id"]).map(|id| Some(Report::Over { id }))
+        }
         ("metric_alert", "critical" | "warning" | "resolved") => {
             let id = number(&data["metric_alert"]["id"]).ok_or("there is no id of an alert\n")?;
             let title = data["description_title"].as_str().unwrap_or("a metric alert");
@@ -113,9 +135,8 @@ mod tests {
 
     use super::*;
 
-    fn signed(places: usize) -> (Signed, mpsc::Receiver<Report>) {
-        let (to, told) = mpsc::channel(places);
-        (Signed { secret: Secret::new("client-secret"), to }, told)
+    fn signed() -> Signed {
+        Signed { secret: Secret::new("client-secret"), bell: Arc::default() }
     }
 
     fn headers(resource: &'static str, signature: &str) -> HeaderMap {
@@ -127,11 +148,12 @@ mod tests {
 
     #[track_caller]
     fn check(resource: &'static str, body: &Value, status: u16, expected: Option<Report>) {
-        let (signed, mut told) = signed(4);
         let body = body.to_string();
         let headers = headers(resource, &signature_of("client-secret", body.as_bytes()));
-        assert_eq!(signed.take(&headers, body.as_bytes()).0.as_u16(), status, "{body}");
-        assert_eq!(told.try_recv().ok(), expected, "{body}");
+        match signed().read(&headers, body.as_bytes()) {
+            Ok(report) => assert_eq!((200, report), (status, expected), "{body}"),
+            Err((refused, why)) => assert_eq!(refused.as_u16(), status, "{body}: {why}"),
+        }
     }
 
     #[test]
@@ -150,7 +172,9 @@ mod tests {
         let made = json!({ "action": "created", "data": { "issue": { "id": "7" } } });
         check("issue", &made, 200, issue("7"));
         let resolved = json!({ "action": "resolved", "data": { "issue": { "id": "7" } } });
-        check("issue", &resolved, 200, None);
+        check("issue", &resolved, 200, Some(Report::Over { id: "7".to_owned() }));
+        let assigned = json!({ "action": "assigned", "data": { "issue": { "id": "7" } } });
+        check("issue", &assigned, 200, None);
         check("installation", &json!({ "action": "created" }), 200, None);
         let metric = json!({
             "action": "critical",
@@ -171,27 +195,17 @@ mod tests {
 
     #[test]
     fn nothing_is_read_of_what_nobody_signed() {
-        let (signed, mut told) = signed(4);
+        let signed = signed();
         let body = br#"{"action":"triggered","data":{"event":{"issue_id":"7"}}}"#;
         let other = signature_of("another", body);
         let of_another = signature_of("client-secret", b"{}");
         for wrong in ["", "00", other.as_str(), of_another.as_str()] {
-            let (status, _) = signed.take(&headers("event_alert", wrong), body);
-            assert_eq!(status, StatusCode::UNAUTHORIZED, "{wrong}");
+            let refused = signed.read(&headers("event_alert", wrong), body).unwrap_err();
+            assert_eq!(refused.0, StatusCode::UNAUTHORIZED, "{wrong}");
         }
-        assert!(told.try_recv().is_err());
         let nobody = Signed { secret: Secret::default(), ..signed };
         let empty = signature_of("", body);
-        let (status, _) = nobody.take(&headers("event_alert", &empty), body);
-        assert_eq!(status, StatusCode::UNAUTHORIZED, "an empty secret signs nothing");
-    }
-
-    #[test]
-    fn more_than_can_be_looked_at_is_refused() {
-        let (signed, _told) = signed(2);
-        let body = br#"{"action":"triggered","data":{"event":{"issue_id":"7"}}}"#;
-        let headers = headers("event_alert", &signature_of("client-secret", body));
-        let statuses = [(); 3].map(|()| signed.take(&headers, body).0.as_u16());
-        assert_eq!(statuses, [200, 200, 503]);
+        let refused = nobody.read(&headers("event_alert", &empty), body).unwrap_err();
+        assert_eq!(refused.0, StatusCode::UNAUTHORIZED, "an empty secret signs nothing");
     }
 }

@@ -11,6 +11,7 @@ use crate::scripted::{Hand, site};
 
 struct Stage {
     router: Router,
+    store: Arc<Memory>,
     bell: Arc<Notify>,
     keys: watch::Sender<BTreeMap<String, String>>,
 }
@@ -20,14 +21,19 @@ impl Stage {
         let files = BTreeMap::from([("linkflow.toml".to_owned(), "[stack]\nname = \"shop\"\n")]);
         let config = Config::parse(&files, "linkflow.toml", None).config.unwrap();
         let key = |name: &str, key: &str| (name.to_owned(), key.to_owned());
-        let keys = BTreeMap::from([key("robot", "the-key"), key("blank", "")]);
+        let keys =
+            BTreeMap::from([key("robot", "the-key"), key("blank", ""), key("errors", "its-key")]);
         let (keys, told) = watch::channel(keys);
         let bell = Arc::new(Notify::new());
         let bells = BTreeMap::from(["robot", "blank"].map(|n| (n.to_owned(), Arc::clone(&bell))));
         let clock = Arc::new(Hand::default());
-        let site = site(&Arc::new(Memory::default()), clock, config);
-        let site = Site { hooks: Arc::new(Hooks::new(told, bells)), ..site };
-        Self { router: site.router(), bell, keys }
+        let store = Arc::new(Memory::default());
+        let signed =
+            Signed { secret: linkflow_model::Secret::new("client-secret"), bell: Arc::default() };
+        let signed = BTreeMap::from([("errors".to_owned(), signed)]);
+        let hooks = Arc::new(Hooks::new(told, bells).with_signed(signed));
+        let site = Site { hooks, ..site(&store, clock, config) };
+        Self { router: site.router(), store, bell, keys }
     }
 
     /// The status of the answer, and whether the bell rang.
@@ -67,6 +73,29 @@ async fn what_is_sent_makes_no_difference_but_for_its_length() {
     }
     let long = vec![b'x'; LONGEST + 1];
     assert_eq!(stage.ask("POST /hooks/robot/the-key", long).await, (413, false));
+}
+
+#[tokio::test]
+async fn what_a_signed_hook_tells_of_is_on_disk_when_it_is_answered() {
+    let stage = Stage::new();
+    let body = r#"{"action":"created","data":{"issue":{"id":"7"}}}"#;
+    let signature = signed::signature_of("client-secret", body.as_bytes());
+    for (signature, expected) in [(&*signature, 200), ("00", 401)] {
+        let request = Request::post("/hooks/errors/its-key")
+            .header("sentry-hook-resource", "issue")
+            .header("sentry-hook-signature", signature)
+            .body(Body::from(body))
+            .unwrap();
+        let answer = stage.router.clone().oneshot(request).await.unwrap();
+        assert_eq!(answer.status().as_u16(), expected);
+    }
+    let due = Due::all(&*stage.store, "errors").await.unwrap();
+    assert_eq!(due.len(), 1, "{due:?}");
+    assert_eq!(due[0].1.report, Report::Issue { id: "7".to_owned() });
+    assert!(Came::read(&*stage.store, "errors").await.unwrap().is_some());
+    assert_eq!(Came::read(&*stage.store, "robot").await.unwrap(), None);
+    stage.ask("POST /hooks/robot/the-key", "").await;
+    assert!(Came::read(&*stage.store, "robot").await.unwrap().is_some());
 }
 
 #[tokio::test]

@@ -18,6 +18,23 @@ pub async fn drain(
     service: Option<&ServiceName>,
     why: &str,
 ) -> Result<Drain, Refusal> {
+    let act = keep_away(hand, places, provider, service, why);
+    hand.noting(&words("drain", provider, service), why, act).await
+}
+
+/// `drain fly`, `drain fly of api`.
+fn words(verb: &str, provider: &ProviderName, service: Option<&ServiceName>) -> String {
+    let of = service.map(|service| format!(" of {service}")).unwrap_or_default();
+    format!("{verb} {provider}{of}")
+}
+
+async fn keep_away(
+    hand: Hand<'_>,
+    places: &[Place],
+    provider: &ProviderName,
+    service: Option<&ServiceName>,
+    why: &str,
+) -> Result<Drain, Refusal> {
     meant(places, provider, service)?;
     let drain = Drain {
         provider: provider.clone(),
@@ -42,6 +59,16 @@ pub async fn drain(
 /// # Errors
 /// When there is no such drain, or the store says no.
 pub async fn lift(
+    hand: Hand<'_>,
+    provider: &ProviderName,
+    service: Option<&ServiceName>,
+    why: &str,
+) -> Result<Drain, Refusal> {
+    let act = let_back(hand, provider, service, why);
+    hand.noting(&words("undrain", provider, service), why, act).await
+}
+
+async fn let_back(
     hand: Hand<'_>,
     provider: &ProviderName,
     service: Option<&ServiceName>,

@@ -39,6 +39,15 @@ pub async fn order(
     wanted: &Wanted,
     why: &str,
 ) -> Result<FailoverOrder, Refusal> {
+    hand.noting(&wanted.words(), why, give(hand, places, wanted, why)).await
+}
+
+async fn give(
+    hand: Hand<'_>,
+    places: &[Place],
+    wanted: &Wanted,
+    why: &str,
+) -> Result<FailoverOrder, Refusal> {
     let (to, service) = (&wanted.to, wanted.service.as_ref());
     let unfit = doubts(places, wanted)?;
     if !unfit.is_empty() && !wanted.force {
@@ -77,6 +86,16 @@ fn said(order: &FailoverOrder) -> String {
 /// # Errors
 /// When there is no such order.
 pub async fn back(
+    hand: Hand<'_>,
+    service: Option<&ServiceName>,
+    why: &str,
+) -> Result<FailoverOrder, Refusal> {
+    let of = service.map_or("every service", ServiceName::as_str);
+    let what = format!("end the failover of {of}");
+    hand.noting(&what, why, end(hand, service, why)).await
+}
+
+async fn end(
     hand: Hand<'_>,
     service: Option<&ServiceName>,
     why: &str,

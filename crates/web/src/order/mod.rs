@@ -1,8 +1,13 @@
-//! What people order of where services run. The pages, the API and the command line give the same orders by the same code; each
-//! is a document that the loop sees, and an event.
+//! What people order. The pages, the API and the command line give the same orders by the same code; each is a line of the audit
+//! before, a document that the process sees, and an event.
 
+pub mod address;
+mod document;
 pub mod drain;
 pub mod failover;
+pub mod heartbeat;
+pub mod incident;
+pub mod work;
 
 use linkflow_model::config::Config;
 use linkflow_model::{Event, EventKind, Health, Level, ProviderName, ServiceName, Timestamp};
@@ -10,6 +15,7 @@ use linkflow_store::{Store, StoreError};
 use serde_json::Value;
 
 use crate::Site;
+use crate::door::{at_terminal, doing};
 use crate::operator::{PlacementState, Refusal, Services, Why};
 
 /// Who gives an order, when, and where it is kept.
@@ -21,6 +27,8 @@ pub struct Hand<'a> {
     pub by: &'a str,
     /// When.
     pub now: Timestamp,
+    /// Whether it is given on the terminal of this machine, and not by a request.
+    pub terminal: bool,
 }
 
 /// A place where a service may run.
@@ -108,11 +116,33 @@ fn meant<'a>(
 impl<'a> Hand<'a> {
     /// That of `by`, who asks at `site` now.
     pub(crate) fn of(site: &'a Site, by: &'a str) -> Self {
-        Self { store: &*site.store, by, now: site.clock.wall() }
+        Self { store: &*site.store, by, now: site.clock.wall(), terminal: false }
     }
 }
 
 impl Hand<'_> {
+    /// Carries out `act`, which is called `what`: its line of the audit is written before, and completed after, at the terminal
+    /// here and of a request by what stands around that.
+    async fn noting<R>(
+        &self,
+        what: &str,
+        why: &str,
+        act: impl Future<Output = Result<R, Refusal>>,
+    ) -> Result<R, Refusal> {
+        if self.terminal {
+            return at_terminal(self.store, (self.by, self.now), (what, why), act).await;
+        }
+        doing(what, why).await;
+        act.await
+    }
+
+    /// What is not there: `list` is the command, and the path of the API, that shows what is.
+    fn missing(&self, what: &str, id: &str, list: [&str; 2]) -> Refusal {
+        let list = if self.terminal { list[0] } else { list[1] };
+        let what = format!("there is no {what} `{id}`");
+        Refusal::new(Why::Missing, what, format!("`{list}` shows all"))
+    }
+
     /// Writes an order in the place of what was there.
     async fn write(&self, key: &str, order: &Value, what: &str) -> Result<(), Refusal> {
         let held = self.store.read(key).await?.map(|document| document.version);

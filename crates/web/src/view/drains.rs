@@ -4,7 +4,6 @@ use linkflow_model::{Drain, ProviderName, ServiceName};
 
 use super::documents;
 use crate::Site;
-use crate::door::doing;
 use crate::operator::Refusal;
 use crate::order::{self, Hand};
 use crate::shape::shapes;
@@ -38,7 +37,7 @@ pub(crate) async fn drains(site: &Site) -> Result<Vec<Drained>, Refusal> {
     Ok(all.into_iter().map(Drained::from).collect())
 }
 
-/// Keeps `service`, or every one, away from `provider`, and has that in the audit before.
+/// Keeps `service`, or every one, away from `provider`.
 pub(crate) async fn drain(
     site: &Site,
     by: &str,
@@ -46,13 +45,12 @@ pub(crate) async fn drain(
     service: Option<&ServiceName>,
     why: &str,
 ) -> Result<Drained, Refusal> {
-    doing(words("drain", provider, service), why).await;
     let places = order::places(&site.operator.services().await?);
     let hand = Hand::of(site, by);
     Ok(order::drain::drain(hand, &places, provider, service, why).await?.into())
 }
 
-/// Lets services run on `provider` again, and has that in the audit before.
+/// Lets services run on `provider` again.
 pub(crate) async fn lift(
     site: &Site,
     by: &str,
@@ -60,12 +58,5 @@ pub(crate) async fn lift(
     service: Option<&ServiceName>,
     why: &str,
 ) -> Result<Drained, Refusal> {
-    doing(words("undrain", provider, service), why).await;
     Ok(order::drain::lift(Hand::of(site, by), provider, service, why).await?.into())
-}
-
-/// `drain fly`, `drain fly of api`.
-fn words(verb: &str, provider: &ProviderName, service: Option<&ServiceName>) -> String {
-    let of = service.map(|service| format!(" of {service}")).unwrap_or_default();
-    format!("{verb} {provider}{of}")
 }

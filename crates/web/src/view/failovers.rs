@@ -3,7 +3,6 @@
 use linkflow_model::{FailoverOrder, ProviderName, ServiceName};
 
 use crate::Site;
-use crate::door::doing;
 use crate::operator::Refusal;
 use crate::order::failover::{self, Wanted};
 use crate::order::{self, Hand};
@@ -49,26 +48,23 @@ pub(crate) async fn doubts(site: &Site, wanted: &Wanted) -> Result<Vec<String>, 
     failover::doubts(&places, wanted)
 }
 
-/// Has `wanted` done, and has that in the audit before.
+/// Has `wanted` done.
 pub(crate) async fn fail_over(
     site: &Site,
     by: &str,
     wanted: &Wanted,
     why: &str,
 ) -> Result<Ordered, Refusal> {
-    doing(wanted.words(), why).await;
     let places = order::places(&site.operator.services().await?);
     Ok(failover::order(Hand::of(site, by), &places, wanted, why).await?.into())
 }
 
-/// Ends the order about `service`, or about every one, and has that in the audit before.
+/// Ends the order about `service`, or about every one.
 pub(crate) async fn back(
     site: &Site,
     by: &str,
     service: Option<&ServiceName>,
     why: &str,
 ) -> Result<Ordered, Refusal> {
-    let of = service.map_or("every service", ServiceName::as_str);
-    doing(format!("end the failover of {of}"), why).await;
     Ok(failover::back(Hand::of(site, by), service, why).await?.into())
 }

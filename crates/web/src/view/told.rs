@@ -1,20 +1,16 @@
 //! Incidents and announced work: what is told of them, and how people change it.
 
-use jiff::tz::TimeZone;
 use linkflow_model::config::Window;
-use linkflow_model::{
-    Acknowledged, Event, EventKind, Impact, Incident, IncidentStage, IncidentUpdate, ItemName,
-    Level, Maintenance, Timestamp,
-};
-use linkflow_store::StoreError;
+use linkflow_model::{Impact, Incident, IncidentStage, ItemName, Maintenance, Timestamp};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::{documents, missing};
 use crate::Site;
-use crate::door::doing;
 use crate::operator::{Refusal, Why};
+use crate::order::incident::{Going, Opening, Word};
+use crate::order::work::Announcement;
+use crate::order::{self, Hand};
 use crate::shape::{Date, Minutes, Title, Words, shapes};
 
 shapes! {
@@ -194,12 +190,6 @@ impl crate::shape::Shape for OpenStage {
     }
 }
 
-/// How long ago work may have begun that is announced: somebody had to fill in a form.
-const JUST_NOW_MS: u64 = 300_000;
-
-/// How often a document is read again when somebody else wrote it meanwhile.
-const TRIES: usize = 10;
-
 /// Every incident, the newest first.
 pub(crate) async fn incidents(site: &Site) -> Result<Vec<IncidentRow>, Refusal> {
     let mut all: Vec<Incident> = documents(&*site.store, Incident::PREFIX).await?;
@@ -247,50 +237,26 @@ pub(crate) async fn incident(site: &Site, id: &str) -> Result<IncidentView, Refu
     held.as_ref().map(view).ok_or_else(|| missing("incident", id, "/api/v1/incidents"))
 }
 
+/// What somebody says now.
+fn word(site: &Site, text: &str, is_private: Option<bool>) -> Word {
+    let public = !is_private.unwrap_or(false);
+    Word { text: text.to_owned(), at: site.clock.wall(), next: None, public }
+}
+
 /// Opens an incident.
 pub(crate) async fn open(
     site: &Site,
     by: &str,
     ask: OpenIncident,
 ) -> Result<IncidentView, Refusal> {
-    doing("open an incident", ask.title.as_str()).await;
-    let now = site.clock.wall();
-    let public = !ask.private.unwrap_or(false);
-    let stage = IncidentStage::Investigating;
-    let incident = Incident {
-        id: String::new(),
+    let opening = Opening {
         title: ask.title.into(),
         impact: ask.impact.unwrap_or(Impact::Minor),
-        stage,
-        began: now,
-        ended: None,
         subjects: known(site, ask.subjects.unwrap_or_default())?,
-        cause: None,
-        automatic: false,
-        public,
-        acknowledged: None,
-        updates: vec![update(now, stage, ask.text.into(), by, public)],
+        word: word(site, ask.text.as_str(), ask.private),
     };
-    let first = format!("{}-{}", day(now), slug(&incident.title));
-    let incident = create(site, &first, |id| {
-        let incident = Incident { id, ..incident.clone() };
-        (incident.key(), incident)
-    })
-    .await?;
-    let level = if incident.impact >= Impact::Major { Level::Warning } else { Level::Notice };
-    note(site, level, format!("{by} opened the incident {}: {}", incident.id, incident.title))
-        .await?;
-    Ok(view(&incident))
-}
-
-fn update(
-    at: Timestamp,
-    stage: IncidentStage,
-    text: String,
-    by: &str,
-    public: bool,
-) -> IncidentUpdate {
-    IncidentUpdate { at, stage, text, by: by.to_owned(), public, written: None, next: None }
+    let opened = order::incident::open(Hand::of(site, by), &site.config, opening).await?;
+    Ok(view(&opened))
 }
 
 /// Says how an incident goes on.
@@ -300,38 +266,15 @@ pub(crate) async fn go_on(
     by: &str,
     ask: UpdateIncident,
 ) -> Result<IncidentView, Refusal> {
-    doing(format!("update the incident {id}"), ask.text.as_str()).await;
-    let now = site.clock.wall();
-    let public = !ask.private.unwrap_or(false);
-    changed(site, id, &format!("{by} updated"), |incident| {
-        if !incident.is_open() {
-            return Err(over(id));
-        }
-        incident.impact = ask.impact.unwrap_or(incident.impact);
-        // A note for the team does not change what people were told.
-        if let (Some(stage), true) = (ask.stage, public) {
-            incident.stage = stage.into();
-        }
-        let stage = incident.stage;
-        incident.updates.push(update(now, stage, ask.text.as_str().to_owned(), by, public));
-        Ok(())
-    })
-    .await
+    let word = word(site, ask.text.as_str(), ask.private);
+    let stage = ask.stage.map(IncidentStage::from);
+    let going = Going { word, stage, impact: ask.impact };
+    Ok(view(&order::incident::go_on(Hand::of(site, by), id, going).await?))
 }
 
 /// Says that somebody looks after an incident.
 pub(crate) async fn acknowledge(site: &Site, id: &str, by: &str) -> Result<IncidentView, Refusal> {
-    doing(format!("acknowledge the incident {id}"), "").await;
-    let now = site.clock.wall();
-    changed(site, id, &format!("{by} acknowledged"), |incident| {
-        if !incident.is_open() {
-            return Err(over(id));
-        }
-        let at = incident.acknowledged.as_ref().filter(|taken| taken.by == by).map(|t| t.at);
-        incident.acknowledged = Some(Acknowledged { by: by.to_owned(), at: at.unwrap_or(now) });
-        Ok(())
-    })
-    .await
+    Ok(view(&order::incident::acknowledge(Hand::of(site, by), id, by).await?))
 }
 
 /// Says that an incident is over.
@@ -341,37 +284,9 @@ pub(crate) async fn resolve(
     by: &str,
     ask: ResolveIncident,
 ) -> Result<IncidentView, Refusal> {
-    let now = site.clock.wall();
     let text = ask.text.map_or_else(|| "It is over.".to_owned(), String::from);
-    doing(format!("resolve the incident {id}"), &text).await;
-    changed(site, id, &format!("{by} resolved"), |incident| {
-        if !incident.is_open() {
-            return Err(over(id));
-        }
-        let stage = IncidentStage::Resolved;
-        (incident.stage, incident.ended) = (stage, Some(now));
-        let public = incident.public;
-        incident.updates.push(update(now, stage, text.clone(), by, public));
-        Ok(())
-    })
-    .await
-}
-
-fn over(id: &str) -> Refusal {
-    Refusal::new(Why::Forbidden, format!("`{id}` is over already"), "open another one")
-}
-
-async fn changed(
-    site: &Site,
-    id: &str,
-    what: &str,
-    how: impl FnMut(&mut Incident) -> Result<(), Refusal>,
-) -> Result<IncidentView, Refusal> {
-    let key = format!("{}{id}", Incident::PREFIX);
-    let found = change::<Incident>(site, &key, how).await?;
-    let incident = found.ok_or_else(|| missing("incident", id, "/api/v1/incidents"))?;
-    note(site, Level::Notice, format!("{what} the incident {id}: {}", incident.title)).await?;
-    Ok(view(&incident))
+    let hand = Hand::of(site, by);
+    Ok(view(&order::incident::resolve(hand, id, hand.now, &text).await?))
 }
 
 /// All announced work, the latest first.
@@ -418,59 +333,22 @@ fn of_work(work: &Maintenance, now: Timestamp) -> Work {
 
 /// Announces work.
 pub(crate) async fn announce(site: &Site, by: &str, ask: Announce) -> Result<Work, Refusal> {
-    doing("announce work", ask.title.as_str()).await;
-    let now = site.clock.wall();
-    let from = Timestamp(ask.from.0);
-    if from.0.saturating_add(JUST_NOW_MS) < now.0 {
-        let what = "what is announced has not begun yet";
-        return Err(Refusal::new(Why::Forbidden, what, "open an incident for what was"));
-    }
-    let work = Maintenance {
-        id: String::new(),
+    let work = Announcement {
         title: ask.title.into(),
         text: ask.text.into(),
-        from,
-        to: Timestamp(from.0.saturating_add(ask.minutes.0 * 60_000)),
+        from: Timestamp(ask.from.0),
+        lasts_ms: ask.minutes.0 * 60_000,
         subjects: known(site, ask.subjects.unwrap_or_default())?,
-        cancelled: false,
-        sequence: 0,
-        changed: now,
-        recurs: None,
     };
-    let first = format!("{}-{}", day(from), slug(&work.title));
-    let work = create(site, &first, |id| {
-        let work = Maintenance { id, ..work.clone() };
-        (work.key(), work)
-    })
-    .await?;
-    note(site, Level::Notice, format!("{by} announced work, {}: {}", work.id, work.title)).await?;
-    Ok(of_work(&work, now))
+    let hand = Hand::of(site, by);
+    let work = order::work::announce(hand, &site.config, work).await?;
+    Ok(of_work(&work, hand.now))
 }
 
 /// Calls announced work off, or ends it when it has begun.
 pub(crate) async fn cancel(site: &Site, id: &str, by: &str) -> Result<Work, Refusal> {
-    doing(format!("call off the work {id}"), "").await;
-    let now = site.clock.wall();
-    let key = format!("{}{id}", Maintenance::PREFIX);
-    let found = change::<Maintenance>(site, &key, |work| {
-        if work.cancelled || work.to <= now {
-            return Err(Refusal::new(Why::Forbidden, format!("`{id}` is over already"), ""));
-        }
-        // What has begun was worked on until now; only the rest is called off.
-        if work.from < now {
-            work.to = now;
-        } else {
-            work.cancelled = true;
-        }
-        work.sequence += 1;
-        work.changed = now;
-        Ok(())
-    });
-    let found = found.await?;
-    let work = found.ok_or_else(|| missing("announced work", id, "/api/v1/maintenance"))?;
-    let what = if work.cancelled { "called off" } else { "ended early" };
-    note(site, Level::Notice, format!("{by} {what} {id}: {}", work.title)).await?;
-    Ok(of_work(&work, now))
+    let hand = Hand::of(site, by);
+    Ok(of_work(&order::work::cancel(hand, id).await?, hand.now))
 }
 
 /// Subjects that something is known of: what is watched, and what the status page shows.
@@ -487,73 +365,4 @@ fn known(site: &Site, mut subjects: Vec<String>) -> Result<Vec<String>, Refusal>
     subjects.sort();
     subjects.dedup();
     Ok(subjects)
-}
-
-/// Writes a new document under `first`, or with a number behind it.
-async fn create<T: Serialize>(
-    site: &Site,
-    first: &str,
-    made: impl Fn(String) -> (String, T),
-) -> Result<T, Refusal> {
-    let ids = std::iter::once(first.to_owned()).chain((2..1_000).map(|n| format!("{first}-{n}")));
-    for id in ids {
-        let (key, value) = made(id);
-        match site.store.write(&key, None, &json!(value), None).await {
-            Ok(_) => return Ok(value),
-            Err(StoreError::Conflict { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(Refusal::new(Why::Forbidden, "every id of that title is taken", "choose another title"))
-}
-
-/// Changes the document under `key`, as often as somebody else writes it meanwhile. `None`: there is none.
-async fn change<T: Serialize + DeserializeOwned>(
-    site: &Site,
-    key: &str,
-    mut how: impl FnMut(&mut T) -> Result<(), Refusal>,
-) -> Result<Option<T>, Refusal> {
-    for _ in 0..TRIES {
-        let Some(document) = site.store.read(key).await? else { return Ok(None) };
-        let newer = |error: serde_json::Error| {
-            let what = format!("{key} cannot be read: {error}");
-            Refusal::new(Why::Failed, what, "a newer LinkFlow may have written it")
-        };
-        let mut value: T = serde_json::from_value(document.body).map_err(newer)?;
-        how(&mut value)?;
-        match site.store.write(key, Some(document.version), &json!(value), None).await {
-            Ok(_) => return Ok(Some(value)),
-            Err(StoreError::Conflict { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let what = format!("`{key}` is being written by others all the time");
-    Err(Refusal::new(Why::Busy, what, "try again"))
-}
-
-/// Notes what was done, for the timeline; whoever renders the status page does so anew for it.
-async fn note(site: &Site, level: Level, message: String) -> Result<(), Refusal> {
-    let event = Event::new(site.clock.wall(), EventKind::Incident, level, message);
-    site.store.append(&event).await?;
-    Ok(())
-}
-
-/// The day of `at` in UTC, as ids begin: `20261129`.
-fn day(at: Timestamp) -> String {
-    let at = i64::try_from(at.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    TimeZone::UTC.to_datetime(at.unwrap_or(jiff::Timestamp::MAX)).strftime("%Y%m%d").to_string()
-}
-
-/// `title` as a part of an id: small letters, digits and hyphens, 40 at most.
-fn slug(title: &str) -> String {
-    let mut slug = String::new();
-    for c in title.chars().map(|c| c.to_ascii_lowercase()) {
-        match c {
-            'a'..='z' | '0'..='9' if slug.len() < 40 => slug.push(c),
-            _ if !slug.is_empty() && slug.len() < 40 && !slug.ends_with('-') => slug.push('-'),
-            _ => {}
-        }
-    }
-    let slug = slug.trim_matches('-');
-    if slug.is_empty() { "incident".to_owned() } else { slug.to_owned() }
 }

@@ -3,44 +3,27 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use linkflow_model::config::{Config, kinds};
 use linkflow_model::{ProviderName, Secret, StateSpan};
 use linkflow_providers::kit::Kit;
 use linkflow_store::{Sqlite, Store, StoreError};
-use serde::{Deserialize, Serialize};
+use linkflow_web::order::address::Renewed;
 
+use super::super::errors;
 use super::super::state::Key;
 use super::lookers;
 
-/// How often the address of each provider was made anew; a document. The addresses follow from the key of the state folder, so
-/// that no secret is in the store.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Renewed(pub(crate) BTreeMap<String, u32>);
-
-impl Renewed {
-    /// The key of its document.
-    pub(crate) const KEY: &'static str = "hooks-rotated";
-
-    /// Reads it, with its version.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub(crate) async fn read(store: &dyn Store) -> Result<(Self, Option<u64>), StoreError> {
-        let Some(document) = store.read(Self::KEY).await? else {
-            return Ok((Self::default(), None));
-        };
-        let renewed = serde_json::from_value(document.body).unwrap_or_default();
-        Ok((renewed, Some(document.version)))
-    }
-
-    /// The key in the address of `provider`.
-    pub(crate) fn key_of(&self, provider: &str, key: &Key) -> String {
-        let times = self.0.get(provider).copied().unwrap_or_default();
-        URL_SAFE_NO_PAD.encode(&key.derive(&format!("hooks/{provider}/{times}"))[..16])
-    }
+/// Every provider of `config` that sends webhooks, and who enters its address at the vendor.
+pub(crate) fn senders(config: &Config) -> BTreeMap<String, &'static str> {
+    let (_, is_public) = base(config);
+    let (looked, signing) = (lookers(config), errors::senders(config));
+    let entered = |name: &ProviderName| {
+        let takes = config.provider(name).and_then(|held| takes(&held.settings));
+        let by_itself = takes.unwrap_or_default() && is_public;
+        if by_itself { "by `linkflow watchers apply`" } else { "by hand" }
+    };
+    let names = looked.keys().chain(signing.keys());
+    names.map(|name| (name.to_string(), entered(name))).collect()
 }
 
 /// Where the dashboard answers, and whether vendors reach it there: `https://ops.example.com`.
@@ -83,7 +66,7 @@ pub(crate) async fn entries(
 ) -> Result<BTreeMap<ProviderName, Entry>, StoreError> {
     let store = if store.exists() { Some(Sqlite::open(store)?) } else { None };
     let renewed = match &store {
-        Some(store) => Renewed::read(store).await?.0,
+        Some(store) => Renewed::read(store).await?,
         None => Renewed::default(),
     };
     let ((base, is_public), looked) = (base(config), lookers(config));
@@ -97,7 +80,7 @@ pub(crate) async fn entries(
             Some(_) if !is_public => Entry::None(Some(NOT_REACHED)),
             Some(subjects) if !watched(store.as_ref(), subjects).await? => Entry::Unknown(NOT_HERE),
             Some(_) => {
-                let secret = Secret::new(renewed.key_of(name.as_str(), key));
+                let secret = Secret::new(renewed.key_of(name.as_str(), |label| key.derive(label)));
                 kit.learn(&secret);
                 Entry::To(Secret::new(format!("{base}/hooks/{name}/{}", secret.expose())))
             }

@@ -80,7 +80,7 @@ impl Stage {
         let (words, witness) = Words::new(&outside, &clock);
         let (tell, told) = mpsc::channel(16);
         let (mut asking, follows) = (JoinSet::new(), words.clone());
-        asking.spawn(async move { follows.follow(&vendor, SLOW, tell).await });
+        asking.spawn(async move { follows.follow(&vendor, SLOW, false, tell).await });
         let hurried = witness.hurry;
         Self { cloud, words, bell, told, hurried, _asking: asking, _dir: dir }
     }
@@ -188,19 +188,15 @@ impl Clock for Ahead {
 }
 
 #[tokio::test]
-async fn addresses_are_the_same_after_each_start_until_one_is_made_anew() {
-    let (dir, store) = (tempfile::tempdir().unwrap(), Memory::default());
-    let key = Home::open(dir.path()).unwrap().key();
-    let (mut renewed, none) = Renewed::read(&store).await.unwrap();
-    assert_eq!(none, None);
-    let robot = renewed.key_of("robot", &key);
-    assert_eq!(robot.len(), 22);
-    assert_eq!(renewed.key_of("robot", &Home::open(dir.path()).unwrap().key()), robot);
-    let other = renewed.key_of("other", &key);
-    assert_ne!(other, robot);
-    renewed.0.insert("robot".to_owned(), 1);
-    store.write(Renewed::KEY, None, &serde_json::json!(renewed), None).await.unwrap();
-    let (renewed, _) = Renewed::read(&store).await.unwrap();
-    assert_ne!(renewed.key_of("robot", &key), robot);
-    assert_eq!(renewed.key_of("other", &key), other);
+async fn a_process_that_follows_another_knows_of_the_hook_that_one_had_just_taken() {
+    let (store, clock, name) =
+        (Memory::default(), SystemClock::start(), ProviderName::new("robot").unwrap());
+    assert!(!was_hooked(&store, &clock, &name).await);
+    let now = clock.wall().0;
+    for (version, (ago, expected)) in [(59_000, true), (61_000, false)].into_iter().enumerate() {
+        let came = serde_json::json!(Came { at: linkflow_model::Timestamp(now - ago) });
+        let version = u64::try_from(version).ok().filter(|version| *version > 0);
+        store.write(&Came::key("robot"), version, &came, None).await.unwrap();
+        assert_eq!(was_hooked(&store, &clock, &name).await, expected, "{ago} ms ago");
+    }
 }

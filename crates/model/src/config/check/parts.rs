@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Check;
 use crate::config::codes;
 use crate::config::data::{Primary, thing};
+use crate::config::kinds::Settings;
 use crate::config::page::PagePlace;
 use crate::config::problem::nearest;
 use crate::config::provider::Role;
@@ -670,10 +671,11 @@ impl Check<'_> {
                 let path = [path[0], path[1], "credentials"];
                 self.tell(codes::CHOOSE_ONE, &path, what, "one of them is enough");
             }
+            let sends = self.sends_hooks(name);
             // Images name their registry by its host, and checks run where the repository is.
             let by_itself = !provider.plays(Role::Compute)
                 && (provider.plays(Role::Registry) || provider.plays(Role::Ci));
-            if !by_itself && !self.used.contains(name) {
+            if !by_itself && !sends && !self.used.contains(name) {
                 let what = format!("provider `{name}` is used for nothing");
                 let roles: Vec<String> =
                     provider.kind().roles.iter().map(Role::to_string).collect();
@@ -681,6 +683,28 @@ impl Check<'_> {
                 self.tell(codes::UNUSED_PROVIDER, &path, what, help);
             }
         }
+    }
+
+    /// Whether the provider `name` sends signed webhooks. Tells what is missing then: what they tell of is asked for.
+    fn sends_hooks(&mut self, name: &ProviderName) -> bool {
+        let Some(provider) = self.config.provider(name) else { return false };
+        let Settings::Sentry(own) = &provider.settings else { return false };
+        if own.client_secret.is_none() {
+            return false;
+        }
+        let path = ["providers", name.as_str(), "client_secret"];
+        let example = name.as_str().to_uppercase().replace('-', "_");
+        let token = format!("token = \"${{secret.{example}_TOKEN}}\"");
+        let organization = "organization = \"SLUG\"";
+        for (key, line) in [("organization", organization), ("token", token.as_str())] {
+            if !self.has(&[path[0], path[1], key]) {
+                let what = format!(
+                    "`client_secret` takes webhooks, and without `{key}` nobody can be asked what they tell of"
+                );
+                self.tell(codes::MISSING, &path, what, format!("add `{line}`"));
+            }
+        }
+        true
     }
 }
 

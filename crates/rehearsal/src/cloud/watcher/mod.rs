@@ -72,7 +72,12 @@ impl Shelf {
     }
 
     /// Changes the one whose field `name` is `id`.
-    fn change(&self, name: &str, id: &str, how: impl FnOnce(&mut Value)) -> Option<Value> {
+    pub(in crate::cloud) fn change(
+        &self,
+        name: &str,
+        id: &str,
+        how: impl FnOnce(&mut Value),
+    ) -> Option<Value> {
         let mut held = self.lock();
         let value = held.1.values_mut().find(|value| is(value, name, id))?;
         how(value);

@@ -1,5 +1,6 @@
 //! The access log: one line of JSON for each request, written by a thread of its own that nobody waits for.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -33,6 +34,33 @@ pub struct AccessLogOptions {
     pub to: LogTo,
     /// The share of requests that are logged, 0 to 1. Those that failed always are.
     pub sample: f64,
+    /// Whose paths are not logged whole.
+    pub hidden: Option<HiddenPaths>,
+}
+
+/// A service that has secrets in its paths, and what of them is logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HiddenPaths {
+    /// The service.
+    pub service: ServiceName,
+    /// First parts of paths that are logged whole: `monitors`.
+    pub plain: &'static [&'static str],
+    /// First parts that are logged without what is behind them: `hooks`. Of any other path nothing is.
+    pub keyed: &'static [&'static str],
+}
+
+impl HiddenPaths {
+    /// `path` as it is logged.
+    fn shown<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+        if first.is_empty() || self.plain.contains(&first) {
+            Cow::Borrowed(path)
+        } else if self.keyed.contains(&first) {
+            Cow::Owned(format!("/{first}/***"))
+        } else {
+            Cow::Borrowed("/***")
+        }
+    }
 }
 
 /// Where lines go.
@@ -104,7 +132,8 @@ impl AccessLog {
                 Out::File { file, path: path.clone() }
             }
         };
-        let writer = Writer { out, tally: Arc::clone(&tally), torn: false, failing: false };
+        let hidden = options.hidden.clone();
+        let writer = Writer { out, hidden, tally: Arc::clone(&tally), torn: false, failing: false };
         let (end, writing) = (CancellationToken::new(), TaskTracker::new());
         let (stop, runtime) = (end.clone(), Handle::current());
         writing.spawn_blocking(move || writer.run(&runtime, waiting, &stop));
@@ -147,6 +176,7 @@ fn threshold(share: f64) -> u64 {
 /// Writes what comes until nothing more is to come.
 struct Writer {
     out: Out,
+    hidden: Option<HiddenPaths>,
     tally: Arc<Tally>,
     /// The last line in the file may lack its end.
     torn: bool,
@@ -183,7 +213,7 @@ impl Writer {
                 text.push(b'\n');
             }
             let lines = batch.len() as u64;
-            batch.drain(..).for_each(|entry| line(&entry, &mut text));
+            batch.drain(..).for_each(|entry| line(&entry, self.hidden.as_ref(), &mut text));
             match self.put(&text) {
                 Ok(()) => {
                     (self.torn, self.failing) = (false, false);
@@ -239,7 +269,7 @@ struct Line<'a> {
     method: &'a str,
     scheme: &'static str,
     host: Option<&'a str>,
-    path: &'a str,
+    path: Cow<'a, str>,
     protocol: &'static str,
     status: u16,
     bytes_received: u64,
@@ -255,9 +285,13 @@ struct Line<'a> {
     why: Option<&'static str>,
 }
 
-fn line(entry: &Entry, out: &mut Vec<u8>) {
+fn line(entry: &Entry, hidden: Option<&HiddenPaths>, out: &mut Vec<u8>) {
     let told = &entry.told;
     let route = entry.route.as_deref();
+    let service = route.and_then(|route| route.service.as_ref());
+    // Without the query, which may hold what is secret.
+    let path = told.path.as_ref().map_or("", |path| path.path());
+    let hidden = hidden.filter(|hidden| service == Some(&hidden.service));
     let line = Line {
         time: time(told.at),
         request_id: text(told.id.as_ref()),
@@ -267,8 +301,7 @@ fn line(entry: &Entry, out: &mut Vec<u8>) {
         method: told.method.as_str(),
         scheme: if told.secure { "https" } else { "http" },
         host: text(told.host.as_ref()),
-        // Without the query, which may hold what is secret.
-        path: told.path.as_ref().map_or("", |path| path.path()),
+        path: hidden.map_or(Cow::Borrowed(path), |hidden| hidden.shown(path)),
         protocol: protocol(told.version),
         status: entry.status,
         bytes_received: entry.received,
@@ -276,7 +309,7 @@ fn line(entry: &Entry, out: &mut Vec<u8>) {
         first_byte_ms: entry.first_byte_us.map(ms),
         duration_ms: ms(entry.took_us),
         route: route.map(|route| route.route.as_str()),
-        service: route.and_then(|route| route.service.as_ref()),
+        service,
         target: entry.lane.as_ref().map(|lane| &lane.provider),
         tries: entry.tries.count,
         hedged: entry.tries.hedges > 0,
@@ -361,9 +394,29 @@ mod tests {
     #[test]
     fn a_line_is_json_in_the_order_of_the_manual() {
         let mut out = Vec::new();
-        line(&entry(), &mut out);
+        line(&entry(), None, &mut out);
         let expected = r#"{"time":"2026-07-01T12:00:00.250Z","request_id":null,"trace_id":null,"client_ip":"192.0.2.1","method":"GET","scheme":"https","host":"a.example","path":"/a\"b","protocol":"HTTP/2.0","status":200,"bytes_received":0,"bytes_sent":7,"first_byte_ms":1.25,"duration_ms":2.0,"route":null,"service":null,"target":null,"tries":0,"hedged":false,"stale":false,"why":null}"#;
         assert_eq!(String::from_utf8(out).unwrap(), format!("{expected}\n"));
+    }
+
+    #[test]
+    fn a_path_with_a_secret_in_it_is_not_whole() {
+        let hidden = HiddenPaths {
+            service: ServiceName::new("ops").unwrap(),
+            plain: &["monitors"],
+            keyed: &["hooks"],
+        };
+        for (path, expected) in [
+            ("/", "/"),
+            ("/monitors", "/monitors"),
+            ("/monitors/api", "/monitors/api"),
+            ("/hooks/sentry/a-key", "/hooks/***"),
+            ("//hooks/sentry/a-key", "/hooks/***"),
+            ("/0189f6a0-uuid/fail", "/***"),
+            ("/monitorsx", "/***"),
+        ] {
+            assert_eq!(hidden.shown(path), expected);
+        }
     }
 
     #[tokio::test]
@@ -373,7 +426,7 @@ mod tests {
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         // A reader that reads nothing: the writer stands still as soon as the pipe is full.
         let reader = OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
-        let options = AccessLogOptions { to: LogTo::File(pipe), sample: 1.0 };
+        let options = AccessLogOptions { to: LogTo::File(pipe), sample: 1.0, hidden: None };
         let log = AccessLog::open(&options).unwrap();
         for _ in 0..20_000 {
             log.write(entry());

@@ -51,11 +51,13 @@ cron = "30 2 * * *"
 time_zone = "Europe/Berlin"
 lasts = "1h"
 on = "service.api"
+[heartbeats.backup]
+every = "1h"
 `;
 const PHONE = { width: 390, height: 844 };
 const PAGES = ["/", "/services/api", "/routes", "/monitors", "/monitors/monitor.shop", "/incidents", "/maintenance", "/events",
-  "/releases", "/runs/run-000001", "/usage", "/certificates", "/search?q=api", "/do/rollback?release=r1", "/do/drain?provider=a",
-  "/do/failover?to=b&service=api"];
+  "/releases", "/runs/run-000001", "/usage", "/certificates", "/addresses", "/search?q=api", "/do/rollback?release=r1", "/do/drain?provider=a",
+  "/do/failover?to=b&service=api", "/do/rotate?sort=heartbeat&name=backup"];
 /** How long something may take to be seen. */
 const SOON = 30_000;
 
@@ -227,6 +229,30 @@ test("without scripts everything is there and can be done", async () => {
   await page.getByText("The same as a table").click();
   assert.ok(await page.getByRole("group", { name: "Times as a table" }).isVisible());
   await close();
+});
+
+test("an address is copied, and made anew also without scripts", async () => {
+  const { page, errors, close } = await open("/monitors", { permissions: ["clipboard-read", "clipboard-write"] });
+  await page.keyboard.press("g");
+  await page.keyboard.press("a");
+  await page.waitForURL("**/addresses");
+  const field = page.getByRole("textbox", { name: "Address of backup" });
+  const before = await field.inputValue();
+  await page.getByRole("button", { name: "Copy the address of backup" }).click();
+  await page.getByRole("status").filter({ hasText: "Address of backup: copied" }).waitFor();
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), before);
+  if (pictures) await page.screenshot({ path: join(pictures, "dashboard-addresses.png"), fullPage: true });
+  assert.deepEqual(errors, []);
+  await close();
+
+  const plain = await open("/addresses", { javaScriptEnabled: false });
+  assert.equal(await plain.page.getByRole("button", { name: "Copy the address of backup" }).count(), 0);
+  await plain.page.getByRole("link", { name: "Make it anew: the address of backup" }).click();
+  await confirm(plain.page, "it was in a log");
+  await plain.page.waitForURL("**/addresses");
+  assert.notEqual(await plain.page.getByRole("textbox", { name: "Address of backup" }).inputValue(), before);
+  assert.match(linkflow("events"), /made the UUID of the heartbeat backup anew: it was in a log/);
+  await plain.close();
 });
 
 test("the keyboard alone is enough", async () => {

@@ -146,6 +146,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_looked_at_on_a_page_is_no_secret() {
+        for (href, ..) in PAGES.iter().skip(1) {
+            let first = href.trim_start_matches('/');
+            assert!(crate::PLAIN_PATHS.contains(&first), "{href}");
+        }
+        assert!(crate::KEYED_PATHS.iter().all(|first| !crate::PLAIN_PATHS.contains(first)));
+    }
+
+    #[test]
     fn moments_are_told_with_their_zone() {
         let at = At::new(Timestamp(1_796_006_460_000));
         assert_eq!(

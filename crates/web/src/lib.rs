@@ -24,4 +24,4 @@ pub mod view;
 
 pub use live::Live;
 pub use shelf::Shelf;
-pub use site::Site;
+pub use site::{KEYED_PATHS, PLAIN_PATHS, Site};

@@ -27,6 +27,37 @@ use crate::order::address::Source;
 use crate::subscribe::{self, Desk};
 use crate::{api, assets, board, metrics};
 
+/// What paths of the site begin with in which there is no secret.
+pub const PLAIN_PATHS: &[&str] = &[
+    "account",
+    "addresses",
+    "api",
+    "assets",
+    "audit",
+    "certificates",
+    "do",
+    "events",
+    "healthz",
+    "incidents",
+    "maintenance",
+    "metrics",
+    "monitors",
+    "people",
+    "readyz",
+    "releases",
+    "routes",
+    "runs",
+    "search",
+    "services",
+    "sign-in",
+    "sign-out",
+    "usage",
+];
+
+/// What paths begin with that have a secret behind that: of jobs, vendors, invitations and subscribers. A job's address may
+/// also be all secret.
+pub const KEYED_PATHS: &[&str] = &["hooks", "p", "ping", "setup", "subscribe", "unsubscribe"];
+
 /// What the pages and answers are made of.
 #[derive(Clone)]
 pub struct Site {

@@ -32,7 +32,7 @@ struct Seen {
 async fn seen(sample: f64, guard: Guard) -> Seen {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("access.log");
-    let access_log = Some(AccessLogOptions { to: LogTo::File(log.clone()), sample });
+    let access_log = Some(AccessLogOptions { to: LogTo::File(log.clone()), sample, hidden: None });
     let watched = Watched { access_log, metrics: Some("127.0.0.1:0".parse().unwrap()) };
     let front = Front { guard, ..Front::default() };
     let stage = Stage::with(Setup { front, watched, limits: steady(), ..Setup::default() }).await;
@@ -220,8 +220,11 @@ async fn a_log_that_was_moved_away_is_begun_anew() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_loses_lines_and_no_request() {
-    let access_log =
-        Some(AccessLogOptions { to: LogTo::File(PathBuf::from("/dev/full")), sample: 1.0 });
+    let access_log = Some(AccessLogOptions {
+        to: LogTo::File(PathBuf::from("/dev/full")),
+        sample: 1.0,
+        hidden: None,
+    });
     let watched = Watched { access_log, metrics: None };
     let stage = Stage::with(Setup { watched, ..Setup::default() }).await;
     stage.is_up(&[]).await;
@@ -248,7 +251,7 @@ async fn what_was_waiting_is_written_when_the_edge_stops() {
 async fn a_log_that_cannot_be_written_is_told_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let to = LogTo::File(folder.path().join("no/such/folder/access.log"));
-    let access_log = Some(AccessLogOptions { to, sample: 1.0 });
+    let access_log = Some(AccessLogOptions { to, sample: 1.0, hidden: None });
     let watched = Watched { access_log, metrics: None };
     let error = Stage::refused(Setup { watched, ..Setup::default() }).await;
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);

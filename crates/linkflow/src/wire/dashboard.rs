@@ -6,13 +6,14 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use linkflow_edge::HiddenPaths;
 use linkflow_engine::Stop;
 use linkflow_model::access::{Caller, Means, Scope};
 use linkflow_model::config::Config;
 use linkflow_model::{
     HostRoute, ProviderName, Queue, ServiceKind, ServiceName, ServiceRoute, Target, Timeouts,
 };
-use linkflow_web::{Live, Site, door};
+use linkflow_web::{KEYED_PATHS, Live, PLAIN_PATHS, Site, door};
 use tokio::net::TcpListener;
 use tracing::warn;
 
@@ -88,6 +89,12 @@ pub(super) fn beside(edges: io::Result<Vec<OwnedFd>>, opened: &Opened) -> io::Re
         sockets.push(opened.try_clone()?.into());
     }
     Ok(sockets)
+}
+
+/// What of the dashboard's paths the edge's log does not tell: addresses of jobs, of vendors and of invitations are secrets.
+pub(super) fn hidden() -> Option<HiddenPaths> {
+    let service = ServiceName::new(SERVICE)?;
+    Some(HiddenPaths { service, plain: PLAIN_PATHS, keyed: KEYED_PATHS })
 }
 
 /// How the edge leads the host of the dashboard to it, where the config has one, and that at which people subscribe: of that

@@ -19,7 +19,7 @@ use tracing::warn;
 
 use super::secrets::Secrets;
 use super::state::Home;
-use super::{Listen, OpenError, OpenOptions, page};
+use super::{Listen, OpenError, OpenOptions, dashboard, page};
 
 /// How often the time that certificates have left is recorded.
 const EVERY: Duration = Duration::from_secs(3_600);
@@ -76,6 +76,7 @@ fn watched(config: &Config, options: &OpenOptions, public: SocketAddr) -> Watche
             config::LogTo::File(path) => LogTo::File(options.workdir.join(path)),
         },
         sample: f64::from(edge.access_log_sample.0) / 100.0,
+        hidden: dashboard::hidden(),
     });
     Watched { access_log, metrics: edge.metrics.filter(|_| public.port() != 0) }
 }

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::conversations::{Said, linkflow};
+use crate::hooked::until;
 use crate::page::{ask, start};
 
-const STACK: &str = "[stack]\nname = \"shop\"\n[dashboard]\nhost = \"ops.shop.example\"\n";
+const STACK: &str = "[stack]\nname = \"shop\"\n[dashboard]\nhost = \"ops.shop.example\"\n[edge]\naccess_log = \"access.log\"\n";
 
 fn stack() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -57,6 +58,20 @@ fn up_prints_the_first_link_and_the_edge_leads_the_host_to_the_dashboard() {
     let bearer = format!("ops.shop.example\r\nauthorization: Bearer {token}");
     let refused = ask(edge, "GET", &bearer, "/people");
     assert!(refused.contains("this takes the scope `admin`; `ci` has `read`"), "{refused}");
+    // What lets people in, and what jobs and vendors report at, is in no log.
+    for keyed in ["/hooks/sentry/a-key", "/ping/a-uuid", "/p/a-key/backup", "/a-key/backup"] {
+        ask(edge, "GET", "ops.shop.example", keyed);
+    }
+    ask(edge, "GET", "ops.shop.example", "/certificates");
+    let log = until("the last request is in the log", || {
+        let log = std::fs::read_to_string(dir.path().join("access.log")).unwrap();
+        log.contains("\"/certificates\"").then_some(log)
+    });
+    for shown in ["/people", "/setup/***", "/hooks/***", "/ping/***", "/p/***", "/***"] {
+        assert!(log.contains(&format!("\"path\":\"{shown}\"")), "{shown}: {log}");
+    }
+    let setup = secret.rsplit_once('/').unwrap().1;
+    assert!(!log.contains(setup) && !log.contains("a-key") && !log.contains("a-uuid"), "{log}");
 }
 
 #[test]

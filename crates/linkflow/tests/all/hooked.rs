@@ -210,3 +210,24 @@ fn a_webhook_that_comes_has_the_vendors_word_kept_at_once() {
     let kept: Vec<Value> = spans().iter().map(|span| span["condition"].clone()).collect();
     assert_eq!(kept.iter().filter(|condition| *condition == "partial").count(), 1, "{kept:?}");
 }
+
+#[test]
+fn the_vendor_is_asked_once_more_by_who_follows_the_process_that_took_a_webhook() {
+    let stage = Stage::of(&shop(PUBLIC));
+    let (running, at) = up(&stage);
+    stage.expect(&["watchers", "apply"], 0);
+    let address = entered(&stage, "uptimerobot").unwrap();
+    let path = address.strip_prefix("https://ops.example.com").unwrap();
+    assert_eq!(request(&at, &format!("POST {path}"), &[], "{}").status(), 200);
+    // Killed with SIGKILL, before the vendor's own answers have what the webhook is of.
+    drop(running);
+    let arguments = ["up", "--listen", "127.0.0.1:0", "--cloud", &stage.control];
+    let (_up, _) = crate::page::start(stage.folder(), &arguments);
+    // It asks at once and hears nothing. Without the webhook it asks in five minutes again.
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    stage.tell("/v1/watchers", r#"{"vendor":"uptimerobot","monitor":"web","down":true}"#);
+    until("the vendor's word is told", || {
+        let events = stage.expect(&["events"], 0).out;
+        events.contains("uptimerobot sees monitor.web down").then_some(())
+    });
+}

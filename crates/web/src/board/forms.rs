@@ -154,7 +154,7 @@ impl Wish {
             }
             Self::Rotate(Which::Hook(_)) => {
                 "The address of now is not answered any more, within two seconds. The new one has to be entered at the vendor, \
-                 unless `linkflow watchers apply` does that: run it then."
+                 unless linkflow watchers apply does that: run it then."
             }
             Self::Rotate(_) => {
                 "The address of now is not answered any more, within two seconds. Jobs that report there have to be told the new one."

@@ -400,7 +400,8 @@ impl Address {
             }
             AddressSort::Heartbeat => "a heartbeat, as at Healthchecks".to_owned(),
             AddressSort::Hook => {
-                format!("webhooks, entered there {}", self.entered.as_deref().unwrap_or("by hand"))
+                let entered = self.entered.as_deref().unwrap_or("by hand").replace('`', "");
+                format!("webhooks; the address is entered at the vendor {entered}")
             }
         }
     }

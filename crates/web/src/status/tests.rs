@@ -334,7 +334,7 @@ fn work_that_comes_again_is_shown_like_any_other_and_is_in_no_feed_where_it_is_q
         nightly.recurs = Some(recurs(quiet));
         page.maintenance.retain(|work| work.id != nightly.id);
         page.maintenance.push(nightly.clone());
-        page.maintenance.sort_by(|a, b| b.from.cmp(&a.from));
+        page.maintenance.sort_by_key(|work| std::cmp::Reverse(work.from));
         let bundle = Bundle::render(&page).unwrap();
         assert!(file(&bundle, "index.html").contains("maintenance/nightly-20261129-1800.html"));
         assert!(file(&bundle, "maintenance.ics").contains("DTSTART:20261129T180000Z\r\n"));

@@ -246,7 +246,7 @@ incidents = true
 "#;
 
 /// The body of an answer of the control API.
-fn control(stage: &Stage, line: &str, body: &str) -> Value {
+pub(crate) fn control(stage: &Stage, line: &str, body: &str) -> Value {
     let host = stage.control.trim_start_matches("http://");
     let answer = post(host, line, &[], body);
     serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()

@@ -79,11 +79,13 @@ fn open(name: &str, url: &str) -> Arc<dyn Notify> {
             secret: Some(secret("the-signing-secret")),
         }),
         _ => Settings::Twilio(twilio::Settings {
-            account: "AC0123456789abcdef0123456789abcdef".to_owned(),
-            token: secret("the-auth-token-of-twilio"),
-            from: "+15005550006".to_owned(),
+            sender: twilio::Sender {
+                account: "AC0123456789abcdef0123456789abcdef".to_owned(),
+                token: secret("the-auth-token-of-twilio"),
+                from: "+15005550006".to_owned(),
+                api,
+            },
             to: "+491701234567".to_owned(),
-            api,
         }),
     };
     notify::open(settings, &kit(None), &format!("team-{name}").parse().unwrap())
@@ -221,18 +223,20 @@ async fn twilio_takes_a_text_message_and_says_what_is_wrong_with_one() {
     let stage = Stage::start(&[]).await;
     let there = stage.endpoints.twilio.clone();
     let open = |to: &str| {
-        let settings = Settings::Twilio(twilio::Settings {
+        let sender = twilio::Sender {
             account: there.account.clone(),
             token: Secret::new(&there.token),
             from: there.from.clone(),
-            to: to.to_owned(),
             api: Some(there.api.clone()),
-        });
+        };
+        let settings = Settings::Twilio(twilio::Settings { sender, to: to.to_owned() });
         notify::open(settings, &stage.kit, &"team-sms".parse().unwrap())
     };
     open("+491701234567").tell(&huge()).await.unwrap();
     let fault = open("+12").tell(&notice()).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Invalid, "{fault}");
+    let fault = open("+15005550004").tell(&notice()).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Missing, "it answered STOP: {fault}");
     stage.fault("twilio", Trouble::OutOfQuota);
     let fault = open("+491701234567").tell(&notice()).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Exhausted, "{fault}");

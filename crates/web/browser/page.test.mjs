@@ -23,7 +23,7 @@ const SOON = CHECKED + 60_000;
 
 const PAGES = ["index.html", "component/api.html", "incident/20261129-Web.html", "maintenance/20261201-db.html",
   "history/2026-11.html", "404.html", "de/index.html",
-  ...["form", "wrong", "sent", "confirm", "confirmed", "own", "end"].map((name) => `subscribe/${name}.html`)];
+  ...["form", "wrong", "sent", "confirm", "confirmed", "own", "end", "wrong-phone", "wrong-code"].map((name) => `subscribe/${name}.html`)];
 const PHONE = { width: 320, height: 640 };
 const TYPES = { ".html": "text/html; charset=utf-8", ".json": "application/json", ".svg": "image/svg+xml" };
 
@@ -167,7 +167,7 @@ test("the form is filled in and sent without scripts, by keyboard", async () => 
   await page.keyboard.press("Enter");
   await page.waitForURL("https://ops.shop.example/subscribe");
   assert.equal(sent.method(), "POST");
-  assert.equal(sent.postData(), "language=en&address=ann%40example.com");
+  assert.equal(sent.postData(), "language=en&address=ann%40example.com&phone=");
   await close();
 });
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::notify::origin;
 use super::secrets::Secrets;
 use super::state::Home;
-use super::{LIMITS, OpenError, OpenOptions, mail, notify, page, parts};
+use super::{LIMITS, OpenError, OpenOptions, mail, notify, page, sms};
 use linkflow_decide::{AlertRule, Urgency};
 use linkflow_engine::{AlertChannel, AlertPost, Alerts};
 use linkflow_model::clock::SystemClock;
@@ -237,41 +237,7 @@ impl Opening<'_> {
     }
 
     fn sms(&self, alert: &Alert, to: &str) -> Result<Settings, OpenError> {
-        let to = to.to_owned();
-        if let Some(cloud) = &self.options.cloud {
-            let there = &cloud.twilio;
-            return Ok(Settings::Twilio(twilio::Settings {
-                account: there.account.clone(),
-                token: Secret::new(&there.token),
-                from: there.from.clone(),
-                to,
-                api: Some(there.api.clone()),
-            }));
-        }
-        let all = alert.via.iter().chain(self.config.providers.keys());
-        let carrier = all.filter_map(|name| {
-            let provider = self.config.provider(name)?;
-            match &provider.settings {
-                kinds::Settings::Twilio(own) => Some((name, own.clone(), provider)),
-                _ => None,
-            }
-        });
-        let Some((name, own, provider)) = carrier.into_iter().next() else {
-            return Err(OpenError::Missing {
-                what: "nobody carries text messages".to_owned(),
-                help: "declare a provider of the kind twilio".to_owned(),
-            });
-        };
-        let from = own.from.iter().next().cloned().ok_or_else(|| OpenError::Missing {
-            what: format!("`{name}` has no number that messages come from"),
-            help: format!("write `from = \"+1…\"` into `[providers.{name}]`"),
-        })?;
-        Ok(Settings::Twilio(twilio::Settings {
-            account: own.account_sid.clone(),
-            token: parts::token(name, &provider, self.secrets)?,
-            from,
-            to,
-            api: provider.api().map(ToOwned::to_owned),
-        }))
+        let sender = sms::sender(&alert.via, self.config, self.options, self.secrets)?.1;
+        Ok(Settings::Twilio(twilio::Settings { sender, to: to.to_owned() }))
     }
 }

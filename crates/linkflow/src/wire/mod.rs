@@ -36,6 +36,7 @@ pub(crate) mod releases;
 pub(crate) mod render;
 pub(crate) mod secrets;
 pub(crate) mod site;
+mod sms;
 mod socket;
 pub(crate) mod standing;
 pub(crate) mod state;

@@ -29,7 +29,7 @@ incidents = true
 "#;
 
 /// The body of an answer of the control API.
-fn control(stage: &Stage, line: &str, body: &str) -> Value {
+pub(crate) fn control(stage: &Stage, line: &str, body: &str) -> Value {
     serde_json::from_str(&request(&stage.control, line, &[], body).body).unwrap()
 }
 

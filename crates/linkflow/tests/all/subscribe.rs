@@ -8,8 +8,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::conversations::linkflow;
+use crate::hooked::until;
 use crate::page::start;
+use crate::rehearsed::Stage;
 use crate::request::{Reply, request};
+use crate::signed::control;
 
 const CONFIG: &str = r#"
 [stack]
@@ -170,4 +173,48 @@ fn people_and_programs_subscribe_are_told_and_forgotten() {
     assert_eq!(again.code, 1, "{}", again.out);
     let left = linkflow(dir.path(), &["page", "subscribers", "export"]);
     assert!(left.out.contains("/hook") && !left.out.contains("ann@"), "{}", left.out);
+}
+
+/// The text messages that Twilio took, once there are `count`.
+fn texts(stage: &Stage, count: usize) -> Vec<Value> {
+    until("the text message is sent", || {
+        let told = control(stage, "GET /v1/twilio/messages", "");
+        let all = told["messages"].as_array().unwrap().clone();
+        (all.len() == count).then_some(all)
+    })
+}
+
+#[test]
+fn a_phone_subscribes_with_the_code_of_a_text_message_and_is_told() {
+    let twilio = "sms_per_day = 10\n[providers.twilio]\nkind = \"twilio\"\naccount_sid = \"AC0\"\nfrom = \"+15005550006\"\n";
+    let stage = Stage::of(&format!("{CONFIG}{twilio}"));
+    let words = ["up", "--listen", "127.0.0.1:0", "--cloud", &stage.control];
+    let (_up, said) = start(stage.folder(), &words);
+    let at = said["result"]["dashboard"].as_str().unwrap().strip_prefix("http://").unwrap();
+    let at: SocketAddr = at.parse().unwrap();
+    let page = post(at, "/subscribe", "phone=%2B49+170+1234567");
+    assert_eq!(page.status(), 202, "{}", page.body);
+    let who = page.body.split("name=\"who\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let sent = texts(&stage, 1).remove(0);
+    assert_eq!(sent["to"], "+491701234567");
+    let is_digit = |c: &char| c.is_ascii_digit();
+    let code: String = sent["body"].as_str().unwrap().chars().filter(is_digit).collect();
+    let said = post(at, "/subscribe/code", &format!("who={who}&code={code}"));
+    assert_eq!(said.status(), 200, "{}", said.body);
+    let list = stage.expect(&["page", "subscribers", "list", "--json"], 0).value();
+    let way = json!({ "by": "sms", "to": "+491701234567" });
+    assert_eq!(list["result"]["subscribers"][0]["way"], way, "{list}");
+    stage.expect(&["incident", "open", "Payments fail", "--on", "API", "--text", "We look."], 0);
+    let news = texts(&stage, 2).remove(1);
+    let body = news["body"].as_str().unwrap();
+    assert!(
+        body.starts_with(
+            "Shop: Payments fail: Investigating https://status.shop.example/incident/"
+        ),
+        "{body}"
+    );
+    let end = &body[body.find("/unsubscribe/").unwrap()..];
+    assert_eq!(post(at, end, "").status(), 200);
+    let list = stage.expect(&["page", "subscribers", "list", "--json"], 0).value();
+    assert_eq!(list["result"]["subscribers"], json!([]));
 }

@@ -58,6 +58,10 @@ section! {
         at: Url,
         /// How many letters a day subscribers are sent at most; what is beyond waits for the next day, in UTC. Half of it is for those who are subscribed already.
         mails_per_day: u32 = 300,
+        /// How many text messages a day subscribers are sent at most, by the first provider of the kind `twilio`, as each is paid for; 0: nobody subscribes with a phone. Half of it is for those who are subscribed already.
+        sms_per_day: u32 = 0,
+        /// How numbers begin that may subscribe, like `+49`; any may when none is named. Strangers can have messages sent to numbers that cost much.
+        sms_to: Vec<String>,
         /// Whether programs may subscribe as well, with an address that they are called at.
         webhooks: bool = true,
         /// Whether such an address may be one of a private network, and without TLS. Whoever subscribes has LinkFlow ask there.

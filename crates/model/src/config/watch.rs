@@ -483,6 +483,14 @@ impl Written for QuietHours {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Phone(pub String);
 
+impl Phone {
+    /// What somebody typed: spaces, hyphens, dots, slashes and brackets in it are left out.
+    pub fn typed(text: &str) -> Option<Self> {
+        let between = |c: &char| !matches!(c, ' ' | '-' | '.' | '/' | '(' | ')');
+        Self::parse(&text.chars().filter(between).collect::<String>()).ok()
+    }
+}
+
 impl Written for Phone {
     const WHAT: &'static str = "a phone number in international form, like `+491701234567`";
     const PATTERN: Option<&'static str> = Some(r"^\+[1-9][0-9]{6,14}$");

@@ -11,6 +11,7 @@ mod mail;
 mod notify;
 mod pages;
 mod registry;
+mod sms;
 mod vantage;
 mod watcher;
 
@@ -36,6 +37,7 @@ pub use mail::{Letter, Mail};
 pub use notify::{Delivery, Notice, Notify, Tone};
 pub use pages::{Files, Pages, Put, media_type};
 pub use registry::{ImageFacts, Registry};
+pub use sms::Sms;
 pub use vantage::Vantage;
 pub use watcher::{
     HeldWatch, Said, Schedule, Told, Watch, WatchSort, Watcher, WatcherLook, Watching, WorkStage,

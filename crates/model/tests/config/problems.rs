@@ -178,6 +178,19 @@ fn registries_are_asked_seldom() {
 }
 
 #[test]
+fn phones_are_told_by_somebody_and_numbers_begin_with_a_country() {
+    let page = "[status_page]\ncomponents = [{ name = \"API\", watch = \"service.api\" }]\n[status_page.subscribe]\nat = \"https://ops.example.com\"\n";
+    check(
+        &format!("{page}sms_per_day = 20\nsms_to = [\"49\"]\n"),
+        "linkflow.toml:12:15 LF0104 nobody carries the text messages of `sms_per_day`; declare a provider of the kind `twilio`\n\
+         linkflow.toml:13:11 LF0118 `49` is not how a phone number begins; write it in international form, like `+49`",
+    );
+    let twilio =
+        "[providers.twilio]\nkind = \"twilio\"\naccount_sid = \"AC0\"\nfrom = \"+15005550006\"\n";
+    check(&format!("{page}sms_per_day = 20\nsms_to = [\"+49\"]\n{twilio}"), "");
+}
+
+#[test]
 fn a_window_takes_a_while_and_is_on_something() {
     check(
         "[maintenance.backup]\ntitle = \"Backup\"\ncron = \"0 2 * * 0\"\nlasts = \"0s\"\non = [\"service.apj\"]\n\

@@ -1,7 +1,7 @@
 //! Twilio: one account that sends text messages, and keeps them.
 //!
 //! Facts: Twilio's own OpenAPI description of 2010-04-01 (path, form fields, shapes) and twilio.com/docs/api/errors (a refusal is
-//! `code`, `message`, `more_info`, `status`; 21211 for a number that is none, 20429 for too many requests).
+//! `code`, `message`, `more_info`, `status`; 21211 for a number that is none, 21610 for one that answered STOP, 20429 for too many requests).
 
 use std::sync::{Mutex, PoisonError};
 
@@ -19,6 +19,8 @@ use super::trouble::Trouble;
 const MESSAGES: Rate = Rate { per_second: 1.0, burst: 20.0 };
 /// The only number that messages come from.
 const FROM: &str = "+15005550006";
+/// The number that Twilio has for tests, which answered STOP.
+const STOPPED: &str = "+15005550004";
 /// Longest text, in characters.
 const TEXT: usize = 1_600;
 
@@ -78,6 +80,9 @@ impl Twilio {
                 "'From' {from} is not a Twilio phone number or Short Code country mismatch"
             );
             return refused(400, 21659, &text);
+        }
+        if to == STOPPED {
+            return refused(400, 21610, "Attempt to send to unsubscribed recipient");
         }
         if body.is_empty() {
             return refused(400, 21602, "Message body is required.");

@@ -92,11 +92,11 @@ fn empty(config: &Config, settings: Option<&StatusPage>, look: &Look, now: Times
     }
 }
 
-/// Where forms are posted, and whether a mailbox may be told.
+/// Where forms are posted, and whether a mailbox or a phone may be told.
 fn subscribing(config: &Config) -> Option<Subscribing> {
     let subscribe = config.status_page.as_ref()?.subscribe.as_ref()?;
     let at = subscribe.at.0.trim_end_matches('/').to_owned();
-    Some(Subscribing { at, mail: config.mail.is_some() })
+    Some(Subscribing { at, mail: config.mail.is_some(), phone: subscribe.sms_per_day > 0 })
 }
 
 /// The languages, each once.

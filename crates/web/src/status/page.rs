@@ -48,6 +48,8 @@ pub struct Subscribing {
     pub at: String,
     /// Whether a mailbox may be told.
     pub mail: bool,
+    /// Whether a phone may be told.
+    pub phone: bool,
 }
 
 impl Subscribing {

@@ -405,7 +405,8 @@ fn a_page_for_browsers_is_written_in_two_languages() {
     let mut page = full();
     page.languages = vec![FALLBACK, linkflow_model::config::Language::German];
     page.title = "Shop".to_owned();
-    page.subscribe = Some(Subscribing { at: "https://ops.shop.example".to_owned(), mail: true });
+    let at = "https://ops.shop.example".to_owned();
+    page.subscribe = Some(Subscribing { at, mail: true, phone: true });
     page.colour = Some("#7a1fa2".to_owned());
     page.incidents[0].title = "Pages load for some only".to_owned();
     page.incidents[0].updates[0].text =

@@ -18,6 +18,10 @@ pub struct Desk {
     pub(super) title: String,
     pub(super) page: Option<String>,
     pub(super) mails_per_day: u32,
+    /// How many text messages a day; 0: no phone is told.
+    pub(super) sms_per_day: u32,
+    /// How numbers begin that may be told; any when empty.
+    pub(super) sms_to: Vec<String>,
     pub(super) webhooks: bool,
     /// Whether a webhook may be without TLS.
     pub(super) plain: bool,
@@ -37,6 +41,8 @@ impl Desk {
             title: page.title.clone().unwrap_or_else(|| config.stack.name.to_string()),
             page: page.host.as_ref().map(|host| format!("https://{}", host.0)),
             mails_per_day: subscribe.mails_per_day,
+            sms_per_day: subscribe.sms_per_day,
+            sms_to: subscribe.sms_to.clone(),
             webhooks: subscribe.webhooks,
             plain: subscribe.private_webhooks,
             mail: config.mail.clone(),
@@ -51,9 +57,18 @@ impl Desk {
                 let to = Mailbox { name: None, address: to.clone() };
                 self.mail.as_ref().is_some_and(|mail| mail.may_go_to(&to))
             }
+            Way::Sms(to) => {
+                let fits = |start: &String| to.starts_with(start.as_str());
+                self.has_phone() && (self.sms_to.is_empty() || self.sms_to.iter().any(fits))
+            }
             Way::Webhook(url) => self.webhooks && (self.plain || url.starts_with("https://")),
         };
         may.then_some(way)
+    }
+
+    /// Whether phones are told.
+    pub(super) fn has_phone(&self) -> bool {
+        self.sms_per_day > 0
     }
 
     /// The page on which `to` confirms.

@@ -73,7 +73,7 @@ impl News {
         to.at <= self.at && (all || to.components.iter().any(about))
     }
 
-    fn step(&self, w: &Words) -> &'static str {
+    pub(super) fn step(&self, w: &Words) -> &'static str {
         match self.step {
             Step::Incident(stage) => w.stage(stage),
             Step::Announced => w.telling.announced,

@@ -1,19 +1,21 @@
-//! Subscribing to the status page: who wants to be told, by mail or by calls to a web address, and telling them.
+//! Subscribing to the status page: who wants to be told, by mail, by text message or by calls to a web address, and telling them.
 //!
-//! Whoever subscribes proves first that the address is theirs: by a link of a letter, or by an answer to a challenge. What
+//! Whoever subscribes proves first that the address is theirs: by a link of a letter, by a
+//! code of a text message, or by an answer to a challenge. What
 //! there is to tell becomes messages in an outbox of the store before anything is sent, as with alerts. It stands here and not
 //! beside those, because what is told are the words of the page, in its languages, of its components.
 
+mod budget;
 mod desk;
 mod letter;
 mod limit;
-mod mails;
 mod news;
 mod outbox;
 mod pages;
 mod subscriber;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod token;
 
 use std::collections::BTreeSet;
@@ -22,7 +24,7 @@ use std::time::Duration;
 
 use linkflow_model::Clock;
 use linkflow_model::config::Config;
-use linkflow_model::role::{Hook, Mail};
+use linkflow_model::role::{Hook, Mail, Sms};
 use linkflow_store::{Store, StoreError};
 use tokio::time::sleep;
 use tracing::warn;
@@ -47,6 +49,8 @@ pub struct Couriers {
     pub mail: Option<Arc<dyn Mail>>,
     /// Calls to web addresses.
     pub hook: Option<Arc<dyn Hook>>,
+    /// Text messages.
+    pub sms: Option<Arc<dyn Sms>>,
 }
 
 /// Tells subscribers.
@@ -73,10 +77,13 @@ impl Tellers {
         let (letters, calls) = SENDERS;
         let letters = (0..letters).map(|_| self.sender.run(outbox::MAIL));
         let calls = (0..calls).map(|_| self.sender.run(outbox::WEBHOOK));
-        futures_util::future::join3(
+        // One at a time: a vendor takes one a second.
+        let texts = self.sender.run(outbox::SMS);
+        futures_util::future::join4(
             self.look(),
             futures_util::future::join_all(letters),
             futures_util::future::join_all(calls),
+            texts,
         )
         .await;
     }

@@ -4,7 +4,7 @@
 //! that it may have come before.
 
 use linkflow_model::role::{HookCall, Letter};
-use linkflow_model::{Clock, Event, EventKind, FaultKind, Level, Secret, Timestamp};
+use linkflow_model::{Clock, Event, EventKind, Fault, FaultKind, Level, Secret, Timestamp};
 use linkflow_store::{Job, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -14,10 +14,11 @@ use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use super::Couriers;
+use super::budget::Budget;
 use super::desk::Desk;
 use super::letter::{self, News};
-use super::mails::Mails;
 use super::subscriber::{self, Subscriber, Way};
+use super::token::CODE_MS;
 use crate::door::documents::{self, Held};
 
 /// Before the keys of messages.
@@ -82,6 +83,7 @@ fn queue(way: &Way) -> &'static str {
     match way {
         Way::Mail(_) => MAIL,
         Way::Webhook(_) => WEBHOOK,
+        Way::Sms(_) => SMS,
     }
 }
 
@@ -90,6 +92,9 @@ pub(super) const MAIL: &str = "subscriber/mail";
 
 /// The queue of calls.
 pub(super) const WEBHOOK: &str = "subscriber/webhook";
+
+/// The queue of text messages.
+pub(super) const SMS: &str = "subscriber/sms";
 
 /// Puts a message to `to` into the outbox. One with the same id that was ever put there is left as it is.
 pub(super) async fn put(
@@ -144,6 +149,8 @@ pub(super) struct Sender {
 enum Due {
     Letter(Box<Letter>),
     Call(HookCall, String),
+    /// A text message: the number, and what it says.
+    Text(String, String),
     /// Nobody is there to be told.
     Nobody,
 }
@@ -157,12 +164,12 @@ struct Unsent {
     passing: bool,
     /// How long nobody should try.
     wait_ms: u64,
-    /// Whether its web address says that it is there no more and will not be again (410).
+    /// Whether its web address says that it is there no more and will not be again (410), or its phone that it wants nothing more.
     gone: bool,
 }
 
-impl From<linkflow_model::Fault> for Unsent {
-    fn from(fault: linkflow_model::Fault) -> Self {
+impl From<Fault> for Unsent {
+    fn from(fault: Fault) -> Self {
         let wait_ms = match fault.kind {
             FaultKind::Limited { wait } => u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
             FaultKind::Exhausted => 3_600_000,
@@ -172,6 +179,25 @@ impl From<linkflow_model::Fault> for Unsent {
         let unclear = fault.kind == FaultKind::Unclear;
         Self { said: fault.to_string(), unclear, passing, wait_ms, gone: false }
     }
+}
+
+impl Unsent {
+    /// For a reason that another try may find gone; nothing has arrived.
+    fn because(said: &str) -> Self {
+        Self { said: said.to_owned(), unclear: false, passing: true, wait_ms: 0, gone: false }
+    }
+
+    /// Where a web address that is there no more, or a phone that answered STOP, says so.
+    fn perhaps_for_ever(fault: Fault) -> Self {
+        let gone = fault.kind == FaultKind::Missing;
+        Self { gone, ..fault.into() }
+    }
+}
+
+/// What comes of `sending`, when that takes no longer than it may.
+async fn in_time<T>(sending: impl Future<Output = T>) -> Result<T, Unsent> {
+    let late = |_| Unsent { unclear: true, ..Unsent::because("no answer came in time") };
+    timeout(WITHIN, sending).await.map_err(late)
 }
 
 impl Sender {
@@ -205,10 +231,15 @@ impl Sender {
         // Whoever had it before died while it was being sent.
         held.value.may_have_come |= held.value.state == State::Sending;
         let due = self.due(&held.value).await?;
-        if let Due::Letter(_) = due {
-            let mails = Mails { store: &*self.store, most: self.desk.mails_per_day };
+        let (store, desk) = (&*self.store, &*self.desk);
+        let budget = match due {
+            Due::Letter(_) => Some(Budget::of_letters(store, desk.mails_per_day)),
+            Due::Text(..) => Some(Budget::of_texts(store, desk.sms_per_day)),
+            Due::Call(..) | Due::Nobody => None,
+        };
+        if let Some(budget) = budget {
             let is_news = held.value.what != What::Question;
-            if let Some(wait) = mails.take(is_news, now).await? {
+            if let Some(wait) = budget.take(is_news, now).await? {
                 self.store.return_job(&job, wait).await?;
                 return Ok(true);
             }
@@ -250,6 +281,12 @@ impl Sender {
             (Way::Mail(_), Some(news)) => desk
                 .news(&to, news, (&parcel.id, again))
                 .map_or(Due::Nobody, |one| Due::Letter(one.into())),
+            // A code that is no longer good is not worth a message.
+            (Way::Sms(_), None) if self.clock.wall().0.saturating_sub(to.at.0) > CODE_MS => {
+                Due::Nobody
+            }
+            (Way::Sms(number), None) => Due::Text(number.clone(), desk.code_text(&to)),
+            (Way::Sms(number), Some(news)) => Due::Text(number.clone(), desk.news_text(&to, news)),
             (Way::Webhook(url), _) => {
                 let challenge = desk.signer.challenge(&to.id, to.at);
                 let secret = desk.signer.secret(&to.id);
@@ -268,53 +305,29 @@ impl Sender {
 
     /// Sends it; gives how far it has come by that.
     async fn send(&self, parcel: &Parcel, due: Due) -> Result<State, Unsent> {
-        let late = || Unsent {
-            said: "no answer came in time".to_owned(),
-            unclear: true,
-            passing: true,
-            wait_ms: 0,
-            gone: false,
-        };
-        match (due, &self.couriers.mail, &self.couriers.hook) {
-            (Due::Letter(letter), Some(mail), _) => {
-                timeout(WITHIN, mail.send(&letter)).await.map_err(|_| late())??;
+        let nobody = || Unsent::because("nobody here can send this");
+        let is_question = parcel.what == What::Question;
+        match due {
+            Due::Nobody => return Ok(State::Gone),
+            Due::Letter(letter) => {
+                let mail = self.couriers.mail.as_ref().ok_or_else(nobody)?;
+                in_time(mail.send(&letter)).await??;
             }
-            (Due::Call(call, challenge), _, Some(hook)) => {
-                let said = timeout(WITHIN, hook.call(&call)).await.map_err(|_| late())?;
-                let said = said.map_err(|fault| {
-                    let gone = fault.kind == FaultKind::Missing;
-                    Unsent { gone, ..fault.into() }
-                })?;
-                if parcel.what == What::Question && !letter::answers(&said, &challenge) {
-                    return Err(Unsent {
-                        said: "it did not answer with the challenge".to_owned(),
-                        unclear: false,
-                        passing: true,
-                        wait_ms: 0,
-                        gone: false,
-                    });
-                }
-                if parcel.what == What::Question {
-                    let confirmed =
-                        subscriber::confirm(&*self.store, &parcel.to, self.clock.wall());
-                    confirmed.await.map_err(|error| Unsent {
-                        said: error.to_string(),
-                        unclear: false,
-                        passing: true,
-                        wait_ms: 0,
-                        gone: false,
-                    })?;
-                }
+            Due::Text(number, text) => {
+                let sms = self.couriers.sms.as_ref().ok_or_else(nobody)?;
+                in_time(sms.send(&number, &text)).await?.map_err(Unsent::perhaps_for_ever)?;
             }
-            (Due::Nobody, ..) => return Ok(State::Gone),
-            (Due::Letter(_), None, _) | (Due::Call(..), _, None) => {
-                return Err(Unsent {
-                    said: "nobody here can send this".to_owned(),
-                    unclear: false,
-                    passing: true,
-                    wait_ms: 0,
-                    gone: false,
-                });
+            Due::Call(call, challenge) => {
+                let hook = self.couriers.hook.as_ref().ok_or_else(nobody)?;
+                let said = in_time(hook.call(&call)).await?.map_err(Unsent::perhaps_for_ever)?;
+                if is_question && !letter::answers(&said, &challenge) {
+                    return Err(Unsent::because("it did not answer with the challenge"));
+                }
+                if is_question {
+                    let now = self.clock.wall();
+                    let confirmed = subscriber::confirm(&*self.store, &parcel.to, now).await;
+                    confirmed.map_err(|error| Unsent::because(&error.to_string()))?;
+                }
             }
         }
         Ok(State::Sent)
@@ -343,7 +356,7 @@ impl Sender {
         if unsent.gone {
             // As if they had ended it themselves: nothing more is sent there, and nothing is kept of them.
             subscriber::remove(&*self.store, &held.value.to).await?;
-            let told = format!("the subscriber {} is gone: its web address says so", held.value.to);
+            let told = format!("the subscriber {} is gone: it wants nothing more", held.value.to);
             let event = Event::new(now, EventKind::Notice, Level::Notice, told);
             self.store.append(&event).await?;
             return self.store.finish_job(job).await;

@@ -8,7 +8,7 @@ use askama::Template;
 use axum::extract::{DefaultBodyLimit, Form, Path, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -17,8 +17,8 @@ use sha2::{Digest, Sha256};
 
 use super::desk::{Desk, chosen, lines};
 use super::outbox::{self, What};
-use super::subscriber::{self, Subscriber, Way};
-use super::token::Purpose;
+use super::subscriber::{self, Codes, Subscriber, Way};
+use super::token::{CODE_MS, Purpose};
 use crate::Site;
 use crate::door::{Origin, Refused};
 use crate::status::gather::Named;
@@ -30,12 +30,18 @@ const BODY_BYTES: usize = 16 << 10;
 /// For so long nobody is sent a second question, whoever asks.
 const PAUSE_MS: u64 = 600_000;
 
+/// How many codes a phone is sent in a day, whoever asks: each is paid for.
+const CODES: u32 = 3;
+
+const DAY_MS: u64 = 86_400_000;
+
 const STYLE: &str = include_str!("../../templates/page.css");
 
 /// What is answered.
 pub(crate) fn routes() -> Router<Arc<Site>> {
     Router::new()
         .route("/subscribe", get(page).post(ask))
+        .route("/subscribe/code", post(code))
         .route("/subscribe/confirm/{token}", get(confirm_page).post(confirm))
         .route("/subscribe/manage/{token}", get(own_page).post(choose))
         .route("/subscribe/data/{token}", get(data))
@@ -67,7 +73,11 @@ struct FormPage<'a> {
     action: String,
     /// What was typed; `None`: the address is known.
     typed: Option<String>,
+    /// The phone number that was typed; `None`: no phone is told.
+    phone: Option<String>,
+    /// What is wrong with the address, and with the number.
     wrong: bool,
+    wrong_phone: bool,
     saved: bool,
     /// The components: id, name, whether it is chosen.
     components: Vec<(&'a str, &'a str, bool)>,
@@ -84,6 +94,16 @@ struct SaidPage<'a> {
     text: &'a str,
     /// Where the button posts, and what it says.
     button: Option<(String, &'static str)>,
+    links: Vec<(&'static str, String)>,
+}
+
+#[derive(Template)]
+#[template(path = "subscribe/code.html")]
+struct CodePage<'a> {
+    f: Frame<'a>,
+    /// Whose code it is, as a token.
+    who: String,
+    wrong: bool,
     links: Vec<(&'static str, String)>,
 }
 
@@ -123,7 +143,9 @@ impl<'a> Asked<'a> {
             f: self.frame(title),
             action,
             typed: None,
+            phone: None,
             wrong: false,
+            wrong_phone: false,
             saved: false,
             components: components.map(line).collect(),
             button: self.w.telling.subscribe,
@@ -134,6 +156,11 @@ impl<'a> Asked<'a> {
 
     fn said(&'a self, title: &'a str, text: &'a str) -> SaidPage<'a> {
         SaidPage { f: self.frame(title), text, button: None, links: Vec::new() }
+    }
+
+    fn code(&'a self, who: String, wrong: bool) -> CodePage<'a> {
+        let links = vec![(self.w.telling.subscribe, "/subscribe".to_owned())];
+        CodePage { f: self.frame(self.w.telling.code), who, wrong, links }
     }
 
     /// The ids among `fields` that are components of the page.
@@ -197,6 +224,7 @@ async fn page(
     let chosen = asked.chosen(&fields);
     let mut page = asked.form(asked.w.telling.subscribe, "/subscribe".to_owned(), &chosen);
     page.typed = Some(String::new());
+    page.phone = asked.desk.has_phone().then(String::new);
     Ok(show(StatusCode::OK, &page, &page.f))
 }
 
@@ -208,12 +236,18 @@ async fn ask(
 ) -> Result<Response, Refused> {
     let asked = Asked::of(&site, first(&fields, "language"))?;
     let (t, desk) = (asked.w.telling, asked.desk);
-    let typed = first(&fields, "address");
+    let (typed, phone) = (first(&fields, "address"), first(&fields, "phone"));
     let chosen = asked.chosen(&fields);
-    let Some(way) = desk.way(typed) else {
+    let is_phone = !phone.trim().is_empty();
+    let way = match is_phone {
+        true => desk.way(phone).filter(|way| matches!(way, Way::Sms(_)) && typed.trim().is_empty()),
+        false => desk.way(typed),
+    };
+    let Some(way) = way else {
         let mut page = asked.form(t.subscribe, "/subscribe".to_owned(), &chosen);
         page.typed = Some(typed.chars().take(2_000).collect());
-        page.wrong = true;
+        page.phone = desk.has_phone().then(|| phone.chars().take(40).collect());
+        (page.wrong, page.wrong_phone) = (!is_phone, is_phone && desk.has_phone());
         return Ok(show(StatusCode::BAD_REQUEST, &page, &page.f));
     };
     let address = origin.and_then(|Extension(origin)| origin.address);
@@ -224,24 +258,59 @@ async fn ask(
     let (title, text) = match &way {
         Way::Mail(_) => (t.sent, t.sent_text),
         Way::Webhook(_) => (t.asked, t.asked_text),
+        Way::Sms(_) => (t.code, t.code_text),
     };
     let id = desk.signer.id(&way.source());
     let (at, language) = (site.clock.wall(), asked.w.code.to_owned());
-    let wanted = Subscriber { id, way, components: chosen, language, at };
+    let has_code = matches!(way, Way::Sms(_));
+    let wanted = Subscriber { id: id.clone(), way, components: chosen, language, at, codes: None };
     note(&site, wanted).await.map_err(unable)?;
+    if has_code {
+        let who = desk.signer.token(Purpose::Code, &id, at);
+        let page = asked.code(who, false);
+        return Ok(show(StatusCode::ACCEPTED, &page, &page.f));
+    }
     let page = asked.said(title, text);
     Ok(show(StatusCode::ACCEPTED, &page, &page.f))
+}
+
+/// `POST /subscribe/code`: the code of a text message.
+async fn code(
+    State(site): State<Arc<Site>>,
+    Form(fields): Form<Fields>,
+) -> Result<Response, Refused> {
+    let asked = Asked::of(&site, first(&fields, "language"))?;
+    let (who, typed) = (first(&fields, "who"), first(&fields, "code"));
+    let Some(id) = asked.whom(Purpose::Code, who) else { return Ok(asked.no_link()) };
+    let (store, now) = (&*site.store, site.clock.wall());
+    let at = subscriber::try_code(store, &id).await.map_err(unable)?;
+    let good = at.filter(|at| now.0.saturating_sub(at.0) <= CODE_MS);
+    if good.is_some_and(|at| asked.desk.signer.is_code(typed, &id, at))
+        && let Some(to) = subscriber::confirm(store, &id, now).await.map_err(unable)?
+    {
+        return confirmed(&site, &to);
+    }
+    let page = asked.code(who.to_owned(), true);
+    Ok(show(StatusCode::BAD_REQUEST, &page, &page.f))
 }
 
 /// Notes what somebody wants, and asks them whether they do: once in a while, however often it is asked for.
 async fn note(site: &Site, mut wanted: Subscriber) -> Result<(), StoreError> {
     let store = &*site.store;
     let before = subscriber::asked(store, &wanted.id).await?;
-    let recent = before.filter(|before| wanted.at.0.saturating_sub(before.at.0) < PAUSE_MS);
-    if let Some(recent) = recent {
-        // The question that is on its way stands for this one as well: its link follows from when it was asked.
-        wanted.at = recent.at;
-        return subscriber::ask(store, &wanted).await;
+    if let Some(before) = before {
+        let is_recent = wanted.at.0.saturating_sub(before.at.0) < PAUSE_MS;
+        let codes = before.codes.filter(|codes| wanted.at.0.saturating_sub(codes.since.0) < DAY_MS);
+        if is_recent || codes.is_some_and(|codes| codes.sent >= CODES) {
+            // The question that is on its way stands for this one as well: its link follows from when it was asked.
+            (wanted.at, wanted.codes) = (before.at, before.codes);
+            return subscriber::ask(store, &wanted).await;
+        }
+        wanted.codes = codes;
+    }
+    if let Way::Sms(_) = wanted.way {
+        let (since, sent) = wanted.codes.map_or((wanted.at, 0), |codes| (codes.since, codes.sent));
+        wanted.codes = Some(Codes { since, sent: sent + 1, tries: 0 });
     }
     subscriber::ask(store, &wanted).await?;
     outbox::put(store, &wanted, What::Question, wanted.at).await

@@ -1,7 +1,7 @@
 //! Those who are told: documents of the store, one for each who confirmed, and one for each who has still to.
 
 use linkflow_model::Timestamp;
-use linkflow_model::config::{Language, Mailbox, Url};
+use linkflow_model::config::{Language, Mailbox, Phone, Url};
 use linkflow_store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -15,6 +15,9 @@ const CONFIRMED: &str = "subscriber/";
 /// Before the keys of those who have still to say that they want to be.
 const ASKED: &str = "subscriber-asked/";
 
+/// How often a code may be tried: of a million, a guess hits one.
+const TRIES: u32 = 5;
+
 /// How they are reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "by", content = "to")]
@@ -23,10 +26,12 @@ pub enum Way {
     Mail(String),
     /// By a request to this web address.
     Webhook(String),
+    /// By a text message to this number, in international form.
+    Sms(String),
 }
 
 impl Way {
-    /// What somebody typed: a mail address, or a web address.
+    /// What somebody typed: a mail address, a web address, or a phone number.
     pub(super) fn typed(text: &str) -> Option<Self> {
         let text = text.trim();
         if text.len() > 254 && !text.contains("://") || text.len() > 2_000 {
@@ -35,13 +40,16 @@ impl Way {
         if text.contains("://") {
             return Url::typed(text).map(|Url(url)| Self::Webhook(url));
         }
+        if text.starts_with('+') && !text.contains('@') {
+            return Phone::typed(text).map(|Phone(number)| Self::Sms(number));
+        }
         let Mailbox { name: None, address } = Mailbox::typed(text)? else { return None };
         Some(Self::Mail(address))
     }
 
     /// Where it leads, as it was typed.
     pub fn address(&self) -> &str {
-        let (Self::Mail(to) | Self::Webhook(to)) = self;
+        let (Self::Mail(to) | Self::Webhook(to) | Self::Sms(to)) = self;
         to
     }
 
@@ -50,6 +58,7 @@ impl Way {
         match self {
             Self::Mail(_) => "mail",
             Self::Webhook(_) => "webhook",
+            Self::Sms(_) => "sms",
         }
     }
 
@@ -58,6 +67,7 @@ impl Way {
         match self {
             Self::Mail(to) => format!("mail:{}", to.to_lowercase()),
             Self::Webhook(to) => format!("webhook:{to}"),
+            Self::Sms(to) => format!("sms:{to}"),
         }
     }
 }
@@ -75,6 +85,20 @@ pub struct Subscriber {
     pub language: String,
     /// When they confirmed; of one who has still to, when they asked.
     pub at: Timestamp,
+    /// Of a phone that has still to confirm: its codes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codes: Option<Codes>,
+}
+
+/// How many codes a phone was sent, and how often the last one was guessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Codes {
+    /// When the first of them was asked for; a day later it begins anew.
+    pub since: Timestamp,
+    /// How many were sent since.
+    pub sent: u32,
+    /// How often the last one was tried.
+    pub tries: u32,
 }
 
 impl Subscriber {
@@ -151,10 +175,30 @@ pub(super) async fn confirm(
     if now.0.saturating_sub(held.value.at.0) > CONFIRM_MS {
         return find(store, id).await;
     }
-    let confirmed = Subscriber { at: now, ..held.value.clone() };
+    let confirmed = Subscriber { at: now, codes: None, ..held.value.clone() };
     put(store, &format!("{CONFIRMED}{id}"), &confirmed).await?;
     gone(store, &held).await?;
     Ok(Some(confirmed))
+}
+
+/// Counts one try of the last code that the phone with this id was sent. Gives when that was asked for, when it may still be
+/// tried.
+pub(super) async fn try_code(store: &dyn Store, id: &str) -> Result<Option<Timestamp>, StoreError> {
+    let key = format!("{ASKED}{id}");
+    loop {
+        let Some(held) = read::<Subscriber>(store, &key).await? else { return Ok(None) };
+        let Some(codes) = held.value.codes.filter(|codes| codes.tries < TRIES) else {
+            return Ok(None);
+        };
+        let at = held.value.at;
+        let codes = Some(Codes { tries: codes.tries + 1, ..codes });
+        let tried = Subscriber { codes, ..held.value };
+        match store.write(&key, Some(held.version), &tried.body(), None).await {
+            Ok(_) => return Ok(Some(at)),
+            Err(StoreError::Conflict { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Writes what somebody chose anew.
@@ -214,6 +258,9 @@ mod tests {
         let rows = [
             (" ann@example.com ", mail("ann@example.com")),
             ("https://example.com/hook?a=1", hook("https://example.com/hook?a=1")),
+            ("+49 (170) 123-45.67", Some(Way::Sms("+491701234567".to_owned()))),
+            ("+49170", None),
+            ("+1@example.com", mail("+1@example.com")),
             ("Ann <ann@example.com>", None),
             ("ann@example.com\r\nBcc: all@example.com", None),
             ("https://ann:pw@example.com", None),

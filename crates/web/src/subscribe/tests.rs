@@ -10,7 +10,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
 use axum::http::{Request, StatusCode, header};
 use linkflow_model::config::Config;
-use linkflow_model::role::{Hook, HookCall, Letter, Mail};
+use linkflow_model::role::{Hook, HookCall, Letter, Mail, Sms};
 use linkflow_model::{
     Clock, Fault, FaultKind, Impact, Incident, IncidentStage, IncidentUpdate, Maintenance,
     ProviderName, Recurs,
@@ -19,7 +19,7 @@ use linkflow_store::{Memory, Store};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::outbox::{MAIL, WEBHOOK};
+use super::outbox::{MAIL, SMS, WEBHOOK};
 use super::{Couriers, Desk, Subscriber, Tellers, forget, subscribers};
 use crate::scripted::{Hand, site};
 
@@ -49,6 +49,7 @@ mails_per_day = 40
 struct World {
     letters: Mutex<Vec<Letter>>,
     calls: Mutex<Vec<Value>>,
+    texts: Mutex<Vec<(String, String)>>,
     refuse: Mutex<Option<FaultKind>>,
     mute: Mutex<bool>,
 }
@@ -81,6 +82,15 @@ impl Hook for World {
     }
 }
 
+#[async_trait]
+impl Sms for World {
+    async fn send(&self, to: &str, text: &str) -> Result<(), Fault> {
+        self.refused()?;
+        self.texts.lock().unwrap().push((to.to_owned(), text.to_owned()));
+        Ok(())
+    }
+}
+
 /// A site with a desk, and those who tell.
 struct Town {
     router: Router,
@@ -106,8 +116,11 @@ impl Town {
         site.desk = Some(Arc::clone(&desk));
         let told: (Arc<dyn Store>, Arc<dyn Clock>) =
             (Arc::clone(&store) as _, Arc::clone(&clock) as _);
-        let by =
-            Couriers { mail: Some(Arc::clone(&world) as _), hook: Some(Arc::clone(&world) as _) };
+        let by = Couriers {
+            mail: Some(Arc::clone(&world) as _),
+            hook: Some(Arc::clone(&world) as _),
+            sms: Some(Arc::clone(&world) as _),
+        };
         let tellers = Tellers::new((&told.0, &told.1), Arc::new(config), &desk, by);
         let router = site.router();
         Self { router, store, clock, world, tellers, seen: Default::default() }
@@ -144,7 +157,7 @@ impl Town {
         let now = self.clock.wall();
         let (store, config) = (&*self.store, &self.tellers.config);
         super::news::look(store, config, &mut self.seen, now).await.unwrap();
-        for queue in [MAIL, WEBHOOK] {
+        for queue in [MAIL, WEBHOOK, SMS] {
             while self.tellers.sender.next(queue).await.unwrap() {}
         }
     }
@@ -155,6 +168,19 @@ impl Town {
 
     fn calls(&self) -> Vec<Value> {
         std::mem::take(&mut self.world.calls.lock().unwrap())
+    }
+
+    fn texts(&self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.world.texts.lock().unwrap())
+    }
+
+    /// Asks for a code for `number`; gives the fields of the form that it is typed into.
+    async fn phone(&self, number: &str) -> String {
+        let form = format!("phone={}", number.replace('+', "%2B"));
+        let (status, page) = self.ask("POST", "/subscribe", &form).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{page}");
+        let who = page.split("name=\"who\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+        format!("who={who}&code=")
     }
 
     async fn told(&self) -> Vec<Subscriber> {
@@ -538,7 +564,7 @@ async fn without_the_section_there_is_nothing() {
 /// The pages that `crates/web/browser` looks at, written into the folder that `LINKFLOW_TEST_PAGE` names.
 #[tokio::test]
 async fn the_pages_for_browsers_are_whole() {
-    let mut town = Town::new();
+    let mut town = with_phones(20);
     town.ask("POST", "/subscribe", "address=ann@example.com&component=api").await;
     town.post().await;
     let confirm = path(&town.letters()[0].text, "/subscribe/confirm/");
@@ -547,7 +573,10 @@ async fn the_pages_for_browsers_are_whole() {
         ("wrong", town.ask("POST", "/subscribe", "address=ann&language=de").await.1),
         ("sent", town.ask("POST", "/subscribe", "address=bob@example.com").await.1),
         ("confirm", town.ask("GET", &confirm, "").await.1),
+        ("wrong-phone", town.ask("POST", "/subscribe", "phone=0170&language=fr").await.1),
     ];
+    let code = format!("{}12&language=de", town.phone("+491701234567").await);
+    pages.push(("wrong-code", town.ask("POST", "/subscribe/code", &code).await.1));
     let confirmed = town.ask("POST", &confirm, "").await.1;
     let own = path(&confirmed, "/subscribe/manage/");
     pages.push(("confirmed", confirmed));
@@ -563,4 +592,128 @@ async fn the_pages_for_browsers_are_whole() {
             std::fs::write(folder.join(format!("{name}.html")), page).unwrap();
         }
     }
+}
+
+/// The same, where phones in Germany are told.
+fn with_phones(per_day: u32) -> Town {
+    let provider =
+        "[providers.twilio]\nkind = \"twilio\"\naccount_sid = \"AC0\"\nfrom = \"+15005550006\"\n";
+    Town::with(&format!("{CONFIG}sms_per_day = {per_day}\nsms_to = [\"+49\"]\n{provider}"))
+}
+
+/// The six digits of a text message.
+fn digits(text: &str) -> String {
+    let is_code = |word: &&str| {
+        word.trim_end_matches('.').len() == 6 && word.starts_with(|c: char| c.is_ascii_digit())
+    };
+    text.split(' ').find(is_code).unwrap().trim_end_matches('.').to_owned()
+}
+
+#[tokio::test]
+async fn a_phone_is_told_once_its_code_was_typed_and_ends_it_by_the_link() {
+    let mut town = with_phones(20);
+    let (_, form) = town.ask("GET", "/subscribe", "").await;
+    assert!(form.contains("type=\"tel\""), "{form}");
+    let code = town.phone("+49 (170) 123-45.67").await;
+    town.post().await;
+    let (to, text) = town.texts().remove(0);
+    assert_eq!(to, "+491701234567");
+    assert!(text.starts_with("Shop: your code is "), "{text}");
+    let wrong = town.ask("POST", "/subscribe/code", &format!("{code}12345")).await;
+    assert_eq!(wrong.0, StatusCode::BAD_REQUEST);
+    assert!(wrong.1.contains("aria-invalid"), "{}", wrong.1);
+    assert_eq!(town.told().await, []);
+    let right = town.ask("POST", "/subscribe/code", &format!("{code}{}", digits(&text))).await;
+    assert_eq!(right.0, StatusCode::OK, "{}", right.1);
+    assert_eq!(town.told().await.len(), 1);
+
+    town.clock.pass(60_000);
+    town.incident(1).await;
+    town.post().await;
+    let (_, news) = town.texts().remove(0);
+    assert!(news.chars().count() <= 306, "{news}");
+    assert!(
+        news.starts_with(
+            "Shop: The API is away: Investigating https://status.shop.example/incident/"
+        ),
+        "{news}"
+    );
+    let end = path(&news, "/unsubscribe/");
+    assert_eq!(town.ask("POST", &end, "").await.0, StatusCode::OK);
+    assert_eq!(town.told().await, []);
+}
+
+#[tokio::test]
+async fn a_code_is_guessed_five_times_an_hour_long_and_three_are_sent_a_day() {
+    let mut town = with_phones(20);
+    let mut sent = 0;
+    for n in 0..5 {
+        let code = town.phone("+491701234567").await;
+        // Once more within ten minutes sends nothing.
+        town.phone("+491701234567").await;
+        town.post().await;
+        let texts = town.texts();
+        sent += texts.len();
+        let Some((_, text)) = texts.first() else { continue };
+        let right = format!("{code}{}", digits(text));
+        if n == 0 {
+            for _ in 0..5 {
+                let (status, _) = town.ask("POST", "/subscribe/code", &format!("{code}x")).await;
+                assert_eq!(status, StatusCode::BAD_REQUEST);
+            }
+        } else {
+            town.clock.pass(3_700_000);
+        }
+        let status = town.ask("POST", "/subscribe/code", &right).await.0;
+        assert!(!status.is_success(), "guessed too often, or too late");
+        town.clock.pass(3_700_000);
+    }
+    assert_eq!((sent, town.told().await), (3, Vec::new()));
+    town.clock.pass(86_400_000);
+    town.phone("+491701234567").await;
+    town.post().await;
+    assert_eq!(town.texts().len(), 1, "another day");
+}
+
+#[tokio::test]
+async fn only_numbers_that_may_be_told_are_and_so_many_a_day() {
+    let mut town = with_phones(4);
+    for form in [
+        "phone=%2B1900555000",
+        "phone=0170+1234567",
+        "phone=ann@example.com",
+        "phone=%2B491701234567&address=ann@example.com",
+    ] {
+        let (status, page) = town.ask_from([198, 51, 100, 7], "POST", "/subscribe", form).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{form}");
+        assert!(page.contains("wrong-phone"), "{form}: {page}");
+    }
+    for n in 0..4 {
+        town.phone(&format!("+49170123450{n}")).await;
+    }
+    town.post().await;
+    assert_eq!(town.texts().len(), 2, "questions have half");
+    town.clock.pass(86_400_000);
+    town.post().await;
+    assert_eq!(town.texts(), [], "a code of yesterday is worth no message");
+    let without = Town::new();
+    let (_, form) = without.ask("GET", "/subscribe", "").await;
+    assert!(!form.contains("type=\"tel\""), "{form}");
+    let refused = without.ask("POST", "/subscribe", "phone=%2B491701234567").await;
+    assert_eq!(refused.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_phone_that_answered_stop_is_forgotten() {
+    let mut town = with_phones(20);
+    let code = town.phone("+491701234567").await;
+    town.post().await;
+    let (_, text) = town.texts().remove(0);
+    town.ask("POST", "/subscribe/code", &format!("{code}{}", digits(&text))).await;
+    assert_eq!(town.told().await.len(), 1);
+    town.clock.pass(1_000);
+    *town.world.refuse.lock().unwrap() = Some(FaultKind::Missing);
+    town.incident(1).await;
+    town.post().await;
+    assert_eq!((town.texts(), town.told().await), (Vec::new(), Vec::new()));
 }

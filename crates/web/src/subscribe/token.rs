@@ -8,6 +8,9 @@ use ring::hmac;
 /// How long a link that confirms is good: 48 hours.
 pub(super) const CONFIRM_MS: u64 = 48 * 3_600_000;
 
+/// How long the code of a text message is good: an hour.
+pub(super) const CODE_MS: u64 = 3_600_000;
+
 /// How many bytes of a hash are kept: as many as nobody guesses.
 const MARK: usize = 16;
 
@@ -21,6 +24,8 @@ pub(super) enum Purpose {
     Confirm,
     /// To change what one is told, and to end it. It has no end itself: old letters have to work.
     Own,
+    /// To type the code of a text message.
+    Code,
 }
 
 /// Makes links, and knows its own.
@@ -55,11 +60,25 @@ impl Signer {
         hex(&self.hash(&[b"challenge\0", id.as_bytes(), &at.0.to_be_bytes()])[..MARK])
     }
 
+    /// The six digits that the phone with this id is sent when it was asked at `at`.
+    pub(super) fn code(&self, id: &str, at: Timestamp) -> String {
+        let hash = self.hash(&[b"code\0", id.as_bytes(), &at.0.to_be_bytes()]);
+        let number = hash[..8].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+        format!("{:06}", number % 1_000_000)
+    }
+
+    /// Whether `typed` is that code.
+    pub(super) fn is_code(&self, typed: &str, id: &str, at: Timestamp) -> bool {
+        let typed: String = typed.chars().filter(|c| !c.is_whitespace()).collect();
+        subtle::ConstantTimeEq::ct_eq(typed.as_bytes(), self.code(id, at).as_bytes()).into()
+    }
+
     /// A link's last part for the subscriber `id`, who asked at `asked`.
     pub(super) fn token(&self, purpose: Purpose, id: &str, asked: Timestamp) -> String {
         let end = match purpose {
             Purpose::Confirm => asked.0.saturating_add(CONFIRM_MS) / 1_000,
             Purpose::Own => u64::MAX,
+            Purpose::Code => asked.0.saturating_add(CODE_MS) / 1_000,
         };
         let mut bytes = vec![purpose as u8];
         bytes.extend(end.to_be_bytes());
@@ -113,6 +132,19 @@ mod tests {
         assert_eq!(other.read(Purpose::Confirm, &token, asked), None, "another maker");
         let own = ours.token(Purpose::Own, &id, asked);
         assert_eq!(ours.read(Purpose::Own, &own, Timestamp(u64::MAX)), Some(id));
+    }
+
+    #[test]
+    fn a_code_is_six_digits_of_one_phone_and_one_moment() {
+        let ours = Signer::new(&[1; 32]);
+        let (id, other) = (ours.id("sms:+491701234567"), ours.id("sms:+491701234568"));
+        let code = ours.code(&id, Timestamp(5));
+        assert!(code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit()), "{code}");
+        assert!(ours.is_code(&format!(" {} {}", &code[..3], &code[3..]), &id, Timestamp(5)));
+        assert!(
+            !ours.is_code(&code, &id, Timestamp(6)) && !ours.is_code(&code, &other, Timestamp(5))
+        );
+        assert!(!ours.is_code("", &id, Timestamp(5)));
     }
 
     #[test]

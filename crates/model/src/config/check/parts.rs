@@ -6,9 +6,9 @@ use super::Check;
 use crate::config::codes;
 use crate::config::data::{Primary, thing};
 use crate::config::kinds::Settings;
-use crate::config::page::PagePlace;
+use crate::config::page::{PagePlace, PageSubscribe};
 use crate::config::problem::nearest;
-use crate::config::provider::Role;
+use crate::config::provider::{Provider, Role};
 use crate::config::template::Template;
 use crate::config::watch::{Alert, Domains, Window};
 use crate::{ItemName, ProviderName, Timestamp};
@@ -311,6 +311,9 @@ impl Check<'_> {
             let path = ["alerts", name.as_str()];
             self.providers(&alert.via, Role::Notify, &[path[0], path[1], "via"], false);
             self.otherwise(name, alert);
+            if !alert.sms.is_empty() {
+                self.carrier();
+            }
             // What was written and could not be read was told already.
             if !WAYS.iter().any(|way| self.has(&[path[0], path[1], way])) {
                 let what = format!("`{}` tells nobody", path.join("."));
@@ -522,9 +525,43 @@ impl Check<'_> {
             let what = "nobody takes what is posted to `status_page.subscribe.at`".to_owned();
             self.tell(codes::DOES_NOT_FIT, &path, what, "take `dashboard.on = false` away");
         }
-        if self.config.mail.is_none() && !subscribe.webhooks {
+        if self.config.mail.is_none() && !subscribe.webhooks && subscribe.sms_per_day == 0 {
             let what = "nobody can subscribe: there is neither `[mail]` nor a webhook".to_owned();
             self.tell(codes::MISSING, &path, what, "add `[mail]` with `from` and `via`");
+        }
+        self.subscribing_by_phone(subscribe);
+    }
+
+    /// Whether somebody carries text messages; who does is used.
+    fn carrier(&mut self) -> bool {
+        let is_carrier = |provider: &Provider| matches!(provider.settings, Settings::Twilio(_));
+        let mut all = self.config.providers.iter();
+        let carrier = all.find(|(_, provider)| is_carrier(provider));
+        self.used.extend(carrier.map(|(name, _)| name.clone()));
+        carrier.is_some()
+    }
+
+    /// Checks that somebody carries text messages to subscribers, where there are any, and where to.
+    fn subscribing_by_phone(&mut self, subscribe: &PageSubscribe) {
+        let path = ["status_page", "subscribe"];
+        if subscribe.sms_per_day > 0 && !self.carrier() {
+            let what = "nobody carries the text messages of `sms_per_day`".to_owned();
+            let help = "declare a provider of the kind `twilio`";
+            self.tell(codes::MISSING, &[path[0], path[1], "sms_per_day"], what, help);
+        }
+        for (i, start) in subscribe.sms_to.iter().enumerate() {
+            let digits = start.strip_prefix('+').unwrap_or_default();
+            let is_start = (1..=15).contains(&digits.len());
+            if !is_start || !digits.bytes().all(|b| b.is_ascii_digit()) {
+                let what = format!("`{start}` is not how a phone number begins");
+                let at = [path[0], path[1], "sms_to", &i.to_string()];
+                self.tell(
+                    codes::BAD_VALUE,
+                    &at,
+                    what,
+                    "write it in international form, like `+49`",
+                );
+            }
         }
     }
 

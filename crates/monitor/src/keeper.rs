@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
 use linkflow_decide::watch::{Seen, Standing};
@@ -25,6 +26,9 @@ const EVERY: Duration = Duration::from_secs(1);
 /// How often it is shown how everything stands, while that changes.
 const NEWS: Duration = Duration::from_millis(200);
 const TOGETHER: usize = 500;
+
+/// By how much the two clocks may come apart before the one on the wall counts as set, in ms.
+const APART_MS: u64 = 20;
 
 /// How long after the end of a minute its readings are added up: by then all have been kept.
 const SETTLED_MS: u64 = 10_000;
@@ -77,6 +81,8 @@ impl Noted {
 struct Entry {
     watched: Watched,
     standing: Standing,
+    /// When that began on the wall: before this process did, maybe.
+    began: Timestamp,
     doubts: bool,
     /// Whether no alarm was told because something that it needs was down.
     held: bool,
@@ -89,6 +95,8 @@ pub(crate) struct Keeper {
     by_subject: HashMap<String, usize>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    /// By how much the clock on the wall is ahead of the one for durations, in ms. Kept, so that a moment has one time.
+    ahead: AtomicI64,
     tell: mpsc::Sender<Event>,
     show: watch::Sender<Vec<Stands>>,
     /// Whether something stands otherwise than was shown.
@@ -101,6 +109,12 @@ pub(crate) struct Keeper {
     pulse: Pulse,
 }
 
+/// By how much the clock on the wall is ahead of the one for durations, in ms.
+fn ahead(clock: &dyn Clock) -> i64 {
+    let (now, wall) = (clock.now().0, clock.wall().0);
+    i64::try_from(wall).unwrap_or(i64::MAX).saturating_sub_unsigned(now)
+}
+
 impl Keeper {
     pub(crate) fn new(
         all: &[Watched],
@@ -109,11 +123,13 @@ impl Keeper {
         (tell, show): (mpsc::Sender<Event>, watch::Sender<Vec<Stands>>),
         pulse: Pulse,
     ) -> Self {
+        let wall = clock.wall();
         let nothing =
             Standing { condition: Condition::Unknown, since: clock.now(), why: None, flaps: false };
         let entry = |watched: &Watched| Entry {
             watched: watched.clone(),
             standing: nothing.clone(),
+            began: wall,
             doubts: false,
             held: false,
             maintained: false,
@@ -130,6 +146,7 @@ impl Keeper {
             entries: all.iter().map(entry).collect(),
             by_subject,
             store,
+            ahead: AtomicI64::new(ahead(&*clock)),
             clock,
             tell,
             show,
@@ -145,12 +162,13 @@ impl Keeper {
     /// How `watched` stood when it was last looked at, if that was just now. The time in which nobody looked is unknown.
     pub(crate) async fn resume(&mut self, watched: &Watched) -> Option<Standing> {
         match self.resumed(watched).await {
-            Ok(standing) => {
-                let at = self.by_subject.get(&watched.subject).copied();
-                if let (Some(at), Some(standing)) = (at, &standing) {
-                    self.entries[at].standing = standing.clone();
+            Ok(resumed) => {
+                let (standing, began) = resumed?;
+                if let Some(at) = self.by_subject.get(&watched.subject) {
+                    let entry = &mut self.entries[*at];
+                    (entry.standing, entry.began) = (standing.clone(), began);
                 }
-                standing
+                Some(standing)
             }
             Err(error) => {
                 tracing::error!("how {} was cannot be read: {error}", watched.subject);
@@ -159,7 +177,11 @@ impl Keeper {
         }
     }
 
-    async fn resumed(&mut self, watched: &Watched) -> Result<Option<Standing>, StoreError> {
+    /// The same, with when that began.
+    async fn resumed(
+        &mut self,
+        watched: &Watched,
+    ) -> Result<Option<(Standing, Timestamp)>, StoreError> {
         if let Some(document) = self.store.read(&Noted::key(&watched.subject)).await?
             && let Some(at) = self.by_subject.get(&watched.subject)
         {
@@ -182,7 +204,7 @@ impl Keeper {
                 why: last.why,
                 flaps: false,
             };
-            return Ok(Some(standing));
+            return Ok(Some((standing, last.from)));
         }
         let from = last.to.unwrap_or(Timestamp(looked.0 + watched.manner.every_ms));
         let why = Some("nobody looked".to_owned());
@@ -285,16 +307,23 @@ impl Keeper {
         }
     }
 
-    /// The time on the wall at `moment`.
+    /// The time on the wall at `moment`: the same whenever it is asked for, unless the clock is set.
     fn wall(&self, moment: Moment) -> Timestamp {
-        Timestamp(self.clock.wall().0.saturating_sub(self.clock.now().since(moment)))
+        let (now, kept) = (ahead(&*self.clock), self.ahead.load(Relaxed));
+        let ahead = if now.abs_diff(kept) > APART_MS { now } else { kept };
+        self.ahead.store(ahead, Relaxed);
+        Timestamp(moment.0.saturating_add_signed(ahead))
     }
 
     async fn turned(&mut self, at: usize, turn: Turn) {
-        let before = self.entries[at].standing.clone();
+        let (before, began) = (self.entries[at].standing.clone(), self.entries[at].began);
         self.news = true;
+        let begins = self.wall(turn.standing.since);
         let entry = &mut self.entries[at];
         entry.doubts = turn.doubts;
+        if turn.standing.since != before.since {
+            entry.began = begins;
+        }
         entry.standing = turn.standing;
         let is_news =
             (entry.standing.condition, entry.standing.flaps) != (before.condition, before.flaps);
@@ -302,7 +331,7 @@ impl Keeper {
             let cause = self.cause(at);
             self.entries[at].held = cause.is_some();
             self.remember(at, cause.as_deref()).await;
-            self.say(at, &before, cause.as_deref()).await;
+            self.say(at, (&before, began), cause.as_deref()).await;
         }
         self.release().await;
     }
@@ -317,7 +346,7 @@ impl Keeper {
     }
 
     fn stands(&self, at: usize) -> Stands {
-        let Entry { watched, standing, maintained, .. } = &self.entries[at];
+        let Entry { watched, standing, began, maintained, .. } = &self.entries[at];
         let condition = match standing.condition {
             _ if *maintained => Condition::Maintenance,
             // It is down now and up then, and nobody is told each time.
@@ -328,7 +357,7 @@ impl Keeper {
             subject: watched.subject.clone(),
             name: watched.subject.clone(),
             condition,
-            since: self.wall(standing.since),
+            since: *began,
             why: standing.why.clone(),
             needs: self.needs(watched),
             held: self.cause(at).is_some(),
@@ -367,9 +396,10 @@ impl Keeper {
         for at in 0..self.entries.len() {
             if self.entries[at].held && self.cause(at).is_none() {
                 self.entries[at].held = false;
-                let standing = self.entries[at].standing.clone();
+                let (standing, began) = (self.entries[at].standing.clone(), self.entries[at].began);
                 if standing.condition == Condition::Down {
-                    self.say(at, &Standing { condition: Condition::Up, ..standing }, None).await;
+                    let before = Standing { condition: Condition::Up, ..standing };
+                    self.say(at, (&before, began), None).await;
                 }
             }
         }
@@ -381,12 +411,12 @@ impl Keeper {
         if entry.maintained {
             return;
         }
-        let Standing { condition, since, why, .. } = entry.standing.clone();
+        let Standing { condition, why, .. } = entry.standing.clone();
         let why = match (why, cause) {
             (Some(why), Some(cause)) => Some(format!("{why}; {cause} is down")),
             (why, _) => why,
         };
-        let (from, watched) = (self.wall(since), entry.watched.clone());
+        let (from, watched) = (entry.began, entry.watched.clone());
         if let Err(error) = self.span(&watched, condition, from, why).await {
             tracing::error!("how {} is cannot be kept: {error}", watched.subject);
         }
@@ -405,7 +435,7 @@ impl Keeper {
         Ok(())
     }
 
-    async fn say(&self, at: usize, before: &Standing, cause: Option<&str>) {
+    async fn say(&self, at: usize, (before, began): (&Standing, Timestamp), cause: Option<&str>) {
         let entry = &self.entries[at];
         let (subject, now) = (&entry.watched.subject, &entry.standing);
         if entry.maintained {
@@ -426,7 +456,7 @@ impl Keeper {
             return;
         }
         let why = now.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-        let lasted = self.clock.now().since(before.since);
+        let lasted = self.wall(self.clock.now()).0.saturating_sub(began.0);
         let (kind, level, message) = match now.condition {
             Condition::Down => match cause {
                 Some(cause) => {
@@ -500,14 +530,17 @@ impl Keeper {
                 }
                 None if was => {
                     // From now on it is again how it is found to be.
-                    self.entries[at].standing.since = self.clock.now();
+                    let now = self.clock.now();
+                    let began = self.wall(now);
+                    self.entries[at].standing.since = now;
+                    self.entries[at].began = began;
                     self.remember(at, None).await;
                     let before = Standing {
                         condition: Condition::Unknown,
                         ..self.entries[at].standing.clone()
                     };
                     if self.entries[at].standing.condition != Condition::Unknown {
-                        self.say(at, &before, None).await;
+                        self.say(at, (&before, began), None).await;
                     }
                 }
                 Some(_) | None => {}

@@ -64,7 +64,9 @@ pub(crate) fn told(stage: &Stage, vendor: &str, path: &str) -> Value {
     let (host, base) = api.split_once('/').unwrap_or((api, ""));
     let base = if base.is_empty() { String::new() } else { format!("/{base}") };
     let path = path.replace("{page}", there["page"].as_str().unwrap_or_default());
-    told(host, &format!("GET {base}{path}"), &[("authorization", &format!("Bearer {token}"))])
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    told(host, &format!("GET {base}{path}"), &headers)
 }
 
 /// The address that a vendor tells, as it has it.

@@ -178,6 +178,31 @@ async fn watching_goes_on_after_a_restart_without_telling_the_same_again() {
     let store = stage.end().await;
     assert_eq!(conditions(&spans(&store, "monitor.api").await), [Condition::Down, Condition::Up]);
 
+    // What began before is known to have, also when it was long before.
+    let long: Arc<dyn Store> = Arc::new(Memory::default());
+    let hour_ago = Timestamp(SystemClock::start().wall().0 - 3_600_000);
+    let span = StateSpan {
+        subject: "monitor.api".to_owned(),
+        condition: Condition::Down,
+        from: hour_ago,
+        to: None,
+        why: None,
+    };
+    long.write(&span.key(), None, &serde_json::to_value(&span).unwrap(), None).await.unwrap();
+    let just_now = Reading {
+        subject: span.subject,
+        at: Timestamp(hour_ago.0 + 3_599_000),
+        well: false,
+        took_us: 1,
+        phases_us: [0; 4],
+        why: None,
+    };
+    long.keep_readings(&[just_now]).await.unwrap();
+    let mut stage = Stage::start(&long, all.clone(), Prober::trusting(&[]).unwrap());
+    let again = stage.told().await;
+    assert!(again.message.starts_with("monitor.api is up again; it was down for 1 h"), "{again:?}");
+    stage.end().await;
+
     // Two days in which nobody looked are unknown.
     let old: Arc<dyn Store> = Arc::new(Memory::default());
     let two_days_ago = Timestamp(SystemClock::start().wall().0 - 2 * 86_400_000);

@@ -1,6 +1,8 @@
 //! The threads that serve clients, each with a runtime of its own.
 //!
 //! A request, its client's connection and the one to its target stay on one thread, so that nothing about it wakes another.
+//! Each thread keeps to a processor of its own where there is one: whoever wakes a thread pulls it to where it runs itself, so two
+//! of them shared one processor again and again while the other had nothing to do (`benches/edge/README.md` has figures).
 
 use std::cell::Cell;
 use std::io;
@@ -25,6 +27,35 @@ pub(crate) fn usual() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// The processors on which `count` threads may keep to one each: all that this process may use, when there are as many of them.
+/// A container that may use less than all of them has fewer threads, and they go where there is room.
+#[cfg(target_os = "linux")]
+fn processors(count: usize) -> Vec<usize> {
+    use rustix::thread::{CpuSet, sched_getaffinity};
+    let allowed = sched_getaffinity(None).unwrap_or_default();
+    let all: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
+    if count > 1 && all.len() == count { all } else { Vec::new() }
+}
+
+/// Has this thread run on the processor `cpu` alone. It is a wish.
+#[cfg(target_os = "linux")]
+fn keep_to(cpu: usize) {
+    use rustix::thread::{CpuSet, sched_setaffinity};
+    let mut own = CpuSet::new();
+    own.set(cpu);
+    if let Err(error) = sched_setaffinity(None, &own) {
+        tracing::debug!(%error, "a thread of the edge goes from processor to processor");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn processors(_: usize) -> Vec<usize> {
+    Vec::new()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn keep_to(_: usize) {}
+
 /// They end when this is dropped, and with them whatever they still carry.
 pub(crate) struct Threads {
     all: Vec<Thread>,
@@ -41,13 +72,17 @@ impl Threads {
     /// Starts `count` of them, or one.
     pub(crate) fn start(count: usize) -> io::Result<Self> {
         let (running, end) = (TaskTracker::new(), CancellationToken::new());
-        let mut all = Vec::new();
+        let (mut all, own) = (Vec::new(), processors(count));
         for number in 0..count.max(1) {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let handle = runtime.handle().clone();
             let (ended, counted) = (end.clone(), running.token());
+            let own = own.get(number).copied();
             thread::Builder::new().name(format!("edge-{number}")).spawn(move || {
                 NUMBER.set(number);
+                if let Some(cpu) = own {
+                    keep_to(cpu);
+                }
                 runtime.block_on(ended.cancelled());
                 drop((runtime, counted));
             })?;
@@ -82,6 +117,32 @@ impl Threads {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn each_thread_has_a_processor_of_its_own_when_there_is_one_for_each() {
+        use rustix::thread::{CpuSet, sched_getaffinity};
+        let of_this = || {
+            let allowed = sched_getaffinity(None).unwrap();
+            (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect::<Vec<usize>>()
+        };
+        let all = of_this();
+        let seen = async |count: usize| {
+            let threads = Threads::start(count).unwrap();
+            let mut seen = Vec::new();
+            for _ in 0..count {
+                seen.push(threads.take().unwrap().1.spawn(async move { of_this() }).await.unwrap());
+            }
+            threads.end().await;
+            seen
+        };
+        if all.len() > 1 {
+            let each: Vec<Vec<usize>> = all.iter().map(|cpu| vec![*cpu]).collect();
+            assert_eq!(seen(all.len()).await, each);
+        }
+        assert_eq!(seen(all.len() + 1).await, vec![all.clone(); all.len() + 1]);
+        assert_eq!(seen(1).await, [all]);
+    }
 
     #[tokio::test]
     async fn connections_are_spread_evenly_over_numbered_threads_which_end() {

@@ -380,6 +380,23 @@ async fn a_deploy_that_is_queued_without_a_word_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_change_of_the_image_starts_behind_another_deploy_is_the_one_that_is_followed() {
+    let stage = Stage::start(&["render"]).await;
+    let compute = stage.adapter("render", "linkflow");
+    let first = stage.definition("render", "api", "1.0", 1).await;
+    assert_eq!(deployed(&*compute, &first).await, Progress::Done);
+    stage.fault("render", Trouble::DeployStuck);
+    let second = stage.definition("render", "api", "1.1", 2).await;
+    compute.deploy(&second).await.unwrap();
+    stage.fault("render", None);
+    // Back to the first while the second is not up yet, as when a release is taken back.
+    assert_eq!(deployed(&*compute, &first).await, Progress::Done);
+    let asked_for = asked(&stage, "POST").into_iter().filter(|line| line.contains("/deploys "));
+    assert_eq!(asked_for.collect::<Vec<_>>(), Vec::<String>::new(), "none would cancel it");
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_that_is_made_to_rest_never_ran() {
     let stage = Stage::start(&["render"]).await;
     let compute = stage.adapter("render", "linkflow");

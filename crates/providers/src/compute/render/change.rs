@@ -160,8 +160,10 @@ impl Render {
         match stands {
             Some(latest) if !written && !patched => Ok(run(service, latest)),
             _ if patched => {
-                // A change of the settings may have started one.
-                match self.newer_than(&service.id, before, 1).await? {
+                // A change of the settings may have started one. While another is under way it is queued and not listed yet;
+                // a second one, asked for then, would take its place while it is followed.
+                let looks = if before.is_some_and(Deploy::is_under_way) { LOOKS } else { 1 };
+                match self.newer_than(&service.id, before, looks).await? {
                     Some(newest) => Ok(run(service, &newest)),
                     None => self.launch(service, before).await,
                 }

@@ -1,11 +1,13 @@
 //! What all changing commands share: showing a plan, carrying it out, and telling how it went.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 use linkflow_engine::{Draft, Run, RunEnd, RunKind, RunState, StepState};
 use linkflow_model::{Action, Change, ServiceName, Step};
+use linkflow_web::door::at_terminal;
+use linkflow_web::operator::Order;
 use serde_json::{Value, json};
 
 use crate::say::answer::Answer;
@@ -14,6 +16,7 @@ use crate::say::progress::Progress;
 use crate::say::table::Tone;
 use crate::say::time::took;
 use crate::wire::Stack;
+use crate::wire::process;
 use crate::wire::releases::ReleaseError;
 
 use super::{Answered, Context};
@@ -101,8 +104,65 @@ async fn carry(context: &Context, stack: &Stack, draft: &Draft, doing: Doing) ->
     if !context.voice.json && !draft.plan.is_empty() {
         err(&format!("{}\n", text(stack, draft, context.voice.colours_err)));
     }
-    let end = run(stack, draft, doing, context.voice).await?;
+    let what = if doing.kind == RunKind::Rollback {
+        Order::RollBack(Some(draft.release.id)).words()
+    } else {
+        draft.release.why.clone()
+    };
+    let work = Box::pin(run(stack, draft, doing, context.voice));
+    let end = noted(context, stack, &what, work, unfinished).await?;
     Ok(ended(draft, &end, done_of(stack, &end).await?))
+}
+
+/// What did not come to what was wanted.
+enum Undone<R> {
+    /// It ended otherwise, for this reason.
+    Ended(R, String),
+    /// It did not end.
+    Failed(Box<Answer>),
+}
+
+impl<R> fmt::Display for Undone<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ended(_, why) => f.write_str(why),
+            Self::Failed(answer) => f.write_str(answer.err.trim_end()),
+        }
+    }
+}
+
+/// Carries out `act`, which is called `what`: its line of the audit is written before, and completed after. `failed` says of what
+/// came out why it is not what was wanted.
+pub(super) async fn noted<R>(
+    context: &Context,
+    stack: &Stack,
+    what: &str,
+    act: impl Future<Output = Result<R, Box<Answer>>>,
+    failed: impl FnOnce(&R) -> Option<String>,
+) -> Result<R, Box<Answer>> {
+    let owner = process::owner("linkflow", &context.vars);
+    let who = owner.who.as_deref().unwrap_or("somebody");
+    let act = async {
+        let end = act.await.map_err(Undone::Failed)?;
+        match failed(&end) {
+            None => Ok(end),
+            Some(why) => Err(Undone::Ended(end, why)),
+        }
+    };
+    let why = owner.url.as_deref().unwrap_or_default();
+    match at_terminal(&*stack.store, (who, stack.clock.wall()), (what, why), act).await {
+        Ok(end) | Err(Undone::Ended(end, _)) => Ok(end),
+        Err(Undone::Failed(answer)) => Err(answer),
+    }
+}
+
+/// Why a run did not come to its end, if it did not.
+pub(super) fn unfinished(end: &RunEnd) -> Option<String> {
+    match end.state {
+        RunState::Done => None,
+        RunState::RolledBack => Some(format!("{} was taken back", end.run)),
+        RunState::Failed | RunState::Running => Some(format!("{} failed", end.run)),
+    }
 }
 
 /// How many steps of a run were carried out.
@@ -359,6 +419,6 @@ fn migration_failed(end: &RunEnd) -> bool {
 }
 
 /// Writing to a string cannot fail.
-pub(super) fn say(out: &mut String, text: std::fmt::Arguments<'_>) {
+pub(super) fn say(out: &mut String, text: fmt::Arguments<'_>) {
     out.write_fmt(text).unwrap_or_default();
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use linkflow_engine::{RunEnd, RunKind, RunState, StepState};
 use linkflow_model::{Plan, ProviderName, ServiceName};
+use linkflow_web::operator::Order;
 use serde_json::{Value, json};
 
 use crate::say::answer::Answer;
@@ -14,7 +15,7 @@ use crate::say::table::Tone;
 use crate::say::time::took;
 use crate::wire::Stack;
 
-use super::change::{GRACE, finish_earlier, say};
+use super::change::{GRACE, finish_earlier, noted, say, unfinished};
 use super::{Answered, Context};
 
 /// Start a service again where it runs: the same image and settings, fresh instances.
@@ -84,8 +85,12 @@ async fn restarted(context: &Context, stack: &Stack, args: &RestartArgs) -> Answ
         None => format!("{} is started again", args.service),
     };
     let wait = Duration::from_secs(args.wait);
-    let work = stack.engine.carry_out_plan(&plan, RunKind::Restart, &why, wait);
-    let end = progress.during(work).await?;
+    let work = Box::pin(async {
+        let work = stack.engine.carry_out_plan(&plan, RunKind::Restart, &why, wait);
+        Ok(progress.during(work).await?)
+    });
+    let what = Order::Restart(args.service.clone(), args.on.clone()).words();
+    let end = noted(context, stack, &what, work, unfinished).await?;
     Ok(ended(args, &plan, &end))
 }
 

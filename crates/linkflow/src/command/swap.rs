@@ -19,7 +19,7 @@ use crate::swap::edit::edit;
 use crate::swap::{Drafted, Swap, SwapError, Swapped, with_new_only};
 use crate::wire::Stack;
 
-use super::change::{GRACE, finish_earlier, say};
+use super::change::{GRACE, finish_earlier, noted, say};
 use super::{Answered, Context};
 
 /// Put one provider in another's place, without visitors noticing.
@@ -130,7 +130,10 @@ async fn swapped(context: &Context, stack: &Stack, args: &SwapArgs) -> Answered 
     let work = swap.carry_out(|| {
         if rehearsed { Ok(()) } else { edit(&config, &services, &args.old, &args.new) }
     });
-    let done = Box::pin(progress.during(work)).await.map_err(refusal)?;
+    let work = Box::pin(progress.during(work));
+    let work = async { work.await.map_err(refusal) };
+    let what = format!("swap {} for {}", args.old, args.new);
+    let done = noted(context, stack, &what, work, |_| None).await?;
     let took_ms = stack.clock.now().since(began);
     Ok(ended(args, &services, &done, &notes, took_ms, rehearsed))
 }

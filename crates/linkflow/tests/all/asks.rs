@@ -385,6 +385,8 @@ fn a_restart_goes_through_the_spares_first_and_each_answers_again() {
     let status = stage.expect(&["status", "--json"], 0).value();
     assert_eq!(status["result"]["services"][0]["active"], "railway");
     assert_eq!(stage.expect(&["plan"], 0).out, "nothing to do: r1 runs as it should\n");
+    let noted: Vec<String> = stage.deeds().into_iter().map(|(what, _)| what).collect();
+    assert_eq!(noted, ["restart api on embedded", "restart api", "apply"]);
     stage.expect(&["restart", "shop"], 2);
     let wrong = stage.expect(&["restart", "api", "--on", "zeabur"], 2);
     assert!(wrong.err.contains("it runs on railway, koyeb, embedded"), "{}", wrong.err);

@@ -85,6 +85,15 @@ impl Stage {
         assert_eq!(reply.status(), 204, "{}", reply.body);
     }
 
+    /// What stands in the audit, the newest first: what was done, and what came of it.
+    #[track_caller]
+    pub(crate) fn deeds(&self) -> Vec<(String, String)> {
+        let told = self.expect(&["access", "audit", "--json"], 0).value();
+        let text = |deed: &Value, key: &str| deed[key].as_str().unwrap().to_owned();
+        let deeds = told["result"]["deeds"].as_array().unwrap().clone();
+        deeds.iter().map(|deed| (text(deed, "what"), text(deed, "outcome"))).collect()
+    }
+
     #[track_caller]
     pub(crate) fn expect(&self, arguments: &[&str], code: i32) -> Said {
         let said = self.run(arguments);
@@ -133,6 +142,16 @@ fn a_stack_is_planned_applied_changed_and_put_back() {
         .filter_map(|e| e["kind"].as_str())
         .collect();
     assert!(kinds.contains(&"release_live"), "{kinds:?}");
+    let deeds = stage.deeds();
+    assert_eq!(
+        deeds,
+        [
+            ("roll back to r1", "done"),
+            ("deploy api=ghcr.io/acme/linkflow/api:1.1", "done"),
+            ("apply", "done"),
+        ]
+        .map(|(what, outcome)| (what.to_owned(), outcome.to_owned()))
+    );
 }
 
 #[test]
@@ -145,6 +164,8 @@ fn a_release_that_does_not_start_is_put_back_and_its_log_is_shown() {
     assert!(broken.err.contains("what ran before was put back"), "{}", broken.err);
     let nothing = stage.expect(&["plan", "--exit-code"], 0);
     assert_eq!(nothing.out, "nothing to do: r1 runs as it should\n");
+    let (what, outcome) = stage.deeds().remove(0);
+    assert!(what.starts_with("deploy") && outcome.ends_with("was taken back"), "{what}: {outcome}");
 }
 
 fn migrating() -> String {

@@ -30,7 +30,7 @@ def http2(px):
     o = sp.run(load, capture_output=True, text=True, check=True).stdout
     n = int(re.search(r"requests: \d+ total, \d+ started, (\d+) done", o)[1])
     good = int(re.search(r"status codes: (\d+) 2xx", o)[1])
-    return dict(rps=n / 4, cpu_us=(px.cpu() - c0) / n * 1e6, bad=n - good)
+    return dict(rps=n / 4, cpu_us=(px.cpu() - c0) / n * 1e6, bad=max(0, n - good))
 
 
 def stream(px):

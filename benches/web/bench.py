@@ -163,9 +163,10 @@ def pings(args, folder):
         used = cpu_s(up.process.pid) - before
         count = int(re.search(r"(\d+) requests in", said).group(1))
         bad = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
-        row("pings of 2,000 heartbeats", "kept and answered each second", "not answered with 200", "p99", "CPU µs", "MB")
+        bad = int(bad.group(1)) if bad else 0
+        row("pings of 2,000 heartbeats", "kept and answered each second", "refused each second", "p99", "CPU µs", "MB")
         row(*["---"] * 6)
-        row(f"{count}", f"{count / args.secs:.0f}", bad.group(1) if bad else 0, re.search(r"99%\s+(\S+)", said).group(1),
+        row(count, f"{(count - bad) / args.secs:.0f}", f"{bad / args.secs:.0f}", re.search(r"99%\s+(\S+)", said).group(1),
             f"{used * 1e6 / count:.0f}", f"{memory_mb(up.process.pid):.0f}")
     finally:
         up.close()

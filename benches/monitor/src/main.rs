@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use linkflow_decide::watch::Manner;
 use linkflow_model::clock::SystemClock;
-use linkflow_model::{Clock, Timestamp};
+use linkflow_model::{Clock, Pulse, Timestamp};
 use linkflow_monitor::{Authority, Eyes, Guard, HttpTarget, Prober, Target, Watched, Watching};
 use linkflow_store::{Sqlite, Store};
 use tokio::sync::{mpsc, watch as shown};
@@ -52,8 +52,13 @@ async fn watch(kind: &str, count: usize, every_s: u64, seconds: u64, folder: &Pa
         other => return Err(format!("`{other}` is no kind").into()),
     };
     let every_ms = every_s * 1_000;
-    let manner =
-        Manner { every_ms, limit_ms: 5_000, hold_ms: Manner::usual_hold(every_ms), slow_ms: None };
+    let manner = Manner {
+        every_ms,
+        limit_ms: 5_000,
+        hold_ms: Manner::usual_hold(every_ms),
+        slow_ms: None,
+        learn_ms: Some(0),
+    };
     let one = |number| Watched {
         subject: format!("monitor.m{number}"),
         also: Vec::new(),
@@ -72,10 +77,12 @@ async fn watch(kind: &str, count: usize, every_s: u64, seconds: u64, folder: &Pa
         all: (0..count).map(one).collect(),
         eyes: Eyes::new(prober, Guard::new(Vec::new())),
         vantages: Vec::new(),
+        witness: None,
         store: Arc::clone(&store),
         clock: Arc::clone(&clock),
         tell,
         show: shown::channel(Vec::new()).0,
+        pulse: Pulse::default(),
     };
     let (before, stop) = (cpu_s()?, CancellationToken::new());
     let begun = clock.wall();

@@ -5,10 +5,11 @@
 //! and that it has sent after: who finds a message that was being sent says in it that it may have come before.
 
 mod send;
+mod trial;
 mod words;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use linkflow_decide::{AlertRule, Alerting, Tell, Told, alert, on_duty, urgency};
@@ -21,7 +22,9 @@ use serde_json::json;
 use tokio::sync::Notify as Bell;
 use tracing::warn;
 
-use crate::{Incidents, Tasks};
+pub use trial::Tried;
+
+use crate::{Incidents, Tasks, locked};
 
 /// How often incidents are looked at.
 const EVERY: Duration = Duration::from_millis(500);
@@ -177,6 +180,8 @@ pub struct Alerts {
     posts: Vec<AlertPost>,
     /// Rung when there is something to send.
     bell: Bell,
+    /// The ways that did not tell what they were last given, by alert and way, and why.
+    failing: Mutex<BTreeMap<(String, String), String>>,
     pulse: Pulse,
 }
 
@@ -206,7 +211,19 @@ impl Alerts {
     ) -> Arc<Self> {
         let (store, clock, stack) = (Arc::clone(store), Arc::clone(clock), stack.clone());
         let pulse = Pulse::default();
-        Arc::new(Self { store, clock, stack, page, posts, bell: Bell::new(), pulse })
+        let (bell, failing) = (Bell::new(), Mutex::default());
+        Arc::new(Self { store, clock, stack, page, posts, bell, failing, pulse })
+    }
+
+    /// The ways by which nobody could be told what was to be told last, and why.
+    pub fn failing(&self) -> Vec<Tried> {
+        let held = locked(&self.failing);
+        let each = held.iter().map(|((alert, way), why)| Tried {
+            alert: alert.clone(),
+            way: way.clone(),
+            failed: Some(why.clone()),
+        });
+        each.collect()
     }
 
     /// Beats while incidents are looked at and the store answers.

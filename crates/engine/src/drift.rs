@@ -8,6 +8,7 @@ use linkflow_model::role::{ComputeLook, Seen};
 use linkflow_model::{Fault, Lifecycle, ProviderName, Release, ServiceName, ServiceRelease};
 use serde::Serialize;
 
+use crate::Engine;
 use crate::guard::{Patience, guarded};
 
 /// What was found.
@@ -34,19 +35,35 @@ pub struct Drifted {
     pub found: String,
 }
 
-/// Compares what `release` asks for with what the providers say. `serving` holds where each service serves.
+/// Compares what `release` asks for with what the providers say, who are asked. `serving` holds where each service serves.
 pub async fn drift(
     release: &Release,
     serving: &BTreeMap<ServiceName, ProviderName>,
     looks: &BTreeMap<ProviderName, Arc<dyn ComputeLook>>,
 ) -> Drift {
     let asked = looks.iter().map(|(name, look)| async move {
-        (name, guarded(name, "tell its placements", Patience::LOOK, || look.look()).await)
+        let word = guarded(name, "tell its placements", Patience::LOOK, || look.look()).await;
+        (name.clone(), word)
     });
+    compare(release, serving, join_all(asked).await)
+}
+
+impl Engine {
+    /// Compares what `release` asks for with what the providers said last. Nobody is asked.
+    pub fn drift(&self, release: &Release) -> Drift {
+        compare(release, &self.serving(), self.words())
+    }
+}
+
+fn compare(
+    release: &Release,
+    serving: &BTreeMap<ServiceName, ProviderName>,
+    words: impl IntoIterator<Item = (ProviderName, Result<Vec<Seen>, Fault>)>,
+) -> Drift {
     let mut drift = Drift::default();
-    for (provider, answer) in join_all(asked).await {
-        match answer {
-            Ok(seen) => on_provider(provider, &seen, release, serving, &mut drift.rows),
+    for (provider, word) in words {
+        match word {
+            Ok(seen) => on_provider(&provider, &seen, release, serving, &mut drift.rows),
             Err(fault) => drift.silent.push(fault),
         }
     }

@@ -37,7 +37,7 @@ use linkflow_model::{
 use linkflow_store::Store;
 use tokio::sync::{broadcast, watch};
 
-pub use alerts::{AlertChannel, AlertPost, Alerts, Message, MessageState, messages};
+pub use alerts::{AlertChannel, AlertPost, Alerts, Message, MessageState, Tried, messages};
 pub use crash::{Crash, CrashPoint};
 pub use draft::Draft;
 pub use drift::{Drift, Drifted, drift};

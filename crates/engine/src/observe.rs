@@ -101,6 +101,23 @@ impl Engine {
         looks.iter().filter_map(silent).collect()
     }
 
+    /// The last word of every provider that was asked so far, or why it does not answer now.
+    pub(crate) fn words(&self) -> BTreeMap<ProviderName, Result<Vec<Seen>, Fault>> {
+        let looks = locked(&self.looks);
+        let word = |(name, look): (&ProviderName, &Look)| match &look.fault {
+            Some(fault) => Some((name.clone(), Err(fault.clone()))),
+            None => look.at.map(|_| (name.clone(), Ok(look.seen.clone()))),
+        };
+        looks.iter().filter_map(word).collect()
+    }
+
+    /// Where each service serves, as last read from the store.
+    pub(crate) fn serving(&self) -> BTreeMap<ServiceName, ProviderName> {
+        let held = locked(&self.actives);
+        let at = held.active.iter().map(|(name, (active, _))| (name, &active.provider));
+        at.map(|(name, provider)| (name.clone(), provider.clone())).collect()
+    }
+
     /// Everything that is known now. Gives the edge a new route table when that changes it.
     pub async fn world(&self) -> Result<World, EngineError> {
         self.read_actives().await?;

@@ -68,7 +68,7 @@
     if (said) said.textContent = done ? `${field.getAttribute("aria-label")}: copied` : "It could not be copied: select it by hand.";
   });
 
-  const go = { o: "/", r: "/routes", m: "/monitors", i: "/incidents", l: "/releases", e: "/events", w: "/maintenance", u: "/usage", c: "/certificates", a: "/addresses", s: "/search" };
+  const go = { o: "/", r: "/routes", m: "/monitors", i: "/incidents", l: "/releases", e: "/events", w: "/maintenance", u: "/usage", c: "/certificates", a: "/addresses", n: "/alerts", d: "/drift", s: "/search" };
   let first = "";
   const help = document.getElementById("help");
   document.addEventListener("keydown", (event) => {

@@ -53,11 +53,13 @@ lasts = "1h"
 on = "service.api"
 [heartbeats.backup]
 every = "1h"
+[alerts.team]
+slack = "\${secret.SLACK_WEBHOOK}"
 `;
 const PHONE = { width: 390, height: 844 };
 const PAGES = ["/", "/services/api", "/routes", "/monitors", "/monitors/monitor.shop", "/incidents", "/maintenance", "/events",
-  "/releases", "/runs/run-000001", "/usage", "/certificates", "/addresses", "/search?q=api", "/do/rollback?release=r1", "/do/drain?provider=a",
-  "/do/failover?to=b&service=api", "/do/rotate?sort=heartbeat&name=backup"];
+  "/releases", "/runs/run-000001", "/usage", "/certificates", "/addresses", "/drift", "/alerts", "/search?q=api", "/do/rollback?release=r1", "/do/drain?provider=a",
+  "/do/failover?to=b&service=api", "/do/rotate?sort=heartbeat&name=backup", "/do/try?alert=team"];
 /** How long something may take to be seen. */
 const SOON = 30_000;
 
@@ -253,6 +255,23 @@ test("an address is copied, and made anew also without scripts", async () => {
   assert.notEqual(await plain.page.getByRole("textbox", { name: "Address of backup" }).inputValue(), before);
   assert.match(linkflow("events"), /made the UUID of the heartbeat backup anew: it was in a log/);
   await plain.close();
+});
+
+test("who is told is tried from the page, and seen in it", async () => {
+  const { page, errors, close } = await open("/monitors");
+  await page.keyboard.press("g");
+  await page.keyboard.press("n");
+  await page.waitForURL("**/alerts");
+  // The monitor of nothing is down: its incident was told.
+  await page.getByRole("row", { name: /sent.*team slack/ }).first().waitFor();
+  if (pictures) await page.screenshot({ path: join(pictures, "dashboard-alerts.png"), fullPage: true });
+  await page.getByRole("link", { name: "Try team" }).click();
+  await confirm(page, "is it still there?");
+  await page.getByRole("row", { name: /slack.*arrived/ }).waitFor();
+  assert.deepEqual(await violations(page), []);
+  assert.match(linkflow("access", "audit"), /try whether team is told +is it still there\?/);
+  assert.deepEqual(errors, []);
+  await close();
 });
 
 test("the keyboard alone is enough", async () => {

@@ -21,6 +21,8 @@ const PAGES: &[(&str, &str, Scope)] = &[
     ("/monitors", "Monitors", Scope::Read),
     ("/incidents", "Incidents", Scope::Read),
     ("/releases", "Releases", Scope::Read),
+    ("/alerts", "Alerts", Scope::Read),
+    ("/drift", "Drift", Scope::Read),
     ("/events", "Events", Scope::Read),
     ("/maintenance", "Maintenance", Scope::Read),
     ("/usage", "Usage", Scope::Read),

@@ -29,6 +29,27 @@ pub trait Operator: Send + Sync {
     /// What was used of each provider's plan, as it was last asked.
     fn usage(&self) -> Usage;
 
+    /// What differs from the live release, by the last words of the providers. Nobody is asked for it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn drift(&self) -> Result<Drift, Refusal>;
+
+    /// Who is told of incidents, and what they were told.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn alerts(&self) -> Result<Alerts, Refusal>;
+
+    /// The ways by which nobody could be told what was to be told last.
+    fn untold(&self) -> Vec<Tried>;
+
+    /// Tells a test by every way of an alert, and waits for what becomes of it.
+    ///
+    /// # Errors
+    /// [`Why::Missing`] when there is no such alert, or it cannot be used.
+    async fn try_alert(&self, alert: &str) -> Result<Vec<Tried>, Refusal>;
+
     /// The certificates that the edge shows.
     fn certificates(&self) -> Vec<Certificate>;
 
@@ -202,6 +223,27 @@ impl PlacementState {
 impl Shape for PlacementState {
     fn schema(book: &mut Book) -> Value {
         book.named("PlacementState", |_| json!({ "type": "string", "enum": Self::ALL }))
+    }
+}
+
+/// How far a message has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageState {
+    /// It waits for its turn, or for another try.
+    Waiting,
+    /// It is being sent.
+    Sending,
+    /// It was sent.
+    Sent,
+    /// It could not be sent for a day.
+    GivenUp,
+}
+
+impl Shape for MessageState {
+    fn schema(book: &mut Book) -> Value {
+        let all = [Self::Waiting, Self::Sending, Self::Sent, Self::GivenUp];
+        book.named("MessageState", |_| json!({ "type": "string", "enum": all }))
     }
 }
 
@@ -400,6 +442,85 @@ shapes! {
         pub much: bool,
         /// All of it in one sentence.
         pub sentence: String,
+    }
+
+    /// What the providers run that the live release does not ask for.
+    pub struct Drift {
+        /// The release that is live; nothing can differ while there is none.
+        pub release: Option<ReleaseId>,
+        /// What differs, by service and provider.
+        pub rows: Vec<Differs>,
+        /// Providers whose API does not answer now, so that nothing is known of them.
+        pub silent: Vec<Silent>,
+    }
+
+    /// One thing that differs from the live release.
+    pub struct Differs {
+        /// The service.
+        pub service: ServiceName,
+        /// Where.
+        pub provider: ProviderName,
+        /// What differs: `image`, `settings`, `replicas`, `lifecycle`, `placement`. Settings are known by fingerprint, so that no
+        /// value is shown.
+        pub what: String,
+        /// What is asked for.
+        pub wanted: String,
+        /// What is there.
+        pub found: String,
+    }
+
+    /// Who is told of incidents, and what they were told.
+    pub struct Alerts {
+        /// The alerts of the config, each with its ways.
+        pub posts: Vec<Post>,
+        /// What was told within the last 30 days, and what waits: the newest first.
+        pub messages: Vec<Message>,
+    }
+
+    /// An alert of the config.
+    pub struct Post {
+        /// Its name.
+        pub name: String,
+        /// How people are told: `slack`, `sms-2`.
+        pub ways: Vec<String>,
+        /// Who is told in their place when they could not be.
+        pub otherwise: Option<String>,
+        /// Why it cannot be used; its ways are not known then.
+        pub unable: Option<String>,
+    }
+
+    /// What was told by one way.
+    pub struct Message {
+        /// Its id.
+        pub id: String,
+        /// The alert of the config.
+        pub alert: String,
+        /// The way.
+        pub way: String,
+        /// When it was due, in milliseconds since 1970.
+        pub at: u64,
+        /// What is told, in one line.
+        pub title: String,
+        /// How far it has come.
+        pub state: MessageState,
+        /// How often it was tried and failed.
+        pub failed: u32,
+        /// What the way said last.
+        pub said: Option<String>,
+        /// Whether a try may have arrived although it failed: then the next one says that it may be the second.
+        pub may_have_come: bool,
+        /// Whether others were told in their place.
+        pub passed_on: bool,
+    }
+
+    /// What became of a test by one way.
+    pub struct Tried {
+        /// The alert of the config.
+        pub alert: String,
+        /// The way.
+        pub way: String,
+        /// Why it did not arrive.
+        pub failed: Option<String>,
     }
 
     /// A certificate of the edge.

@@ -25,9 +25,9 @@ use crate::beat::{Addresses, Intake};
 use crate::door::Seal;
 use crate::hook::Hooks;
 use crate::operator::{
-    Begun, Certificate, Operator, Order, Outline, OutlineStage, OutlineStep, Placement,
-    PlacementState, ProviderUsage, Refusal, RouteTraffic, Service, Services, TargetTraffic,
-    Traffic, Usage, Used, Watched, Why,
+    Alerts, Begun, Certificate, Differs, Drift, Message, MessageState, Operator, Order, Outline,
+    OutlineStage, OutlineStep, Placement, PlacementState, Post, ProviderUsage, Refusal,
+    RouteTraffic, Service, Services, TargetTraffic, Traffic, Tried, Usage, Used, Watched, Why,
 };
 use crate::order::address::Source;
 use crate::{Live, Site};
@@ -69,6 +69,10 @@ pub(crate) struct Scripted {
     pub(crate) orders: Mutex<Vec<(String, String, String)>>,
     /// Monitors beside the one.
     pub(crate) more: Mutex<Vec<Watched>>,
+    /// Whether something differs from what is live.
+    pub(crate) drifts: Mutex<bool>,
+    /// Ways by which nobody could be told.
+    pub(crate) untold: Mutex<Vec<Tried>>,
 }
 
 /// A monitor called `subject`.
@@ -196,6 +200,66 @@ impl Operator for Scripted {
         Usage { asked: Some(NOW), providers: vec![provider] }
     }
 
+    async fn drift(&self) -> Result<Drift, Refusal> {
+        let row = Differs {
+            service: "api".parse().unwrap(),
+            provider: "b".parse().unwrap(),
+            what: "replicas".to_owned(),
+            wanted: "1".to_owned(),
+            found: "3".to_owned(),
+        };
+        let rows = if *self.drifts.lock().unwrap() { vec![row] } else { Vec::new() };
+        Ok(Drift { release: Some(ReleaseId(2)), rows, silent: Vec::new() })
+    }
+
+    async fn alerts(&self) -> Result<Alerts, Refusal> {
+        let post = Post {
+            name: "team".to_owned(),
+            ways: vec!["slack".to_owned(), "sms-1".to_owned()],
+            otherwise: Some("boss".to_owned()),
+            unable: None,
+        };
+        let boss = Post {
+            name: "boss".to_owned(),
+            ways: Vec::new(),
+            otherwise: None,
+            unable: Some("its token is missing".to_owned()),
+        };
+        let message = |id: &str, state, failed: u32| Message {
+            id: id.to_owned(),
+            alert: "team".to_owned(),
+            way: "slack".to_owned(),
+            at: NOW,
+            title: format!("{id} is down <b>"),
+            state,
+            failed,
+            said: (failed > 0).then(|| "slack: token_revoked".to_owned()),
+            may_have_come: failed > 1,
+            passed_on: failed > 1,
+        };
+        let mut messages =
+            vec![message("m2", MessageState::Waiting, 2), message("m1", MessageState::GivenUp, 40)];
+        messages.extend((0..120).map(|n| message(&format!("old{n}"), MessageState::Sent, 0)));
+        Ok(Alerts { posts: vec![boss, post], messages })
+    }
+
+    fn untold(&self) -> Vec<Tried> {
+        self.untold.lock().unwrap().clone()
+    }
+
+    async fn try_alert(&self, alert: &str) -> Result<Vec<Tried>, Refusal> {
+        if alert != "team" {
+            let what = format!("there is no alert `{alert}`");
+            return Err(Refusal::new(Why::Missing, what, ""));
+        }
+        let tried = |way: &str, failed: Option<&str>| Tried {
+            alert: alert.to_owned(),
+            way: way.to_owned(),
+            failed: failed.map(str::to_owned),
+        };
+        Ok(vec![tried("slack", Some("slack: token_revoked")), tried("sms-1", None)])
+    }
+
     fn certificates(&self) -> Vec<Certificate> {
         vec![Certificate {
             origin: "files main".to_owned(),
@@ -265,6 +329,8 @@ impl Scripted {
             hangs: Mutex::default(),
             orders: Mutex::default(),
             more: Mutex::default(),
+            drifts: Mutex::default(),
+            untold: Mutex::default(),
         }
     }
 }

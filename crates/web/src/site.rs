@@ -31,11 +31,13 @@ use crate::{api, assets, board, metrics};
 pub const PLAIN_PATHS: &[&str] = &[
     "account",
     "addresses",
+    "alerts",
     "api",
     "assets",
     "audit",
     "certificates",
     "do",
+    "drift",
     "events",
     "healthz",
     "incidents",

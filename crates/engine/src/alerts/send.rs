@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
 
 use super::{AlertChannel, AlertPost, Alerts, Message, MessageState, Thread, queue};
+use crate::locked;
 
 /// For how much longer than a channel may take for it a message is its sender's.
 const CLAIM: Duration = Duration::from_secs(5);
@@ -82,6 +83,7 @@ impl Alerts {
                 message.said = None;
                 self.store.write(&key, Some(version), &json!(message), None).await?;
                 self.store.finish_job(&job).await?;
+                locked(&self.failing).remove(&(post.name.clone(), channel.name.clone()));
             }
             Err(fault) => self.failed(post, &job, message, version, fault).await?,
         }
@@ -141,6 +143,8 @@ impl Alerts {
                 "nobody could be told of this for a day: {:?}", message.said
             );
         }
+        let way = (post.name.clone(), message.channel.clone());
+        locked(&self.failing).insert(way, message.said.clone().unwrap_or_default());
         let key = Message::key(&message.id);
         self.store.write(&key, Some(version), &json!(message), None).await?;
         if is_last {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use linkflow_decide::{AlertRule, Urgency};
-use linkflow_engine::{AlertChannel, AlertPost, Alerts, MessageState, Tasks, messages};
+use linkflow_engine::{AlertChannel, AlertPost, Alerts, MessageState, Tasks, Tried, messages};
 use linkflow_model::role::{Delivery, Notice, Notify};
 use linkflow_model::{Clock, Fault, FaultKind, Impact, Incident, IncidentStage, Timestamp};
 use linkflow_store::{Counting, Memory, Store};
@@ -102,9 +102,11 @@ impl Scene {
         Self { store, clock, incident, tasks: Tasks::default() }
     }
 
-    fn tell(&self, posts: Vec<AlertPost>) {
+    fn tell(&self, posts: Vec<AlertPost>) -> Arc<Alerts> {
         let stack = "shop".parse().unwrap();
-        Alerts::new(&self.store, &self.clock, &stack, None, posts).start(&self.tasks);
+        let alerts = Alerts::new(&self.store, &self.clock, &stack, None, posts);
+        alerts.start(&self.tasks);
+        alerts
     }
 
     async fn ends(&mut self) {
@@ -228,6 +230,29 @@ async fn others_are_told_after_a_minute_in_the_place_of_who_cannot_be_and_these_
     let told = team.told();
     assert_eq!((told.len(), told[0].1.as_str()), (1, "shop: API is away"));
     assert_eq!(phone.told().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_way_that_tells_nobody_is_named_until_it_does_and_can_be_tried() {
+    let scene = Scene::new().await;
+    let (team, phone) = (People::new("team"), People::new("phone"));
+    team.are(Some(FaultKind::Denied));
+    let alerts = scene.tell(vec![team.post(None, false), phone.post(None, false)]);
+    assert_eq!(alerts.failing(), []);
+    sleep(Duration::from_secs(3)).await;
+    let failed = Some("team could not tell people: nobody is there".to_owned());
+    let tried =
+        |alert: &str, failed| Tried { alert: alert.to_owned(), way: "chat".to_owned(), failed };
+    assert_eq!(alerts.failing(), [tried("team", failed.clone())]);
+    assert_eq!(alerts.try_out("team").await.unwrap(), [tried("team", failed)]);
+    assert_eq!(alerts.try_out("phone").await.unwrap(), [tried("phone", None)]);
+    assert_eq!(alerts.try_out("nobody").await, None);
+    assert_eq!(phone.told().last().unwrap().1, "shop: this is a test");
+    team.are(None);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(alerts.failing(), []);
+    let held = alerts.messages().await.unwrap();
+    assert_eq!(held.len(), 2, "a test is no message of the outbox");
 }
 
 #[tokio::test(start_paused = true)]

@@ -103,6 +103,10 @@ async fn drift_names_each_thing_that_nobody_asked_for() {
         inner.placed.get_mut(&(name("b"), service("page"))).unwrap().replicas = 0;
     }
     let found = drift(&release, &serving, &looks).await;
+    let engine = stage.engine();
+    assert_eq!(engine.drift(&release), linkflow_engine::Drift::default(), "nobody was asked yet");
+    engine.look().await;
+    assert_eq!(engine.drift(&release).rows, found.rows, "what was said last is as good");
     let rows: Vec<String> = found
         .rows
         .iter()

@@ -2,8 +2,8 @@
 
 use clap::{Args, Subcommand};
 use futures_util::future::join_all;
-use linkflow_engine::{AlertPost, Message, MessageState, messages};
-use linkflow_model::role::{Notice, Tone as Meant};
+use linkflow_engine::{AlertPost, Message, MessageState, Tried, messages};
+use linkflow_model::StackName;
 use linkflow_store::Sqlite;
 use serde_json::{Value, json};
 
@@ -58,14 +58,6 @@ pub(crate) async fn answer(context: &Context, command: &AlertsCommand) -> Answer
     }
 }
 
-/// How one way did.
-struct Tried {
-    alert: String,
-    way: String,
-    /// Why it did not arrive.
-    failed: Option<String>,
-}
-
 async fn test(context: &Context, args: &TestArgs) -> Answered {
     let config = context.config(context.common.cloud.is_some())?;
     let cloud = context.cloud().await?;
@@ -81,38 +73,20 @@ async fn test(context: &Context, args: &TestArgs) -> Answered {
         };
         return Answer::failed(2, &what, "`[alerts.NAME]` says who is told, and how");
     }
-    let stack = config.stack.name.as_str();
+    let stack = &config.stack.name;
     let tried = join_all(posts.iter().map(|(name, post)| try_one(stack, name, post))).await;
     let tried: Vec<Tried> = tried.into_iter().flatten().collect();
     Ok(told(&tried, context.voice.colours))
 }
 
 /// Tells a test by every way of one alert.
-async fn try_one(stack: &str, name: &str, post: &Result<AlertPost, OpenError>) -> Vec<Tried> {
-    let tried = |way: &str, failed| Tried { alert: name.to_owned(), way: way.to_owned(), failed };
-    let post = match post {
-        Ok(post) if post.channels.is_empty() => {
-            return vec![tried("", Some("it has no way that can be used here".to_owned()))];
-        }
-        Ok(post) => post,
-        Err(error) => return vec![tried("", Some(format!("{error}; {}", error.help())))],
+async fn try_one(stack: &StackName, name: &str, post: &Result<AlertPost, OpenError>) -> Vec<Tried> {
+    let why = match post {
+        Ok(post) if post.channels.is_empty() => "it has no way that can be used here".to_owned(),
+        Ok(post) => return post.try_out(stack).await,
+        Err(error) => format!("{error}; {}", error.help()),
     };
-    let notice = Notice {
-        tone: Meant::Plain,
-        key: None,
-        title: format!("{stack}: this is a test"),
-        text: format!(
-            "`linkflow alerts test` sent it. Incidents come this way by `alerts.{name}`."
-        ),
-        facts: vec![("alert".to_owned(), name.to_owned())],
-        lines: Vec::new(),
-        link: None,
-    };
-    join_all(post.channels.iter().map(|channel| async {
-        let fault = channel.notify.tell(&notice).await.err();
-        tried(&channel.name, fault.map(|fault| fault.to_string()))
-    }))
-    .await
+    vec![Tried { alert: name.to_owned(), way: String::new(), failed: Some(why) }]
 }
 
 fn told(tried: &[Tried], colours: bool) -> Answer {

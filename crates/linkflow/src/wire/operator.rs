@@ -1,5 +1,6 @@
 //! What the operators' site asks of the `linkflow up` it is part of.
 
+mod told;
 mod traffic;
 mod usage;
 
@@ -11,15 +12,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use linkflow_decide::Stands;
 use linkflow_edge::{Certificates, EdgePicture, Origin, View};
-use linkflow_engine::{Asked, Draft, Engine, EngineError, RunEnd, RunKind, RunState, Stop, Tasks};
+use linkflow_engine::{
+    Alerts, Asked, Draft, Engine, EngineError, RunEnd, RunKind, RunState, Stop, Tasks,
+};
 use linkflow_model::config::{Config, Heartbeat};
 use linkflow_model::{
     Change, Clock, Condition, Event, EventKind, ImageRef, Level, Plan, ReleaseState, ServiceName,
     ServiceRelease, Timestamp,
 };
 use linkflow_web::operator::{
-    Begun, Certificate, Doubt, Operator, Order, Outline, OutlineStage, OutlineStep, Refusal,
-    Services, Traffic, Usage, Watched, Why,
+    self, Begun, Certificate, Doubt, Drift, Operator, Order, Outline, OutlineStage, OutlineStep,
+    Refusal, Services, Traffic, Tried, Usage, Watched, Why,
 };
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
@@ -37,6 +40,7 @@ const BEGINS_WITHIN: Duration = Duration::from_secs(30);
 /// The process, as its site sees it.
 pub(super) struct Running {
     engine: Arc<Engine>,
+    alerts: Arc<Alerts>,
     releases: Arc<Releases>,
     view: View,
     certificates: Certificates,
@@ -72,6 +76,7 @@ impl Running {
         let store = store.unwrap_or_default();
         let running = Arc::new(Self {
             engine: Arc::clone(&stack.engine),
+            alerts: Arc::clone(&stack.alerts),
             releases: Arc::clone(&stack.releases),
             view: stack.edge.view(),
             certificates: stack.edge.certificates(),
@@ -359,6 +364,27 @@ impl Operator for Running {
 
     fn usage(&self) -> Usage {
         self.usage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn drift(&self) -> Result<Drift, Refusal> {
+        standing::drift(&self.engine).await.map_err(refused)
+    }
+
+    async fn alerts(&self) -> Result<operator::Alerts, Refusal> {
+        let messages = self.alerts.messages().await?;
+        Ok(told::alerts(&self.config, self.alerts.posts(), messages))
+    }
+
+    fn untold(&self) -> Vec<Tried> {
+        told::tried(self.alerts.failing())
+    }
+
+    async fn try_alert(&self, alert: &str) -> Result<Vec<Tried>, Refusal> {
+        let tried = self.alerts.try_out(alert).await;
+        tried.map(told::tried).ok_or_else(|| {
+            let what = format!("there is no alert `{alert}` that can be used");
+            Refusal::new(Why::Missing, what, "`/alerts` shows all")
+        })
     }
 
     fn certificates(&self) -> Vec<Certificate> {

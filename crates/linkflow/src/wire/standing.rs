@@ -7,7 +7,9 @@ use linkflow_model::{
     Fault, Health, HostRoute, Lifecycle, PlacementView, ProviderName, ReleaseId, ServiceSpec,
     ServiceView, World,
 };
-use linkflow_web::operator::{Placement, PlacementState, Service, Services, Silent};
+use linkflow_web::operator::{
+    Differs, Drift, Placement, PlacementState, Service, Services, Silent,
+};
 
 /// How everything stands, as `engine` knows it now.
 ///
@@ -19,7 +21,34 @@ pub(crate) async fn now(engine: &Engine) -> Result<Services, EngineError> {
     Ok(services(&engine.services(), &world, live, &engine.faults()))
 }
 
-/// The same, of `world`.
+/// What differs from the live release, as the providers said last.
+///
+/// # Errors
+/// What the store says.
+pub(crate) async fn drift(engine: &Engine) -> Result<Drift, EngineError> {
+    let Some(live) = engine.live().await? else {
+        return Ok(Drift { release: None, rows: Vec::new(), silent: silent(&engine.faults()) });
+    };
+    let found = engine.drift(&live);
+    let rows = found.rows.into_iter().map(|row| Differs {
+        service: row.service,
+        provider: row.provider,
+        what: row.field.to_owned(),
+        wanted: row.wanted,
+        found: row.found,
+    });
+    Ok(Drift { release: Some(live.id), rows: rows.collect(), silent: silent(&engine.faults()) })
+}
+
+fn silent(faults: &BTreeMap<ProviderName, Fault>) -> Vec<Silent> {
+    let one = |(provider, fault): (&ProviderName, &Fault)| Silent {
+        provider: provider.clone(),
+        why: fault.to_string(),
+    };
+    faults.iter().map(one).collect()
+}
+
+/// How everything stands, of `world`.
 pub(crate) fn services(
     specs: &[ServiceSpec],
     world: &World,
@@ -38,10 +67,7 @@ pub(crate) fn services(
             placements: view.placements.iter().map(|p| placement(spec, view, p)).collect(),
         })
     });
-    let silent = faults
-        .iter()
-        .map(|(provider, fault)| Silent { provider: provider.clone(), why: fault.to_string() });
-    Services { live, services: services.collect(), silent: silent.collect() }
+    Services { live, services: services.collect(), silent: silent(faults) }
 }
 
 fn placement(spec: &ServiceSpec, view: &ServiceView, held: &PlacementView) -> Placement {

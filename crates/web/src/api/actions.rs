@@ -12,7 +12,7 @@ use linkflow_model::access::Caller;
 use super::Api;
 use super::ask::{
     ApplyAsk, BackAsk, DeployAsk, DrainAsk, FailoverAsk, OrderWord, PlanAsk, RestartAsk,
-    RollbackAsk, Told,
+    RollbackAsk, Told, TryAsk,
 };
 use super::describe::Operation;
 use super::lists::Given;
@@ -23,6 +23,7 @@ use crate::operator::{Begun, Order, Outline, Refusal, Why};
 use crate::order::failover::Wanted;
 use crate::shape::ImageWord;
 use crate::view::addresses::{self, Address, RotateAsk};
+use crate::view::alerts::{Trial, try_out};
 use crate::view::drains::{self, Drained};
 use crate::view::failovers::{self, Ordered};
 use crate::view::told::{
@@ -86,6 +87,9 @@ pub(super) fn add(api: &mut Api) {
         "Makes an address anew: the one before is not answered any more, within two seconds.";
     let op = post("/actions/rotate", about).takes::<RotateAsk>(&mut api.book);
     api.add::<Address, _, _>(op, rotate);
+    let about = "Tells a test by every way of an alert, and waits for what becomes of it.";
+    let op = post("/actions/try-alert", about).takes::<TryAsk>(&mut api.book);
+    api.add::<Trial, _, _>(op, try_alert);
 }
 
 async fn open(
@@ -209,4 +213,8 @@ async fn back(State(site): Of, Extension(by): By, Told(ask): Told<BackAsk>) -> G
 async fn rotate(State(site): Of, Extension(by): By, Told(ask): Told<RotateAsk>) -> Given<Address> {
     let which = addresses::which(ask.sort, ask.name)?;
     Ok(Json(addresses::rotate(&site, &by.name, &which, ask.reason.as_str()).await?))
+}
+
+async fn try_alert(State(site): Of, Told(ask): Told<TryAsk>) -> Given<Trial> {
+    Ok(Json(Trial { tried: try_out(&site, &ask.alert, ask.reason.as_str()).await? }))
 }

@@ -273,6 +273,14 @@ shapes! {
         pub service: Option<ServiceName>,
     }
 
+    /// An alert is to be tried.
+    pub struct TryAsk {
+        /// Why.
+        pub reason: Reason,
+        /// The alert of the config.
+        pub alert: String,
+    }
+
     /// A service, or every one, is to serve from a provider.
     pub struct FailoverAsk {
         /// Why.

@@ -16,7 +16,10 @@ use super::ask::{
 use super::describe::Operation;
 use super::problem::Refused;
 use crate::Site;
-use crate::operator::{Certificate, Placement, Service, Services, Traffic, Usage, Watched};
+use crate::operator::{
+    Alerts, Certificate, Drift, Message, Placement, Post, Service, Services, Traffic, Usage,
+    Watched,
+};
 use crate::shape::{Limit, Number, shapes};
 use crate::view::addresses::{self, Address};
 use crate::view::events::{self, Events, Filter};
@@ -122,6 +125,18 @@ shapes! {
         pub addresses: Vec<Address>,
     }
 
+    /// Who is told of incidents, and what they were told.
+    pub struct AlertPage {
+        /// The alerts of the config, each with its ways.
+        pub posts: Vec<Post>,
+        /// What was told within the last 30 days, and what waits: the newest first.
+        pub messages: Vec<Message>,
+        /// How many messages there are.
+        pub total: u64,
+        /// What to leave out to read on; none at the end.
+        pub next: Option<u64>,
+    }
+
     /// The certificates of the edge.
     pub struct Certificates {
         /// The certificates.
@@ -187,6 +202,11 @@ pub(super) fn add(api: &mut Api) {
     api.add::<Runs, _, _>(op, runs);
     api.add::<Run, _, _>(get("/runs/{run}", "One run with its steps."), run);
     api.add::<Usage, _, _>(get("/usage", "What was used of each provider's plan."), usage);
+    let about = "What differs from the live release, by the last words of the providers.";
+    api.add::<Drift, _, _>(get("/drift", about), drift);
+    let about = "Who is told of incidents, and what they were told.";
+    let op = get("/alerts", about).asks::<ListAsk>(&mut api.book);
+    api.add::<AlertPage, _, _>(op, alerts);
     api.add::<Certificates, _, _>(
         get("/certificates", "The certificates of the edge."),
         certificates,
@@ -347,6 +367,16 @@ async fn run(State(site): Of, Path(id): Path<String>) -> Given<Run> {
 
 async fn usage(State(site): Of) -> Json<Usage> {
     Json(site.operator.usage())
+}
+
+async fn drift(State(site): Of) -> Given<Drift> {
+    Ok(Json(site.operator.drift().await?))
+}
+
+async fn alerts(State(site): Of, Asked(ask): Asked<ListAsk>) -> Given<AlertPage> {
+    let Alerts { posts, messages } = site.operator.alerts().await?;
+    let (messages, total, next) = part(messages, ask.limit, ask.skip, 100);
+    Ok(Json(AlertPage { posts, messages, total, next }))
 }
 
 async fn certificates(State(site): Of) -> Json<Certificates> {

@@ -15,10 +15,11 @@ use super::{Shown, within};
 use crate::Site;
 use crate::door::doing;
 use crate::frame::{Frame, show};
-use crate::operator::{Order, Outline, Refusal, Why};
+use crate::operator::{Order, Outline, Refusal, Tried, Why};
 use crate::order::address::{self, Which};
 use crate::order::failover::Wanted;
 use crate::shape::{Date, Minutes, Reason, Title, Words};
+use crate::view::alerts::{trial, try_out};
 use crate::view::told::{self, Announce, OpenIncident, OpenStage, ResolveIncident, UpdateIncident};
 use crate::view::{addresses, drains, failovers};
 
@@ -35,6 +36,7 @@ enum Wish {
     FailOver(Wanted),
     Back(Option<ServiceName>),
     Rotate(Which),
+    Try(String),
 }
 
 fn wrong(what: impl Into<String>) -> Refusal {
@@ -88,6 +90,7 @@ fn wish(what: &str, fields: &Fields) -> Result<Wish, Refusal> {
         }),
         "failback" => Wish::Back(service()?),
         "rotate" => Wish::Rotate(meant(fields)?),
+        "try" => Wish::Try(needed(field(fields, "alert"), "alert")?.to_owned()),
         other => {
             let what = format!("nobody can `{other}` here");
             return Err(Refusal::new(Why::Missing, what, "the pages lead to what can be done"));
@@ -132,6 +135,7 @@ impl Wish {
                 format!("end the failover of {of}")
             }
             Self::Rotate(which) => which.anew(),
+            Self::Try(alert) => trial(alert),
         }
     }
 
@@ -159,6 +163,7 @@ impl Wish {
             Self::Rotate(_) => {
                 "The address of now is not answered any more, within two seconds. Jobs that report there have to be told the new one."
             }
+            Self::Try(_) => "Each of its ways gets a message that says that it is a test.",
         }
     }
 }
@@ -175,6 +180,14 @@ struct ConfirmPage {
     forbidden: bool,
     /// Where it may be said for how long: why it would be refused unless it is forced.
     failover: Option<Vec<String>>,
+}
+
+#[derive(Template)]
+#[template(path = "board/tried.html")]
+struct TriedPage {
+    frame: Frame,
+    alert: String,
+    tried: Vec<Tried>,
 }
 
 pub(super) async fn confirm(
@@ -196,7 +209,7 @@ pub(super) async fn confirm(
         Wish::Rotate(which) => {
             address::check(&site.config, &site.addresses, which).map_err(&able)?;
         }
-        Wish::Drain(..) | Wish::Lift(..) | Wish::Back(..) => {}
+        Wish::Drain(..) | Wish::Lift(..) | Wish::Back(..) | Wish::Try(_) => {}
     }
     let forbidden = outline.iter().flat_map(|one| &one.findings).any(|doubt| doubt.forbids);
     // The others are fields of the form itself.
@@ -257,6 +270,11 @@ pub(super) async fn carry_out(
             let done = addresses::rotate(&site, &by.name, &which, reason.as_str()).await;
             done.map_err(&able)?;
             "/addresses".to_owned()
+        }
+        Wish::Try(alert) => {
+            let tried = try_out(&site, &alert, reason.as_str()).await.map_err(&able)?;
+            let page = TriedPage { alert, tried, frame: frame.clone() };
+            return Ok(show(StatusCode::OK, &page));
         }
     };
     Ok(Redirect::to(&to).into_response())

@@ -39,6 +39,8 @@ pub(crate) fn routes() -> Router<Arc<Site>> {
         .route("/releases", get(pages::releases))
         .route("/runs/{run}", get(pages::run))
         .route("/usage", get(pages::usage))
+        .route("/drift", get(pages::drift))
+        .route("/alerts", get(pages::alerts))
         .route("/certificates", get(pages::certificates))
         .route("/addresses", get(pages::addresses))
         .route("/search", get(pages::search));

@@ -13,7 +13,7 @@ use super::chart::{Chart, draw};
 use super::{Shown, within};
 use crate::Site;
 use crate::frame::{Frame, show};
-use crate::operator::{Certificate, Placement, Service, Traffic, Usage, Watched};
+use crate::operator::{Alerts, Certificate, Drift, Placement, Service, Traffic, Usage, Watched};
 use crate::view::addresses::{Address, addresses as reporting};
 use crate::view::events::{Events, Filter, Happened, events as happened};
 use crate::view::monitors::{Monitor, RANGES, history, monitor as gathered, monitors as watched};
@@ -440,6 +440,43 @@ pub(super) async fn addresses(State(site): Of, frame: Frame) -> Shown {
     let addresses = reporting(&site, frame.caller.as_ref()).await.map_err(within(&frame))?;
     let operates = operates(&frame);
     Ok(show(StatusCode::OK, &AddressesPage { frame, operates, addresses }))
+}
+
+#[derive(Template)]
+#[template(path = "board/drift.html")]
+struct DriftPage {
+    frame: Frame,
+    operates: bool,
+    drift: Drift,
+    /// The run that is under way: what it has not come to yet differs.
+    running: Option<RunRow>,
+}
+
+pub(super) async fn drift(State(site): Of, frame: Frame) -> Shown {
+    let able = within(&frame);
+    let drift = site.operator.drift().await.map_err(&able)?;
+    let running = runs(&site).await.map_err(&able)?.into_iter().find(|run| run.state == "running");
+    let operates = operates(&frame);
+    Ok(show(StatusCode::OK, &DriftPage { operates, drift, running, frame: frame.clone() }))
+}
+
+/// How many messages are on a page, the newest of them.
+const MESSAGES: usize = 100;
+
+#[derive(Template)]
+#[template(path = "board/alerts.html")]
+struct AlertsPage {
+    frame: Frame,
+    operates: bool,
+    alerts: Alerts,
+    /// How many messages are not shown.
+    more: usize,
+}
+
+pub(super) async fn alerts(State(site): Of, frame: Frame) -> Shown {
+    let mut alerts = site.operator.alerts().await.map_err(within(&frame))?;
+    let more = shorten(&mut alerts.messages, MESSAGES);
+    Ok(show(StatusCode::OK, &AlertsPage { operates: operates(&frame), alerts, more, frame }))
 }
 
 #[derive(Template)]

@@ -4,7 +4,8 @@ use linkflow_model::{Condition, Impact, Level, ReleaseState};
 
 use crate::frame::At;
 use crate::operator::{
-    Certificate, Placement, PlacementState, RouteTraffic, TargetTraffic, Traffic, Used, Watched,
+    Certificate, Message, MessageState, Placement, PlacementState, Post, RouteTraffic,
+    TargetTraffic, Traffic, Tried, Used, Watched,
 };
 use crate::view::addresses::{Address, AddressSort};
 use crate::view::drains::Drained;
@@ -164,6 +165,51 @@ impl TargetTraffic {
     /// Of a bar of 100.
     pub(super) fn bar(&self) -> u32 {
         (self.share.unwrap_or(0.0) * 100.0).round() as u32
+    }
+}
+
+impl Post {
+    /// Of one that cannot be used.
+    pub(super) fn mark(&self) -> Mark {
+        mark("x", "unusable")
+    }
+}
+
+impl Message {
+    pub(super) fn mark(&self) -> Mark {
+        match self.state {
+            MessageState::Sent => mark("u", "sent"),
+            MessageState::Sending => mark("n", "being sent"),
+            MessageState::Waiting if self.failed == 0 => mark("n", "waits"),
+            MessageState::Waiting => mark("p", "waits for another try"),
+            MessageState::GivenUp => mark("x", "given up"),
+        }
+    }
+
+    pub(super) fn when(&self) -> At {
+        at(self.at)
+    }
+
+    /// How it went, where that is worth a word.
+    pub(super) fn about(&self) -> String {
+        let failed = match self.failed {
+            0 => None,
+            1 => Some("failed once".to_owned()),
+            times => Some(format!("failed {times} times")),
+        };
+        let twice = self.may_have_come.then(|| "may have come twice".to_owned());
+        let others = self.passed_on.then(|| "others were told instead".to_owned());
+        let all = [failed, self.said.clone(), twice, others];
+        all.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+    }
+}
+
+impl Tried {
+    pub(super) fn mark(&self) -> Mark {
+        match self.failed {
+            None => mark("u", "arrived"),
+            Some(_) => mark("x", "failed"),
+        }
     }
 }
 

@@ -10,10 +10,10 @@ use linkflow_store::Store;
 use serde_json::json;
 use tower::ServiceExt;
 
-use crate::operator::PlacementState;
+use crate::operator::{PlacementState, Tried};
 use crate::scripted::{NOW, Stage, watched};
 
-const PAGES: [&str; 19] = [
+const PAGES: [&str; 22] = [
     "/",
     "/services/api",
     "/routes",
@@ -28,11 +28,14 @@ const PAGES: [&str; 19] = [
     "/usage",
     "/certificates",
     "/addresses",
+    "/drift",
+    "/alerts",
     "/search?q=api",
     "/do/rollback?release=r1",
     "/do/drain?provider=a",
     "/do/failover?to=b&service=api",
     "/do/rotate?sort=hook&name=sentry",
+    "/do/try?alert=team",
 ];
 
 #[tokio::test]
@@ -58,7 +61,17 @@ async fn every_page_is_there_for_those_who_may_see_it_and_for_nobody_else() {
 #[tokio::test]
 async fn who_only_reads_is_shown_no_form() {
     let stage = Stage::new().await;
-    for path in ["/", "/services/api", "/incidents", "/releases", "/maintenance", "/addresses"] {
+    *stage.operator.drifts.lock().unwrap() = true;
+    for path in [
+        "/",
+        "/services/api",
+        "/incidents",
+        "/releases",
+        "/maintenance",
+        "/addresses",
+        "/drift",
+        "/alerts",
+    ] {
         let page = stage.ask_as(Some(Scope::Read), "GET", path, None).await.text;
         let own = page.replace("action=\"/sign-out\"", "");
         assert!(!own.contains("method=\"post\" action"), "{path}");
@@ -214,18 +227,7 @@ async fn work_that_comes_again_is_shown_with_its_next_time_and_can_be_called_off
         assert!(page.contains(part), "{part}: {page}");
     }
     let from = Timestamp(1_796_520_600_000);
-    let work = Maintenance {
-        id: "backup-20261206-0130".to_owned(),
-        title: "Backups".to_owned(),
-        text: String::new(),
-        from,
-        to: Timestamp(from.0 + 3_600_000),
-        subjects: vec!["service.api".to_owned()],
-        cancelled: false,
-        sequence: 0,
-        changed: Timestamp(NOW),
-        recurs: Some(Recurs { name: "backup".to_owned(), quiet: false, withdrawn: false }),
-    };
+    let work = one_time("backup-20261206-0130", from);
     stage.store.write(&work.key(), None, &json!(work), None).await.unwrap();
     let page = stage.ask("GET", "/maintenance", None).await.text;
     assert!(page.contains("one time of backup") && page.contains(">announced<"), "{page}");
@@ -238,6 +240,104 @@ async fn work_that_comes_again_is_shown_with_its_next_time_and_can_be_called_off
         (&api["windows"][0]["name"], &api["windows"][0]["next"]),
         (&json!("backup"), &json!(from))
     );
+}
+
+#[tokio::test]
+async fn what_differs_from_the_live_release_is_named_with_the_way_to_put_it_right() {
+    let stage = Stage::new().await;
+    let page = stage.ask("GET", "/drift", None).await.text;
+    assert!(page.contains("Everything is as <a href=\"/releases#r2\">r2</a> asks."), "{page}");
+    let first = stage.ask("GET", "/", None).await.text;
+    assert!(!first.contains("differs from what is live"), "{first}");
+    *stage.operator.drifts.lock().unwrap() = true;
+    let page = stage.ask("GET", "/drift", None).await.text;
+    for part in [">api</a>", "<td>b</td><td>replicas</td><td>1</td><td>3</td>", "/do/apply"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let first = stage.ask("GET", "/", None).await.text;
+    assert!(first.contains("One thing differs from what is live:"), "{first}");
+    let api = stage.ask("GET", "/api/v1/drift", None).await.text;
+    let api: serde_json::Value = serde_json::from_str(&api).unwrap();
+    assert_eq!((&api["release"], &api["rows"][0]["found"]), (&json!("r2"), &json!("3")));
+}
+
+#[tokio::test]
+async fn who_is_told_what_waits_and_what_did_not_arrive_is_seen_and_tried() {
+    let stage = Stage::new().await;
+    let page = stage.ask("GET", "/alerts", None).await.text;
+    for part in [
+        "its token is missing",
+        "By slack, sms-1; where that does not arrive, boss is told.",
+        "/do/try?alert=team",
+        "m2 is down &#60;b&#62;",
+        "waits for another try",
+        "failed 2 times · slack: token_revoked · may have come twice · others were told instead",
+        "given up",
+        "22 before",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(!page.contains("/do/try?alert=boss"), "it cannot be tried: {page}");
+    let failed = Some("slack: token_revoked".to_owned());
+    let untold = Tried { alert: "team".to_owned(), way: "slack".to_owned(), failed };
+    *stage.operator.untold.lock().unwrap() = vec![untold];
+    let first = stage.ask("GET", "/", None).await.text;
+    assert!(
+        first.contains("Nobody is told by team, slack:</strong> slack: token_revoked"),
+        "{first}"
+    );
+    let tried = stage.form("/do/try", "alert=team&reason=after+the+new+token").await;
+    assert_eq!(tried.status, StatusCode::OK, "{}", tried.text);
+    assert!(tried.text.contains("failed") && tried.text.contains("arrived"), "{}", tried.text);
+    let nobody = stage.form("/do/try", "alert=nobody&reason=x").await;
+    assert_eq!(nobody.status, StatusCode::NOT_FOUND, "{}", nobody.text);
+    let ask = json!({ "alert": "team", "reason": "once more" });
+    let api = stage.ask("POST", "/api/v1/actions/try-alert", Some(ask)).await;
+    let api: serde_json::Value = serde_json::from_str(&api.text).unwrap();
+    assert_eq!(api["tried"][1], json!({ "alert": "team", "way": "sms-1", "failed": null }));
+    let api = stage.ask("GET", "/api/v1/alerts?limit=1", None).await.text;
+    let api: serde_json::Value = serde_json::from_str(&api).unwrap();
+    assert_eq!((&api["total"], &api["next"]), (&json!(122), &json!(1)));
+    assert_eq!(api["messages"][0]["state"], "waiting");
+}
+
+#[tokio::test]
+async fn the_overview_names_work_the_soonest_first_and_each_window_once() {
+    let stage = Stage::new().await;
+    for (id, hours) in [("third", 50), ("first", 2), ("second", 26)] {
+        let work = one_time(id, Timestamp(NOW + hours * 3_600_000));
+        stage.store.write(&work.key(), None, &json!(work), None).await.unwrap();
+    }
+    let fields = "title=Disk&text=New+disk.&from=2026-12-01T10%3A00&minutes=30&subjects=";
+    assert_eq!(stage.form("/maintenance", fields).await.status, StatusCode::SEE_OTHER);
+    let named = async || {
+        let said = stage.ask("GET", "/api/v1/status", None).await.text;
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let works = said["maintenance"].as_array().unwrap().clone();
+        let id = |work: &serde_json::Value| work["id"].as_str().unwrap().to_owned();
+        works.iter().map(id).collect::<Vec<_>>()
+    };
+    assert_eq!(named().await, ["first", "20261201-disk"]);
+    stage.form("/maintenance/first/cancel", "").await;
+    assert_eq!(named().await, ["second", "20261201-disk"]);
+    let page = stage.ask("GET", "/", None).await.text;
+    assert_eq!(page.matches("Work to come").count(), 2, "{page}");
+}
+
+/// One time of the window `backup`, an hour long.
+fn one_time(id: &str, from: Timestamp) -> Maintenance {
+    Maintenance {
+        id: id.to_owned(),
+        title: "Backups".to_owned(),
+        text: String::new(),
+        from,
+        to: Timestamp(from.0 + 3_600_000),
+        subjects: vec!["service.api".to_owned()],
+        cancelled: false,
+        sequence: 0,
+        changed: Timestamp(NOW),
+        recurs: Some(Recurs { name: "backup".to_owned(), quiet: false, withdrawn: false }),
+    }
 }
 
 #[tokio::test]

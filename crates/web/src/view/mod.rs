@@ -1,6 +1,7 @@
 //! What pages and API show, each value gathered by one function: of the store, the config and the operator.
 
 pub mod addresses;
+pub mod alerts;
 pub mod drains;
 pub mod events;
 pub mod failovers;

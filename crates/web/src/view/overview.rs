@@ -1,11 +1,13 @@
 //! The one screen: services on providers, what is wrong, where visitors go, what runs.
 
+use std::collections::BTreeSet;
+
 use super::drains::{Drained, drains};
 use super::failovers::{Ordered, failovers};
 use super::releases::{ReleaseRow, RunRow, releases, runs};
 use super::told::{IncidentRow, Work, incidents, works};
 use crate::Site;
-use crate::operator::{Refusal, Service, Services, Silent, Traffic, Usage, Used};
+use crate::operator::{Refusal, Service, Services, Silent, Traffic, Tried, Usage, Used};
 use crate::shape::shapes;
 
 shapes! {
@@ -31,10 +33,14 @@ shapes! {
         pub failovers: Vec<Ordered>,
         /// Incidents that are not over.
         pub incidents: Vec<IncidentRow>,
-        /// Work that is under way or comes within a week.
+        /// Work that is under way or comes within a week, the soonest first; of what comes again, its next time alone.
         pub maintenance: Vec<Work>,
         /// Allowances of which little is left.
         pub quotas: Vec<Quota>,
+        /// Ways by which nobody could be told what was to be told last.
+        pub untold: Vec<Tried>,
+        /// How many things differ from the live release; what a run is about to change counts, too.
+        pub differs: u64,
     }
 
     /// An allowance of which little is left.
@@ -63,9 +69,6 @@ pub(crate) async fn status(site: &Site) -> Result<Status, Refusal> {
     let released = releases(site).await?;
     let running = runs(site).await?.into_iter().find(|run| run.state == "running");
     let open = incidents(site).await?.into_iter().filter(|one| one.open);
-    let near = |work: &Work| {
-        !work.cancelled && work.to > now.0 && work.from < now.0.saturating_add(SOON_MS)
-    };
     Ok(Status {
         stack: site.config.stack.name.to_string(),
         at: now.0,
@@ -77,9 +80,21 @@ pub(crate) async fn status(site: &Site) -> Result<Status, Refusal> {
         drained: drains(site).await?,
         failovers: failovers(site).await?,
         incidents: open.collect(),
-        maintenance: works(site).await?.into_iter().filter(near).collect(),
+        maintenance: near(works(site).await?, now.0),
         quotas: quotas(site.operator.usage()),
+        untold: site.operator.untold(),
+        differs: site.operator.drift().await?.rows.len() as u64,
     })
+}
+
+/// What of `works` is under way at `now` or comes within a week, the soonest first. A window that comes again is there once.
+fn near(mut works: Vec<Work>, now: u64) -> Vec<Work> {
+    let soon = now.saturating_add(SOON_MS);
+    works.retain(|work| !work.cancelled && work.to > now && work.from < soon);
+    works.sort_by_key(|work| work.from);
+    let mut windows = BTreeSet::new();
+    works.retain(|work| work.window.as_ref().is_none_or(|name| windows.insert(name.clone())));
+    works
 }
 
 fn quotas(usage: Usage) -> Vec<Quota> {

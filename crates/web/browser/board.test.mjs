@@ -265,7 +265,7 @@ test("who is told is tried from the page, and seen in it", async () => {
   // The monitor of nothing is down: its incident was told.
   await page.getByRole("row", { name: /sent.*team slack/ }).first().waitFor();
   if (pictures) await page.screenshot({ path: join(pictures, "dashboard-alerts.png"), fullPage: true });
-  await page.getByRole("link", { name: "Try team" }).click();
+  await page.getByRole("link", { name: "Try it: team" }).click();
   await confirm(page, "is it still there?");
   await page.getByRole("row", { name: /slack.*arrived/ }).waitFor();
   assert.deepEqual(await violations(page), []);

@@ -5,7 +5,7 @@
 
 Everything is on loopback and bounded in time. What serves has one core, what asks the other one.
 Needs a release build (`cargo build --release -p linkflow`, and `cargo build --release` in benches/edge, whose `load` asks), Debian's
-nginx-light, wrk and chromium, and `cargo xtask test browser` once, which fetches playwright-core.
+nginx-light, wrk and chromium, and `cargo xtask test needs` once, which fetches playwright-core.
 """
 import argparse, csv, json, os, re, shutil, signal, subprocess, sys, tempfile, threading, time
 from pathlib import Path

@@ -247,6 +247,13 @@ impl Shape for MessageState {
     }
 }
 
+impl Drift {
+    /// How many things differ.
+    pub(crate) fn count(&self) -> u64 {
+        (self.rows.len() + self.strays.len()) as u64
+    }
+}
+
 shapes! {
     /// Every service on every provider, as it stands now.
     pub struct Services {
@@ -450,6 +457,8 @@ shapes! {
         pub release: Option<ReleaseId>,
         /// What differs, by service and provider.
         pub rows: Vec<Differs>,
+        /// Services that were deployed with other values of secrets or addresses than there are now.
+        pub strays: Vec<Stray>,
         /// Providers whose API does not answer now, so that nothing is known of them.
         pub silent: Vec<Silent>,
     }
@@ -467,6 +476,18 @@ shapes! {
         pub wanted: String,
         /// What is there.
         pub found: String,
+    }
+
+    /// A service that was deployed with another value of something that its environment names.
+    pub struct Stray {
+        /// The service.
+        pub service: ServiceName,
+        /// Where.
+        pub providers: Vec<ProviderName>,
+        /// What its environment names, `secret.TOKEN`: one of these has another value now. Values are not shown.
+        pub names: Vec<String>,
+        /// Which of them leads nowhere now.
+        pub unable: Option<String>,
     }
 
     /// Who is told of incidents, and what they were told.

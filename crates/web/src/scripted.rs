@@ -27,7 +27,8 @@ use crate::hook::Hooks;
 use crate::operator::{
     Alerts, Begun, Certificate, Differs, Drift, Message, MessageState, Operator, Order, Outline,
     OutlineStage, OutlineStep, Placement, PlacementState, Post, ProviderUsage, Refusal,
-    RouteTraffic, Service, Services, TargetTraffic, Traffic, Tried, Usage, Used, Watched, Why,
+    RouteTraffic, Service, Services, Stray, TargetTraffic, Traffic, Tried, Usage, Used, Watched,
+    Why,
 };
 use crate::order::address::Source;
 use crate::{Live, Site};
@@ -208,8 +209,18 @@ impl Operator for Scripted {
             wanted: "1".to_owned(),
             found: "3".to_owned(),
         };
-        let rows = if *self.drifts.lock().unwrap() { vec![row] } else { Vec::new() };
-        Ok(Drift { release: Some(ReleaseId(2)), rows, silent: Vec::new() })
+        let stray = Stray {
+            service: "api".parse().unwrap(),
+            providers: vec!["a".parse().unwrap(), "b".parse().unwrap()],
+            names: vec!["secret.DB".to_owned(), "secret.TOKEN".to_owned()],
+            unable: Some("T of api: `${secret.TOKEN}` leads nowhere".to_owned()),
+        };
+        let (release, silent) = (Some(ReleaseId(2)), Vec::new());
+        let (rows, strays) = match *self.drifts.lock().unwrap() {
+            true => (vec![row], vec![stray]),
+            false => Default::default(),
+        };
+        Ok(Drift { release, rows, strays, silent })
     }
 
     async fn alerts(&self) -> Result<Alerts, Refusal> {

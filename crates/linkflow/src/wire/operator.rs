@@ -367,7 +367,7 @@ impl Operator for Running {
     }
 
     async fn drift(&self) -> Result<Drift, Refusal> {
-        standing::drift(&self.engine).await.map_err(refused)
+        standing::drift(&self.engine, &self.releases).await.map_err(refused)
     }
 
     async fn alerts(&self) -> Result<operator::Alerts, Refusal> {

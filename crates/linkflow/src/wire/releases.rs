@@ -16,7 +16,7 @@ use linkflow_model::role::Compute;
 
 use super::OpenOptions;
 use super::registry::Registries;
-use super::render::Renderer;
+use super::render::{Renderer, Stray};
 
 /// Why a release cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -162,6 +162,11 @@ impl Releases {
             services.insert(name.clone(), changed);
         }
         Ok(services)
+    }
+
+    /// Services of `release` whose environment comes to other values now than it was made with.
+    pub(crate) fn strays(&self, release: &Release) -> Vec<Stray> {
+        self.renderer.strays(release)
     }
 
     async fn pinned(

@@ -24,6 +24,19 @@ use super::state::Key;
 /// How many hex digits a fingerprint has.
 const DIGITS: usize = 32;
 
+/// A service whose environment comes to other values now than its release was made with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stray {
+    /// The service.
+    pub(crate) service: ServiceName,
+    /// Where.
+    pub(crate) providers: Vec<ProviderName>,
+    /// What its environment names; one of these has another value.
+    pub(crate) names: Vec<String>,
+    /// Which of them leads nowhere now, in words.
+    pub(crate) unable: Option<String>,
+}
+
 /// Makes definitions.
 pub(crate) struct Renderer {
     config: Config,
@@ -85,6 +98,24 @@ impl Renderer {
         provider: &ProviderName,
     ) -> Result<Fingerprint, String> {
         Ok(self.fingerprint_of(service, provider, &self.env(service)?))
+    }
+
+    /// Services of `release` whose environment comes to other values now than the release was made with.
+    pub(crate) fn strays(&self, release: &Release) -> Vec<Stray> {
+        let each = release.services.values().filter_map(|service| {
+            let (mut providers, mut unable) = (Vec::new(), None);
+            for (provider, held) in &service.fingerprints {
+                match self.fingerprint(service, provider) {
+                    Ok(now) if now == *held => continue,
+                    Ok(_) => {}
+                    Err(why) => unable = Some(why),
+                }
+                providers.push(provider.clone());
+            }
+            let (service, names) = (service.spec.name.clone(), references(service));
+            (!providers.is_empty()).then_some(Stray { service, providers, names, unable })
+        });
+        each.collect()
     }
 
     fn fingerprint_of(
@@ -265,6 +296,15 @@ fn definition(
     }
 }
 
+/// What the environment of `service` names, each once: `secret.TOKEN`, `database.main.url`.
+fn references(service: &ServiceRelease) -> Vec<String> {
+    let texts = service.env.values().filter_map(|text| Template::parse(text).ok());
+    let named = texts.flat_map(|(template, _)| {
+        template.references().map(ToString::to_string).collect::<Vec<_>>()
+    });
+    named.collect::<BTreeSet<String>>().into_iter().collect()
+}
+
 /// What would help, after a colon.
 fn why(reference: &Reference) -> String {
     match reference {
@@ -379,6 +419,27 @@ mod tests {
         let mut other = service.clone();
         other.env.insert("X".to_owned(), "1".to_owned());
         assert_ne!(first, of(1, &other, "fly", 1));
+    }
+
+    #[test]
+    fn what_was_deployed_with_another_secret_is_named_without_a_value() {
+        let (mut renderer, mut service) = renderer(TEXT, false);
+        let held = renderer.fingerprint(&service, &fly()).unwrap();
+        service.fingerprints.insert(fly(), held);
+        let release = release(1, service);
+        assert_eq!(renderer.strays(&release), []);
+        let mut now = |vars| {
+            renderer.secrets = Arc::new(Secrets::new(vars, renderer.key.clone(), false));
+            renderer.strays(&release)
+        };
+        let found = now(BTreeMap::from([("TOKEN".to_owned(), "hunter3".to_owned())]));
+        let names = ["secret.TOKEN", "service.api.address", "service.api.url"];
+        assert_eq!(found.len(), 1);
+        assert_eq!((&found[0].providers[..], &found[0].unable), (&[fly()][..], &None));
+        assert_eq!(found[0].names, names);
+        assert!(!format!("{found:?}").contains("hunter"), "{found:?}");
+        let gone = now(BTreeMap::new());
+        assert!(gone[0].unable.as_ref().unwrap().contains("has no variable TOKEN"), "{gone:?}");
     }
 
     #[test]

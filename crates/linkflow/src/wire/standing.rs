@@ -8,8 +8,10 @@ use linkflow_model::{
     ServiceView, World,
 };
 use linkflow_web::operator::{
-    Differs, Drift, Placement, PlacementState, Service, Services, Silent,
+    Differs, Drift, Placement, PlacementState, Service, Services, Silent, Stray,
 };
+
+use super::releases::Releases;
 
 /// How everything stands, as `engine` knows it now.
 ///
@@ -21,13 +23,14 @@ pub(crate) async fn now(engine: &Engine) -> Result<Services, EngineError> {
     Ok(services(&engine.services(), &world, live, &engine.faults()))
 }
 
-/// What differs from the live release, as the providers said last.
+/// What differs from the live release: as the providers said last, and as secrets and addresses are now.
 ///
 /// # Errors
 /// What the store says.
-pub(crate) async fn drift(engine: &Engine) -> Result<Drift, EngineError> {
+pub(crate) async fn drift(engine: &Engine, releases: &Releases) -> Result<Drift, EngineError> {
+    let silent = silent(&engine.faults());
     let Some(live) = engine.live().await? else {
-        return Ok(Drift { release: None, rows: Vec::new(), silent: silent(&engine.faults()) });
+        return Ok(Drift { release: None, rows: Vec::new(), strays: Vec::new(), silent });
     };
     let found = engine.drift(&live);
     let rows = found.rows.into_iter().map(|row| Differs {
@@ -37,7 +40,13 @@ pub(crate) async fn drift(engine: &Engine) -> Result<Drift, EngineError> {
         wanted: row.wanted,
         found: row.found,
     });
-    Ok(Drift { release: Some(live.id), rows: rows.collect(), silent: silent(&engine.faults()) })
+    let strays = releases.strays(&live).into_iter().map(|one| Stray {
+        service: one.service,
+        providers: one.providers,
+        names: one.names,
+        unable: one.unable,
+    });
+    Ok(Drift { release: Some(live.id), rows: rows.collect(), strays: strays.collect(), silent })
 }
 
 fn silent(faults: &BTreeMap<ProviderName, Fault>) -> Vec<Silent> {

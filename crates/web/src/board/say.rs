@@ -4,7 +4,7 @@ use linkflow_model::{Condition, Impact, Level, ReleaseState};
 
 use crate::frame::At;
 use crate::operator::{
-    Certificate, Message, MessageState, Placement, PlacementState, Post, RouteTraffic,
+    Certificate, Message, MessageState, Placement, PlacementState, Post, RouteTraffic, Stray,
     TargetTraffic, Traffic, Tried, Used, Watched,
 };
 use crate::view::addresses::{Address, AddressSort};
@@ -172,6 +172,12 @@ impl Post {
     /// Of one that cannot be used.
     pub(super) fn mark(&self) -> Mark {
         mark("x", "unusable")
+    }
+}
+
+impl Stray {
+    pub(super) fn places(&self) -> String {
+        self.providers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
 }
 

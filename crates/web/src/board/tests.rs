@@ -251,11 +251,17 @@ async fn what_differs_from_the_live_release_is_named_with_the_way_to_put_it_righ
     assert!(!first.contains("differs from what is live"), "{first}");
     *stage.operator.drifts.lock().unwrap() = true;
     let page = stage.ask("GET", "/drift", None).await.text;
-    for part in [">api</a>", "<td>b</td><td>replicas</td><td>1</td><td>3</td>", "/do/apply"] {
+    for part in [
+        ">api</a>",
+        "<td>b</td><td>replicas</td><td>1</td><td>3</td>",
+        "<td>a, b</td><td><code>secret.DB, secret.TOKEN</code>",
+        "T of api: `${secret.TOKEN}` leads nowhere",
+        "/do/apply",
+    ] {
         assert!(page.contains(part), "{part}: {page}");
     }
     let first = stage.ask("GET", "/", None).await.text;
-    assert!(first.contains("One thing differs from what is live:"), "{first}");
+    assert!(first.contains("2 things differ from what is live:"), "{first}");
     let api = stage.ask("GET", "/api/v1/drift", None).await.text;
     let api: serde_json::Value = serde_json::from_str(&api).unwrap();
     assert_eq!((&api["release"], &api["rows"][0]["found"]), (&json!("r2"), &json!("3")));

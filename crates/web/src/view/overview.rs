@@ -83,7 +83,7 @@ pub(crate) async fn status(site: &Site) -> Result<Status, Refusal> {
         maintenance: near(works(site).await?, now.0),
         quotas: quotas(site.operator.usage()),
         untold: site.operator.untold(),
-        differs: site.operator.drift().await?.rows.len() as u64,
+        differs: site.operator.drift().await?.count(),
     })
 }
 

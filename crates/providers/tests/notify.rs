@@ -270,5 +270,7 @@ async fn a_program_is_told_on_its_standard_input_and_its_exit_code_is_its_answer
         "{fault}"
     );
     // One that reads nothing is free to.
+    let silent = open("exit 4").tell(&notice()).await.unwrap_err();
+    assert_eq!(silent.said, "exit status: 4, and it said nothing");
     open("exit 0").tell(&huge()).await.unwrap();
 }

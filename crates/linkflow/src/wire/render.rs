@@ -300,7 +300,8 @@ fn definition(
 fn references(service: &ServiceRelease) -> Vec<String> {
     let texts = service.env.values().filter_map(|text| Template::parse(text).ok());
     let named = texts.flat_map(|(template, _)| {
-        template.references().map(ToString::to_string).collect::<Vec<_>>()
+        let may_change = |one: &&Reference| !matches!(one, Reference::Stack(StackProperty::Name));
+        template.references().filter(may_change).map(ToString::to_string).collect::<Vec<_>>()
     });
     named.collect::<BTreeSet<String>>().into_iter().collect()
 }

@@ -74,8 +74,12 @@ impl Command {
             return Ok(());
         }
         let said = String::from_utf8_lossy(&ended.stderr);
-        let last = said.trim().lines().next_back().unwrap_or_default();
-        Err(self.fault(FaultKind::Unclear, &format!("{}: {last}", ended.status)))
+        let last = said.trim().lines().next_back();
+        let said = last.map_or_else(
+            || format!("{}, and it said nothing", ended.status),
+            |last| format!("{}: {last}", ended.status),
+        );
+        Err(self.fault(FaultKind::Unclear, &said))
     }
 }
 

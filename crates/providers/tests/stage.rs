@@ -338,3 +338,12 @@ pub(crate) async fn seen(
         sleep(Duration::from_millis(200)).await;
     }
 }
+
+/// Waits until the log of `service` has a line: what has just been started runs before it says something.
+pub(crate) async fn logged(compute: &dyn Compute, service: &ServiceName) {
+    let end = Instant::now() + PATIENCE;
+    while compute.logs(service, 5).await.unwrap().is_empty() {
+        assert!(Instant::now() < end, "{service} has no log");
+        sleep(Duration::from_millis(200)).await;
+    }
+}

@@ -102,6 +102,14 @@ impl Sheet {
         for silent in &status.silent {
             warn(format!("{} does not answer: {}", silent.provider, silent.why));
         }
+        for one in &status.untold {
+            let why = one.failed.as_deref().unwrap_or("it does not arrive");
+            warn(format!("nobody is told by {}, {}: {why}", one.alert, one.way));
+        }
+        if status.differs > 0 && status.running.is_none() {
+            let things = if status.differs == 1 { "thing differs" } else { "things differ" };
+            warn(format!("{} {things} from what is live", status.differs));
+        }
         for quota in &status.quotas {
             warn(format!("{}: {}", quota.provider, quota.used.sentence));
         }
@@ -207,7 +215,8 @@ mod tests {
             "services": [service("api"), service("docs")], "providers": ["a", "b"], "silent": [],
             "drained": [{ "provider": "b", "service": null, "by": "ann", "why": "it is rebuilt", "at": 0 }],
             "failovers": [{ "to": "a", "service": null, "by": "bob", "why": "b is slow", "at": 0, "until": null }],
-            "incidents": [], "maintenance": [], "quotas": [],
+            "incidents": [], "maintenance": [], "quotas": [], "differs": 2,
+            "untold": [{ "alert": "team", "way": "slack", "failed": "token_revoked" }],
         }))
         .unwrap();
         let traffic: Traffic = serde_json::from_value(json!({
@@ -228,6 +237,8 @@ mod tests {
             "shop  nothing is live, 4.0 req/s",
             "b is drained by ann: it is rebuilt",
             "every service was failed over to a by bob: b is slow",
+            "nobody is told by team, slack: token_revoked",
+            "2 things differ from what is live",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }

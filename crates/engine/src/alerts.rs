@@ -180,7 +180,7 @@ pub struct Alerts {
     posts: Vec<AlertPost>,
     /// Rung when there is something to send.
     bell: Bell,
-    /// The ways that did not tell what they were last given, by alert and way, and why.
+    /// The ways that did not tell what they were last given, a test too, by alert and way, and why.
     failing: Mutex<BTreeMap<(String, String), String>>,
     pulse: Pulse,
 }

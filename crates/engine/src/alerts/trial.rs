@@ -3,10 +3,11 @@
 use futures_util::future::join_all;
 use linkflow_model::StackName;
 use linkflow_model::role::{Notice, Tone};
+use linkflow_store::StoreError;
 use tokio::time::timeout;
 
 use super::{AlertChannel, AlertPost, Alerts, Message, messages};
-use linkflow_store::StoreError;
+use crate::locked;
 
 /// What became of a test by one way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,9 +64,19 @@ impl Alerts {
         messages(&*self.store).await
     }
 
-    /// Tells a test by every way of the alert `name`; none when there is no such alert, or it cannot be used.
+    /// Tells a test by every way of the alert `name`; none when there is no such alert, or it cannot be used. What became of it is
+    /// what is known of each way from then on.
     pub async fn try_out(&self, name: &str) -> Option<Vec<Tried>> {
         let post = self.posts.iter().find(|post| post.name == name)?;
-        Some(post.try_out(&self.stack).await)
+        let tried = post.try_out(&self.stack).await;
+        let mut failing = locked(&self.failing);
+        for one in &tried {
+            let way = (one.alert.clone(), one.way.clone());
+            match &one.failed {
+                Some(why) => failing.insert(way, why.clone()),
+                None => failing.remove(&way),
+            };
+        }
+        Some(tried)
     }
 }

@@ -248,6 +248,12 @@ async fn a_way_that_tells_nobody_is_named_until_it_does_and_can_be_tried() {
     assert_eq!(alerts.try_out("phone").await.unwrap(), [tried("phone", None)]);
     assert_eq!(alerts.try_out("nobody").await, None);
     assert_eq!(phone.told().last().unwrap().1, "shop: this is a test");
+    phone.are(Some(FaultKind::Denied));
+    alerts.try_out("phone").await.unwrap();
+    assert_eq!(alerts.failing().len(), 2, "a test that fails counts, too");
+    phone.are(None);
+    alerts.try_out("phone").await.unwrap();
+    assert_eq!(alerts.failing().len(), 1, "and one that arrives says that all is well again");
     team.are(None);
     sleep(Duration::from_secs(60)).await;
     assert_eq!(alerts.failing(), []);
